@@ -1,0 +1,64 @@
+# Everything here needs only Python 3.11 or newer and make. The first call sets up .venv; later calls start at once.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ROUNDS ?= 50
+WORKERS ?= 4
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-unit check fix docs bench kill-test faults lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+# A stamp per lock file, so that nothing is checked with the package index unless a lock file changed.
+$(VENV)/.runtime: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sluice needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/.runtime ## start everything on embedded defaults (ARGS="--port 9000" for options)
+	@exec $(BIN)/sluice run $(ARGS)
+
+test: $(VENV)/.dev ## every test, in parallel
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-unit: $(VENV)/.dev ## the tests that do no I/O: before each commit
+	$(BIN)/python -m pytest -q tests/unit $(ARGS)
+
+check: $(VENV)/.dev ## format, lint, types, import contracts, generated docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m sluice.cli.docs --check
+
+fix: $(VENV)/.dev ## format and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## write the generated tables anew
+	$(BIN)/python -m sluice.cli.docs
+
+bench: $(VENV)/.dev ## the ratios of docs/performance.md
+	$(BIN)/python -m loadtest.bench $(ARGS)
+
+kill-test: $(VENV)/.dev ## kill -9 at random under load; make kill-test ROUNDS=50
+	$(BIN)/python -m tests.faults.kill_test --rounds $(ROUNDS) $(ARGS)
+
+faults: $(VENV)/.dev ## every fault test
+	$(BIN)/python -m pytest -q tests/faults $(ARGS)
+
+lock: $(VENV)/.dev ## resolve the lock files anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --custom-compile-command "make lock" pyproject.toml --extra build -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements.lock pyproject.toml --extra build --extra dev -o requirements-dev.lock
+
+clean: ## remove what set-up and runs left (not your data)
+	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .hypothesis .pytest_cache

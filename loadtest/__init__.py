@@ -1,0 +1,1 @@
+"""Load tests and benchmarks: they speak HTTP and import nothing of Sluice."""

@@ -1,0 +1,344 @@
+"""Every error_type there is, what it means, who must act, and the exceptions of Sluice.
+
+An error_type is a stable, machine-readable name; once released it never changes. The table below
+is the only place where a status stands beside it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal
+
+import msgspec
+
+Stage = Literal["receive", "store", "forward", "run"]
+Actor = Literal["client", "operator", "platform"]
+
+
+class ErrorType(StrEnum):
+    """The name of one kind of refusal."""
+
+    AUTH_MISSING = "auth_missing"
+    AUTH_MALFORMED = "auth_malformed"
+    API_KEY_UNKNOWN = "api_key_unknown"
+    TOKEN_INVALID = "token_invalid"  # noqa: S105 - a name, not a secret
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a name, not a secret
+    KEY_TYPE_NOT_ALLOWED = "key_type_not_allowed"
+    SCOPE_DENIED = "scope_denied"
+    TENANT_DISABLED = "tenant_disabled"
+    TENANT_UNKNOWN = "tenant_unknown"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    REQUEST_INVALID = "request_invalid"
+    BODY_EMPTY = "body_empty"
+    BODY_INCOMPLETE = "body_incomplete"
+    BODY_UNDECODABLE = "body_undecodable"
+    JSON_INVALID = "json_invalid"
+    JSON_TOO_DEEP = "json_too_deep"
+    BODY_NOT_OBJECT = "body_not_object"
+    EVENTS_MISSING = "events_missing"
+    EVENTS_INVALID = "events_invalid"
+    EVENTS_EMPTY = "events_empty"
+    BATCH_TOO_LARGE = "batch_too_large"
+    IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid"
+    EVENT_NOT_OBJECT = "event_not_object"
+    USER_ID_MISSING = "user_id_missing"
+    USER_ID_INVALID = "user_id_invalid"
+    EVENT_TYPE_MISSING = "event_type_missing"
+    EVENT_TYPE_INVALID = "event_type_invalid"
+    OCCURRED_AT_INVALID = "occurred_at_invalid"
+    OCCURRED_AT_OUT_OF_RANGE = "occurred_at_out_of_range"
+    PAYLOAD_INVALID = "payload_invalid"
+    PAYLOAD_TOO_DEEP = "payload_too_deep"
+    EVENT_ID_INVALID = "event_id_invalid"
+    EVENT_TOO_LARGE = "event_too_large"
+    BODY_TOO_LARGE = "body_too_large"
+    BODY_TIMEOUT = "body_timeout"
+    CONTENT_TYPE_UNSUPPORTED = "content_type_unsupported"
+    CONTENT_ENCODING_UNSUPPORTED = "content_encoding_unsupported"
+    WINDOW_INVALID = "window_invalid"
+    LIMIT_INVALID = "limit_invalid"
+    OVERLOADED = "overloaded"
+    SPOOL_FULL = "spool_full"
+    SHUTTING_DOWN = "shutting_down"
+    PUBLISH_TIMEOUT = "publish_timeout"
+    WAREHOUSE_UNAVAILABLE = "warehouse_unavailable"
+    INTERNAL = "internal"
+    DEAD_LETTER = "dead_letter"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSpec:
+    """What one error_type means to whoever meets it."""
+
+    status: int
+    """HTTP status of an answer that carries it; 0 where it never answers a request."""
+    stage: Stage
+    actor: Actor
+    """Who must act."""
+    meaning: str
+    remedy: str
+    is_recorded: bool
+    """Whether it leaves an error record where the tenant is known."""
+
+
+def _client(status: int, meaning: str, remedy: str, *, recorded: bool = True) -> ErrorSpec:
+    return ErrorSpec(status, "receive", "client", meaning, remedy, recorded)
+
+
+ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
+    ErrorType.AUTH_MISSING: _client(
+        401, "The request has no Authorization header.", "Send one.", recorded=False
+    ),
+    ErrorType.AUTH_MALFORMED: _client(
+        401,
+        "The Authorization header is not a scheme, a space and a credential.",
+        "Send `ApiKey sk_…` or `Bearer <token>`, once.",
+        recorded=False,
+    ),
+    ErrorType.API_KEY_UNKNOWN: _client(
+        401,
+        "No tenant has this API key, or it was revoked.",
+        "Use a live key; `sluice tenant rotate-key` makes one.",
+        recorded=False,
+    ),
+    ErrorType.TOKEN_INVALID: _client(
+        401,
+        "The token's signature, algorithm or claims did not verify.",
+        "Get a new token; `sluice token` prints one.",
+        recorded=False,
+    ),
+    ErrorType.TOKEN_EXPIRED: _client(401, "The token expired.", "Get a new one.", recorded=False),
+    ErrorType.KEY_TYPE_NOT_ALLOWED: _client(
+        403, "This kind of key may not do this.", "Use a secret key for tracking."
+    ),
+    ErrorType.SCOPE_DENIED: _client(
+        403, "The token is valid but not for this.", "Use a token with the right scope."
+    ),
+    ErrorType.TENANT_DISABLED: _client(
+        403, "The tenant is switched off.", "Ask the operator: `sluice tenant set enabled=true`."
+    ),
+    ErrorType.TENANT_UNKNOWN: _client(
+        403,
+        "The token names no tenant, or one that does not exist.",
+        "Get a token for an existing tenant.",
+        recorded=False,
+    ),
+    ErrorType.NOT_FOUND: _client(
+        404, "Nothing is served at this path.", "See /docs for the paths.", recorded=False
+    ),
+    ErrorType.METHOD_NOT_ALLOWED: _client(
+        405,
+        "The path does not take this method.",
+        "Use a method of the Allow header.",
+        recorded=False,
+    ),
+    ErrorType.REQUEST_INVALID: _client(
+        400,
+        "The request is not valid HTTP.",
+        "Send a well-formed HTTP/1.1 request.",
+        recorded=False,
+    ),
+    ErrorType.BODY_EMPTY: _client(400, "The body is empty.", "Send a JSON object."),
+    ErrorType.BODY_INCOMPLETE: _client(
+        400, "The body ended before its announced length.", "Send the body whole."
+    ),
+    ErrorType.BODY_UNDECODABLE: _client(
+        400,
+        "The body is not what Content-Encoding says.",
+        "Send one whole gzip, deflate or zstd stream with nothing behind it.",
+    ),
+    ErrorType.JSON_INVALID: _client(400, "The body is not JSON in UTF-8.", "Send RFC 8259 JSON."),
+    ErrorType.JSON_TOO_DEEP: _client(400, "The JSON is nested too deep.", "Flatten it."),
+    ErrorType.BODY_NOT_OBJECT: _client(
+        400,
+        "The body is not a JSON object.",
+        'Send one object; for several events send {"events": […]} to track/batch.',
+    ),
+    ErrorType.EVENTS_MISSING: _client(400, "`events` is missing.", "Send a list of events."),
+    ErrorType.EVENTS_INVALID: _client(400, "`events` is not a list.", "Send a list of events."),
+    ErrorType.EVENTS_EMPTY: _client(400, "`events` is empty.", "Send at least one event."),
+    ErrorType.BATCH_TOO_LARGE: _client(
+        400, "The batch has more than 500 events.", "Send at most 500 events per request."
+    ),
+    ErrorType.IDEMPOTENCY_KEY_INVALID: _client(
+        400,
+        "The Idempotency-Key header is not 1 to 128 visible ASCII characters.",
+        "Send such a key, once.",
+    ),
+    ErrorType.EVENT_NOT_OBJECT: _client(
+        400, "An element of `events` is not an object.", "Send objects."
+    ),
+    ErrorType.USER_ID_MISSING: _client(400, "user_id is missing.", "Send user_id."),
+    ErrorType.USER_ID_INVALID: _client(
+        400,
+        "user_id is not text of 1 to 255 characters.",
+        "Send a string without control characters, or an integer of 64 bits.",
+    ),
+    ErrorType.EVENT_TYPE_MISSING: _client(400, "event_type is missing.", "Send event_type."),
+    ErrorType.EVENT_TYPE_INVALID: _client(
+        400,
+        "event_type is not 1 to 200 printable characters.",
+        "Send a name such as page_viewed.",
+    ),
+    ErrorType.OCCURRED_AT_INVALID: _client(
+        400, "occurred_at is not a time.", "Send ISO 8601 or epoch seconds."
+    ),
+    ErrorType.OCCURRED_AT_OUT_OF_RANGE: _client(
+        400, "occurred_at is before 1970 or after 2261.", "Check the client's clock and units."
+    ),
+    ErrorType.PAYLOAD_INVALID: _client(400, "payload is not an object.", "Send an object."),
+    ErrorType.PAYLOAD_TOO_DEEP: _client(
+        400, "payload is nested more than 32 levels deep.", "Flatten it."
+    ),
+    ErrorType.EVENT_ID_INVALID: _client(
+        400,
+        "event_id is not text of 1 to 128 characters.",
+        "Send such a string, or leave it out.",
+    ),
+    ErrorType.EVENT_TOO_LARGE: _client(
+        413, "One event has more than 262144 bytes.", "Send less in its payload."
+    ),
+    ErrorType.BODY_TOO_LARGE: _client(
+        413, "The body has more than 5242880 bytes.", "Send smaller batches."
+    ),
+    ErrorType.BODY_TIMEOUT: _client(
+        408, "The body did not arrive in time.", "Send it faster, or in smaller requests."
+    ),
+    ErrorType.CONTENT_TYPE_UNSUPPORTED: _client(
+        415, "The Content-Type is not JSON.", "Send `Content-Type: application/json`."
+    ),
+    ErrorType.CONTENT_ENCODING_UNSUPPORTED: _client(
+        415, "The Content-Encoding is not known.", "Use gzip, deflate or zstd."
+    ),
+    ErrorType.WINDOW_INVALID: _client(
+        400, "`window` is neither 24h nor 7d.", "Use 24h or 7d.", recorded=False
+    ),
+    ErrorType.LIMIT_INVALID: _client(
+        400, "`limit` is not a whole number from 1 up.", "Use 1 to 100.", recorded=False
+    ),
+    ErrorType.OVERLOADED: ErrorSpec(
+        503,
+        "receive",
+        "operator",
+        "More bytes wait to be stored than the bound allows.",
+        "Retry after Retry-After; the operator looks at the backlog and the disk.",
+        is_recorded=False,
+    ),
+    ErrorType.SPOOL_FULL: ErrorSpec(
+        503,
+        "receive",
+        "operator",
+        "The queue takes no more bytes: it is full, or its disk is full or broken.",
+        "Retry after Retry-After; the operator runs `sluice doctor`.",
+        is_recorded=False,
+    ),
+    ErrorType.SHUTTING_DOWN: ErrorSpec(
+        503, "receive", "platform", "The server is stopping.", "Retry.", is_recorded=False
+    ),
+    ErrorType.PUBLISH_TIMEOUT: ErrorSpec(
+        503,
+        "receive",
+        "operator",
+        "The event was not durable in time; it may be sent again.",
+        "Retry with the same event_id; the operator looks at the disk.",
+        is_recorded=False,
+    ),
+    ErrorType.WAREHOUSE_UNAVAILABLE: ErrorSpec(
+        503,
+        "store",
+        "operator",
+        "The warehouse does not answer.",
+        "Retry; nothing accepted is lost. The operator runs `sluice doctor`.",
+        is_recorded=False,
+    ),
+    ErrorType.INTERNAL: ErrorSpec(
+        500,
+        "receive",
+        "platform",
+        "Something failed in Sluice.",
+        "Retry; quote the request id to the operator.",
+        is_recorded=True,
+    ),
+    ErrorType.DEAD_LETTER: ErrorSpec(
+        0,
+        "store",
+        "operator",
+        "A destination judged the event undeliverable; it is kept in dead_letters.",
+        "Read its reason, mend the cause, replay it.",
+        is_recorded=True,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A refusal as a value: of a whole request, or of one event of a batch.
+
+    ``detail`` is one sentence for the client and never holds the offending value or a secret.
+    ``field`` names the request field it is about, where it is about one.
+    """
+
+    error_type: ErrorType
+    detail: str
+    field: str | None = None
+    index: int | None = None
+    """Position in the batch, from 0."""
+    event_id: str | None = None
+    """The client's own id, where it was readable and valid."""
+    event_type: str | None = None
+    user_id: str | None = None
+
+
+class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A row of the ``errors`` table, as it travels through the queue (design, decision 9)."""
+
+    tenant: str
+    error_id: str
+    """UUID version 7 in text form, made where the error was seen."""
+    ts: str
+    """UTC, ``YYYY-MM-DDTHH:MM:SS.ffffff``."""
+    source: str
+    error_type: str
+    detail: str
+    event_index: int | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    user_id: str | None = None
+    request_id: str | None = None
+    occurrences: int = 1
+
+
+class SluiceError(Exception):
+    """The root of what Sluice raises; its text is fit to be shown to an operator."""
+
+
+class ConfigError(SluiceError):
+    """A setting or file is wrong; the text names it, its value unless secret, what is accepted."""
+
+
+class QueueUnavailableError(SluiceError):
+    """The queue cannot take or give messages now (disk full, read-only or corrupt; broker away)."""
+
+
+class QueueFullError(SluiceError):
+    """The queue is at its bound in bytes.
+
+    Args:
+        retry_after_s: Seconds until there is likely room, from the measured drain rate.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class WarehouseError(SluiceError):
+    """ClickHouse refused a statement; ``code`` is its own error number, 0 where it gave none."""
+
+    def __init__(self, message: str, *, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class WarehouseUnavailableError(WarehouseError):
+    """ClickHouse did not answer, or not in time; the same statement may succeed later."""

@@ -1,0 +1,1 @@
+"""The queue protocol and its backends."""

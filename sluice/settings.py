@@ -1,0 +1,185 @@
+"""Every SLUICE_* variable, with its unit and meaning. Nothing else reads the environment."""
+
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sluice.core.errors import ConfigError
+
+MIB: Final = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """The settings of every process; each field is one environment variable."""
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_", frozen=True, env_ignore_empty=True)
+
+    data_dir: Path = Field(
+        Path("sluice-data"),
+        description="Where the queue file, the embedded warehouse, tenants and secrets live.",
+    )
+    queue_url: str = Field(
+        "", description="`local:PATH` of the queue file; empty: `queue.sqlite` in the data dir."
+    )
+    warehouse_url: SecretStr = Field(
+        SecretStr(""),
+        description="`http(s)://user:password@host:port/database` of ClickHouse; "
+        "empty: the embedded one, whose address and password are in the data dir.",
+    )
+    tenants_file: Path | None = Field(
+        None, description="The tenants file; unset: `tenants.toml` in the data dir."
+    )
+    jwt_secret: SecretStr = Field(
+        SecretStr(""),
+        description="HS256 secret (32 bytes or more) of read tokens; "
+        "empty: one is made and kept in the data dir, unless SLUICE_JWKS_URL is set.",
+    )
+    jwks_url: str = Field(
+        "", description="Where RS256/ES256 keys of read tokens are fetched; replaces the secret."
+    )
+    worker_url: str = Field(
+        "http://127.0.0.1:8082",
+        description="Base address of the worker's own HTTP port; health asks it for heartbeats.",
+    )
+    host: str = Field("127.0.0.1", description="Address that the gateway listens on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8080, description="Port that the gateway listens on; 0 takes a free one."
+    )
+    warehouse_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8123, description="Port of the embedded warehouse on loopback; 0 takes a free one."
+    )
+    worker_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8082, description="Port of the worker's status and metrics; 0 takes a free one."
+    )
+    queue_max_bytes: Annotated[int, Field(ge=MIB)] = Field(
+        1024 * MIB, description="Bytes that the local queue may store; past it: 503."
+    )
+    pending_max_bytes: Annotated[int, Field(ge=MIB)] = Field(
+        32 * MIB,
+        description="Bytes of accepted but not yet durable events in one gateway; past it: 503.",
+    )
+    publish_timeout_s: Annotated[float, Field(gt=0, le=9)] = Field(
+        5.0, description="Seconds within which an event is durable, or the answer is 503."
+    )
+    body_timeout_s: Annotated[float, Field(gt=0, le=120)] = Field(
+        10.0, description="Seconds for a whole request body to arrive, or the answer is 408."
+    )
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        20_000, description="Open client connections of one gateway; past it new ones are closed."
+    )
+    stop_timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
+        8.0, description="Seconds that a stopping process may take to finish what it holds."
+    )
+    batch_max_rows: Annotated[int, Field(ge=1)] = Field(
+        50_000, description="Rows of one insert into the warehouse."
+    )
+    batch_max_bytes: Annotated[int, Field(ge=MIB)] = Field(
+        32 * MIB, description="Uncompressed bytes of one insert into the warehouse."
+    )
+    batch_max_age_s: Annotated[float, Field(gt=0, le=60)] = Field(
+        1.0, description="Seconds after which a batch is inserted, however small."
+    )
+    dedup_filter_keys: Annotated[int, Field(ge=0)] = Field(
+        20_000_000,
+        description="Client-named events whose keys the worker's filter holds (10 bits each); "
+        "past it every key is looked up in ClickHouse.",
+    )
+    log_format: str = Field(
+        "auto", description="`json`, `text`, or `auto`: text on a terminal, else JSON."
+    )
+    log_level: str = Field("info", description="`debug`, `info`, `warning` or `error`.")
+
+    @field_validator("queue_url")
+    @classmethod
+    def _queue_url_is_known(cls, value: str) -> str:
+        if value and not (value.startswith("local:") and len(value) > len("local:")):
+            message = "use local:PATH"
+            raise ValueError(message)
+        return value
+
+    @field_validator("warehouse_url")
+    @classmethod
+    def _warehouse_url_is_http(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url:
+            parts = urlsplit(url)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                message = "use http(s)://user:password@host:port/database"
+                raise ValueError(message)
+        return value
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _secret_is_long(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value().encode()) < 32:
+            message = "use at least 32 bytes, for example from `openssl rand -hex 32`"
+            raise ValueError(message)
+        return value
+
+    @field_validator("log_format")
+    @classmethod
+    def _log_format_is_known(cls, value: str) -> str:
+        return _one_of(value, ("auto", "json", "text"))
+
+    @field_validator("log_level")
+    @classmethod
+    def _log_level_is_known(cls, value: str) -> str:
+        return _one_of(value, ("debug", "info", "warning", "error"))
+
+    @property
+    def queue_path(self) -> Path:
+        """The file of the local queue."""
+        return Path(self.queue_url.removeprefix("local:") or self.data_dir / "queue.sqlite")
+
+    @property
+    def tenants_path(self) -> Path:
+        """The tenants file."""
+        return self.tenants_file or self.data_dir / "tenants.toml"
+
+    @property
+    def warehouse_dir(self) -> Path:
+        """The folder of the embedded warehouse."""
+        return self.data_dir / "warehouse"
+
+    @property
+    def warehouse_url_file(self) -> Path:
+        """Where the embedded warehouse writes its address with user and password (mode 0600)."""
+        return self.data_dir / "warehouse.url"
+
+    @property
+    def jwt_secret_file(self) -> Path:
+        """Where a JWT secret that Sluice made itself is kept (mode 0600)."""
+        return self.data_dir / "jwt.secret"
+
+
+def _one_of(value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        message = f"use one of {', '.join(known)}"
+        raise ValueError(message)
+    return value
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment; ``overrides`` (from command-line options) win, None is ignored.
+
+    Raises:
+        ConfigError: One line that names the variable, its value unless secret, what is accepted.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks the values itself
+    except ValidationError as error:
+        raise ConfigError(_one_line(error)) from None
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    field = Settings.model_fields.get(name)
+    is_secret = field is not None and field.annotation is SecretStr
+    shown = "(hidden)" if is_secret else repr(first.get("input"))
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"SLUICE_{name.upper()} is {shown}: {reason}."

@@ -1,0 +1,1 @@
+"""ClickHouse: the client, the queries, the migrations and the embedded server."""

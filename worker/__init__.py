@@ -1,0 +1,1 @@
+"""Consumers: pull envelopes from the queue and feed destinations."""
