@@ -95,8 +95,9 @@ def stamp(
 
 def _payload_on_one_line(text: bytes) -> msgspec.Raw:
     # ClickHouse keeps the text of a JSON object as it stands
-    # (input_format_json_read_objects_as_strings), so the payload travels unescaped. Rows are separated by line feeds, so the rare payload that
-    # holds one travels as a JSON string instead; ClickHouse stores the same text.
+    # (input_format_json_read_objects_as_strings), so the payload travels unescaped. Rows are
+    # separated by line feeds, so the rare payload that holds one travels as a JSON string
+    # instead; ClickHouse stores the same text.
     if b"\n" in text or b"\r" in text:
         return msgspec.Raw(msgspec.json.encode(text.decode()))
     return msgspec.Raw(text)
