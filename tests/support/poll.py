@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def poll_until(
-    condition: Callable[[], T | Awaitable[T]],
+    condition: Callable[[], Awaitable[T]] | Callable[[], T],
     *,
     within_s: float = 10,
     every_s: float = 0.02,
