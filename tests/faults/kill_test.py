@@ -359,7 +359,7 @@ async def _wait_for_stats(
         return last == expected
 
     with suppress(TimeoutError):
-        await poll_until(equals, within_s=30, every_s=0.25)
+        _: bool = await poll_until(equals, within_s=30, every_s=0.25)
     return last
 
 

@@ -1,0 +1,334 @@
+"""``make bench``: the ratios of docs/performance.md, measured in one run, median of three.
+
+Seconds of different machines cannot be compared, so each figure stands beside a simpler thing that
+was measured in the same run, interleaved with it. ``--write`` puts the table into
+docs/performance.md.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import clickhouse_connect
+import orjson
+
+from loadtest.freshness import measure_freshness
+from loadtest.processes import (
+    LOAD_CORE,
+    SERVER_CORE,
+    children,
+    command,
+    drive,
+    free_port,
+    peak_memory_mb,
+    running,
+)
+
+SAMPLE = Path(__file__).parent.parent / "tests/data/wikiticker.first500.ndjson"
+PERFORMANCE = Path(__file__).parent.parent / "docs/performance.md"
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+PIPELINE_EVENTS = 200_000
+INSERT_ROWS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    figure: str
+    beside: str
+    ratio: str
+    goal: str
+
+
+def median(measure: Callable[[], float], rounds: int) -> float:
+    """Return the median of some rounds."""
+    return statistics.median(measure() for _ in range(rounds))
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """Request bodies made of real events, one a line in a file."""
+
+    single: Path
+    batch: Path
+    batch_text: list[bytes]
+
+
+def make_bodies(folder: Path) -> Bodies:
+    """Write the request bodies of the benchmark into a folder."""
+    lines = SAMPLE.read_bytes().splitlines()
+    single, batch = folder / "single.ndjson", folder / "batch.ndjson"
+    single.write_bytes(b"\n".join(lines) + b"\n")
+    bodies = [b'{"events":[' + b",".join(lines) + b"]}"]
+    batch.write_bytes(b"\n".join(bodies) + b"\n")
+    return Bodies(single, batch, bodies)
+
+
+def edge(folder: Path, bodies: Bodies, rounds: int) -> list[Row]:
+    """Measure one gateway process alone: worker and warehouse do not run."""
+    null_port, port = free_port(), free_port()
+    env = {
+        "SLUICE_DATA_DIR": str(folder / "edge"),
+        "SLUICE_PORT": str(port),
+        "SLUICE_QUEUE_MAX_BYTES": str(8 * 1024**3),
+    }
+    key = orjson.loads(command(["tenant", "add", "bench", "--json"], env))["api_key"]
+    null_url = f"http://127.0.0.1:{null_port}/api/ingestion/track"
+    url = f"http://127.0.0.1:{port}/api/ingestion/track"
+    server, load = {SERVER_CORE}, {LOAD_CORE}
+    null = ["loadtest.peers.null_server", "--port", str(null_port)]
+    with (
+        running(null, ready_port=null_port, cores=server),
+        running(["sluice.cli", "gateway"], env=env, cores=server) as gateway,
+    ):
+        nulls: list[dict[str, float]] = []
+        tracks: list[dict[str, float]] = []
+        for _ in range(rounds):
+            for target, seen in ((null_url, nulls), (url, tracks)):
+                seen.append(drive(target, key, bodies.single, cores=load, seconds=5))
+        lone = median(
+            lambda: drive(url, key, bodies.single, cores=load, connections=1, count=3000)["p50_ms"],
+            rounds,
+        )
+        batches = median(
+            lambda: (
+                500
+                * drive(url + "/batch", key, bodies.batch, cores=load, connections=8, seconds=5)[
+                    "requests_per_s"
+                ]
+            ),
+            rounds,
+        )
+        memory = peak_memory_mb(gateway.pid)
+    loads = median(lambda: _loads_per_s(bodies.batch_text[0]), rounds)
+    null_rps = statistics.median(r["requests_per_s"] for r in nulls)
+    track_rps = statistics.median(r["requests_per_s"] for r in tracks)
+    p99 = statistics.median(r["p99_ms"] for r in tracks)
+    return [
+        Row(
+            "`track`, 64 connections, every answer after its fsync",
+            f"{track_rps:,.0f} requests/s (p99 {p99:.1f} ms)",
+            f"null server {null_rps:,.0f}",
+            f"{track_rps / null_rps:.2f}",
+            "0.50",
+        ),
+        Row("a lone request's durable answer, p50", f"{lone:.2f} ms", "", "", "2 ms"),
+        Row(
+            "batch of 500, 8 connections",
+            f"{batches:,.0f} events/s",
+            f"`orjson.loads` alone {loads:,.0f}",
+            f"{batches / loads:.2f}",
+            "250,000 events/s, or 0.50",
+        ),
+        Row("gateway alone, peak memory", f"{memory:.0f} MB", "", "", "150 MB"),
+    ]
+
+
+def _loads_per_s(body: bytes) -> float:
+    start = time.perf_counter()
+    for _ in range(200):
+        orjson.loads(body)
+    return 200 * 500 / (time.perf_counter() - start)
+
+
+def pipeline(folder: Path, bodies: Bodies, rounds: int) -> list[Row]:
+    """Measure the whole road: sent until visible, beside the direct insert of the same rows."""
+    port = free_port()
+    data_dir = folder / "pipeline"
+    env = {
+        "SLUICE_DATA_DIR": str(data_dir),
+        "SLUICE_WAREHOUSE_PORT": str(free_port()),
+        "SLUICE_WORKER_PORT": str(free_port()),
+    }
+    words = ["sluice.cli", "run", "--port", str(port)]
+    with running(words, env=env, log=folder / "run.log") as process:
+        pipelines, directs = [], []
+        for number in range(rounds):
+            tenant = f"bench-{number}"
+            key = orjson.loads(command(["tenant", "add", tenant, "--json"], env))["api_key"]
+            pipelines.append(asyncio.run(_sent_until_visible(port, key, data_dir, tenant, bodies)))
+            directs.append(asyncio.run(_direct_insert(data_dir, tenant)))
+        memory = {name: peak_memory_mb(pid) for name, pid in children(process.pid).items()}
+        key = orjson.loads(command(["tenant", "add", "fresh", "--json"], env))["api_key"]
+        token = command(["token", "fresh"], env).decode().strip()
+        fresh = asyncio.run(
+            measure_freshness(
+                f"http://127.0.0.1:{port}", key, token, warehouse_url(data_dir), "fresh"
+            )
+        )
+    sent, direct = statistics.median(pipelines), statistics.median(directs)
+    return [
+        Row(
+            "pipeline: sent until visible in ClickHouse",
+            f"{sent:,.0f} events/s",
+            f"direct insert {direct:,.0f}",
+            f"{sent / direct:.2f}",
+            "0.40",
+        ),
+        Row(
+            "freshness at 2,000 events/s: 202 to visible in ClickHouse, p99",
+            f"{fresh.visible_p99_s:.2f} s (p50 {fresh.visible_p50_s:.2f} s)",
+            "",
+            "",
+            "2 s",
+        ),
+        Row(
+            "freshness at 2,000 events/s: 202 to visible in stats, worst",
+            f"{fresh.stats_max_s:.2f} s (p50 {fresh.stats_p50_s:.2f} s)",
+            "",
+            "",
+            "3 s",
+        ),
+        Row(
+            "gateway under that load, peak memory", f"{memory['gateway']:.0f} MB", "", "", "150 MB"
+        ),
+        Row("worker under that load, peak memory", f"{memory['worker']:.0f} MB", "", "", "250 MB"),
+        Row(
+            "warehouse under that load, peak memory",
+            f"{memory['warehouse']:.0f} MB",
+            "",
+            "",
+            "stated",
+        ),
+    ]
+
+
+def warehouse_url(data_dir: Path) -> str:
+    """Return the address of the embedded warehouse, with user and password."""
+    return (data_dir / "warehouse.url").read_text().strip()
+
+
+async def _sent_until_visible(
+    port: int, key: str, data_dir: Path, tenant: str, bodies: Bodies
+) -> float:
+    url = f"http://127.0.0.1:{port}/api/ingestion/track/batch"
+    requests = PIPELINE_EVENTS // 500
+    start = time.perf_counter()
+    sending = asyncio.to_thread(
+        drive, url, key, bodies.batch, cores=set(range(os.cpu_count() or 1)),
+        connections=8, count=requests, seconds=120,
+    )  # fmt: skip
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(sending)
+        seen = 0
+        async with asyncio.timeout(180):
+            while seen < PIPELINE_EVENTS:
+                await asyncio.sleep(0.05)
+                seen = await _count(session, warehouse_url(data_dir), tenant)
+        took = time.perf_counter() - start
+        await task
+    return PIPELINE_EVENTS / took
+
+
+async def _count(session: aiohttp.ClientSession, url: str, tenant: str) -> int:
+    parts = urlsplit(url)
+    async with session.post(
+        f"http://{parts.hostname}:{parts.port}/",
+        params={"param_tenant": tenant, "database": parts.path.strip("/")},
+        data=b"SELECT count() FROM events FINAL WHERE tenant = {tenant:String}",
+        auth=aiohttp.BasicAuth(parts.username or "", parts.password or ""),
+    ) as answer:
+        answer.raise_for_status()
+        return int(await answer.text())
+
+
+async def _direct_insert(data_dir: Path, tenant: str) -> float:
+    parts = urlsplit(warehouse_url(data_dir))
+    client = await clickhouse_connect.get_async_client(
+        host=parts.hostname,
+        port=parts.port,
+        username=parts.username,
+        password=parts.password or "",
+        database=parts.path.strip("/"),
+    )
+    async with client:
+        columns = (
+            "event_id, user_id, anonymous_id, event_type, occurred_at, received_at, source, payload"
+        )
+        rows = await client.raw_query(
+            f"SELECT concat(tenant, '-direct') AS tenant, {columns} FROM events"  # noqa: S608 - constants
+            " WHERE tenant = {tenant:String} LIMIT 200000",
+            parameters={"tenant": tenant},
+            fmt="JSONEachRow",
+        )
+        lines = rows.splitlines(keepends=True)
+        blocks = [
+            b"".join(lines[at : at + INSERT_ROWS]) for at in range(0, len(lines), INSERT_ROWS)
+        ]
+        start = time.perf_counter()
+        for block in blocks:
+            await client.raw_insert("events", insert_block=block, fmt="JSONEachRow")
+        took = time.perf_counter() - start
+    return len(lines) / took
+
+
+def render(rows: list[Row]) -> str:
+    """Return the table in Markdown, with the date and the machine."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whatever git the person has
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    head = (
+        f"Measured {datetime.now(UTC):%Y-%m-%d} at commit `{commit or 'unknown'}`,"
+        f" {os.cpu_count()} cores"
+        f" ({_processor()}), {platform.system()} {platform.release()},"
+        f" Python {platform.python_version()}.\n\n"
+    )
+    lines = ["| what | figure | beside it | ratio | goal |", "| --- | --- | --- | --- | --- |"]
+    lines += [f"| {r.what} | {r.figure} | {r.beside} | {r.ratio} | {r.goal} |" for r in rows]
+    return head + "\n".join(lines) + "\n"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def main() -> int:
+    """Measure, print the table, and keep it if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["edge", "pipeline"])
+    parser.add_argument("--write", action="store_true", help="keep it in docs/performance.md")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as name:
+        folder = Path(name)
+        bodies = make_bodies(folder)
+        rows: list[Row] = []
+        if options.only != "pipeline":
+            rows += edge(folder, bodies, options.rounds)
+        if options.only != "edge":
+            rows += pipeline(folder, bodies, options.rounds)
+    table = render(rows)
+    print(table)
+    if options.write:
+        text = PERFORMANCE.read_text()
+        before, rest = text.split(BEGIN, 1)
+        _, after = rest.split(END, 1)
+        PERFORMANCE.write_text(f"{before}{BEGIN}\n{table}{END}{after}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Peers that run in the same measurement, so that figures are ratios."""
