@@ -111,6 +111,15 @@ class Settings(BaseSettings):
                 raise ValueError(message)
         return value
 
+    @field_validator("worker_url", "jwks_url")
+    @classmethod
+    def _url_is_http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
+            message = "use http(s)://host:port"
+            raise ValueError(message)
+        return value
+
     @field_validator("jwt_secret")
     @classmethod
     def _secret_is_long(cls, value: SecretStr) -> SecretStr:

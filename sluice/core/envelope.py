@@ -6,7 +6,7 @@ frame. Frames put behind each other are a valid zstd stream, so the warehouse co
 bodies on without decoding them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, get_args
 
 import msgspec
@@ -53,16 +53,22 @@ def encode(kind: Kind, structs: Sequence[Any], *, max_bytes: int = MAX_BODY_BYTE
 
     The edge bounds a single event far below ``max_bytes``, so the exception does not arise there.
     """
-    if not structs:
-        return []
     data = _ENCODER.encode_lines(structs)
-    if len(data) <= max_bytes or len(structs) == 1:
-        return [Rows(kind, len(structs), data)]
-    middle = len(structs) // 2
+    if len(data) <= max_bytes:
+        return [Rows(kind, len(structs), data)] if data else []
     return [
-        *encode(kind, structs[:middle], max_bytes=max_bytes),
-        *encode(kind, structs[middle:], max_bytes=max_bytes),
+        Rows(kind, piece.count(b"\n"), piece) for piece in _cut_at_rows(data, max_bytes=max_bytes)
     ]
+
+
+def _cut_at_rows(data: bytes, *, max_bytes: int) -> Iterator[bytes]:
+    start = 0
+    while start < len(data):
+        end = data.rfind(b"\n", start, start + max_bytes) + 1
+        if end == 0:  # not even one row fits: it goes alone
+            end = data.index(b"\n", start) + 1
+        yield data[start:end]
+        start = end
 
 
 def gather(waiting: Iterable[Rows], *, max_bytes: int = MAX_BODY_BYTES) -> list[Rows]:
@@ -128,4 +134,4 @@ def unseal(envelope: Envelope) -> bytes:
 
 def split(data: bytes) -> list[bytes]:
     """Return the rows of a body, each without its line feed."""
-    return data.rstrip(b"\n").split(b"\n") if data else []
+    return data.removesuffix(b"\n").split(b"\n") if data else []

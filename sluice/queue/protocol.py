@@ -34,7 +34,7 @@ class Delivery:
     message_id: int | str
     """The backend's own id of the message."""
     lease_id: str
-    """Names this hand-over; an expired lease can neither be extended nor acknowledge."""
+    """Names this hand-over; once the envelope was handed over again, it counts for nothing."""
     attempt: int
     """1 at the first delivery."""
     published_at: float
@@ -101,13 +101,14 @@ class Queue(Protocol):
         """Lease deliverable envelopes, oldest first; wait up to ``wait_s`` for the first.
 
         ``max_bytes`` counts uncompressed bytes; one envelope above it is still delivered, alone.
+        A pull that is cancelled gives back what it had leased.
 
         Raises:
             QueueUnavailableError: The disk or broker cannot be read now.
         """
 
     async def extend(self, deliveries: Sequence[Delivery], *, lease_s: float) -> list[Delivery]:
-        """Renew the leases that are still held; return those deliveries."""
+        """Renew the leases that have not expired; return those deliveries, in the order given."""
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge for good, in one durable step.
@@ -116,10 +117,13 @@ class Queue(Protocol):
         """
 
     async def release(self, deliveries: Sequence[Delivery]) -> None:
-        """Give envelopes back at once, as if they had not been delivered."""
+        """Give envelopes back at once, as if they had not been delivered.
+
+        One that was handed over again meanwhile stays with its new holder.
+        """
 
     async def dead_letter(self, deliveries: Sequence[Delivery], *, reason: str) -> None:
-        """Put envelopes aside for good, still stored, with a reason."""
+        """Put envelopes aside for good, still stored (and counted), with a reason."""
 
     async def backlog(self, subscription: str) -> Backlog:
         """Return what the subscription has not acknowledged."""

@@ -4,13 +4,33 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import TypeVar, cast, overload
 
 T = TypeVar("T")
 
 
+@overload
 async def poll_until(
-    condition: Callable[[], Awaitable[T]] | Callable[[], T],
+    condition: Callable[[], Awaitable[T | None]],
+    *,
+    within_s: float = ...,
+    every_s: float = ...,
+    what: str = ...,
+) -> T: ...
+
+
+@overload
+async def poll_until(
+    condition: Callable[[], T | None],
+    *,
+    within_s: float = ...,
+    every_s: float = ...,
+    what: str = ...,
+) -> T: ...
+
+
+async def poll_until(
+    condition: Callable[[], Awaitable[T | None]] | Callable[[], T | None],
     *,
     within_s: float = 10,
     every_s: float = 0.02,

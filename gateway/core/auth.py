@@ -1,0 +1,211 @@
+"""Who is this? The Authorization header and what is known -> a principal, or why not.
+
+Rules: reference "Credentials". An API key is looked up by its digest; a token is verified by PyJWT
+with the algorithms of the configured family only, and its times are judged here, against ``now``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import jwt
+
+from sluice.core.errors import ErrorType, Rejected
+from sluice.core.tenant import Directory, Tenant
+
+LEEWAY_S: Final = 30
+MAX_HEADER_CHARS: Final = 8_000
+SESSION_AUDIENCE: Final = "sluice-ingest"
+
+_OPTIONS: Final[Any] = {
+    "verify_signature": True,
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+    "verify_aud": False,
+    "verify_iss": False,
+    "verify_sub": False,
+    "verify_jti": False,
+}
+
+# A header or claim can be any JSON, and PyJWT lets some surprises through as builtin errors.
+_TOKEN_ERRORS: Final = (
+    jwt.PyJWTError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whose request it is, proven."""
+
+    tenant: Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Why a request may not go on; ``tenant`` is the slug where the credential named one."""
+
+    rejected: Rejected
+    tenant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenKeys:
+    """What tokens are verified with: one secret, or public keys by their id."""
+
+    algorithms: tuple[str, ...]
+    secret: str = field(default="", repr=False)
+    by_id: Mapping[str, jwt.PyJWK] = field(default_factory=dict)
+
+    def find(self, algorithm: str, key_id: str | None) -> str | jwt.PyJWK | None:
+        """Return the key for a token's header; None where there is no such key."""
+        if algorithm not in self.algorithms:
+            return None
+        if self.secret:
+            return self.secret
+        if key_id is None and len(self.by_id) == 1:
+            key: jwt.PyJWK | None = next(iter(self.by_id.values()))
+        else:
+            key = self.by_id.get(key_id or "")
+        return key if key is not None and key.algorithm_name == algorithm else None
+
+
+def _denied(error_type: ErrorType, detail: str, tenant: str | None = None) -> Denied:
+    return Denied(Rejected(error_type, detail), tenant)
+
+
+def authenticate_ingest(
+    headers: Sequence[str], directory: Directory, keys: TokenKeys, *, now: float
+) -> Principal | Denied:
+    """Return who may write events: a secret key's tenant.
+
+    Args:
+        headers: Every Authorization header of the request.
+        directory: The tenants.
+        keys: Tokens are told from nonsense with them, so that each gets its own answer.
+        now: Unix seconds.
+    """
+    parsed = _parse(headers)
+    if isinstance(parsed, Denied):
+        return parsed
+    scheme, credential = parsed
+    if scheme == "apikey":
+        found = directory.find_key(credential)
+        if found is None:
+            return _denied(ErrorType.API_KEY_UNKNOWN, "This API key is not valid.")
+        tenant, key = found
+        if key.kind != "secret":
+            return _denied(
+                ErrorType.KEY_TYPE_NOT_ALLOWED,
+                "A public key cannot write events; exchange it at /api/auth/session/ first.",
+                tenant.slug,
+            )
+        return _enabled(tenant)
+    claims = _verify(credential, keys, now=now)
+    if isinstance(claims, Denied):
+        return claims
+    slug = _slug(claims, directory)
+    return _denied(ErrorType.SCOPE_DENIED, "This token does not allow writing events.", slug)
+
+
+def authenticate_read(
+    headers: Sequence[str], directory: Directory, keys: TokenKeys, *, now: float
+) -> Principal | Denied:
+    """Return who may read: the tenant of a token with the scope ``read``."""
+    parsed = _parse(headers)
+    if isinstance(parsed, Denied):
+        return parsed
+    scheme, credential = parsed
+    if scheme == "apikey":
+        # A leaked ingest key must not read, so it is no credential here at all.
+        return _denied(
+            ErrorType.TOKEN_INVALID, "Send `Bearer <token>`; an API key does not read here."
+        )
+    claims = _verify(credential, keys, now=now)
+    if isinstance(claims, Denied):
+        return claims
+    if not _may_read(claims):
+        return _denied(
+            ErrorType.SCOPE_DENIED,
+            "This token does not allow reading.",
+            _slug(claims, directory),
+        )
+    slug = _slug(claims, directory)
+    if slug is None:
+        return _denied(ErrorType.TENANT_UNKNOWN, "This token does not name a known tenant.")
+    return _enabled(directory.by_slug[slug])
+
+
+def _parse(headers: Sequence[str]) -> tuple[str, str] | Denied:
+    if not headers:
+        return _denied(
+            ErrorType.AUTH_MISSING,
+            "Send an Authorization header: `ApiKey sk_…` or `Bearer <token>`.",
+        )
+    if len(headers) > 1:
+        return _denied(ErrorType.AUTH_MALFORMED, "Send the Authorization header once.")
+    scheme, _, credential = headers[0].strip(" \t").partition(" ")
+    scheme = scheme.lower()
+    credential = credential.lstrip(" ")
+    if not credential or not credential.isascii() or len(credential) > MAX_HEADER_CHARS:
+        return _denied(
+            ErrorType.AUTH_MALFORMED,
+            "The Authorization header must be a scheme, a space and a credential.",
+        )
+    if scheme not in {"apikey", "bearer"}:
+        return _denied(ErrorType.AUTH_MALFORMED, "Use the scheme `ApiKey` or `Bearer`.")
+    return scheme, credential
+
+
+def _enabled(tenant: Tenant) -> Principal | Denied:
+    if tenant.enabled:
+        return Principal(tenant)
+    return _denied(ErrorType.TENANT_DISABLED, "This tenant is switched off.", tenant.slug)
+
+
+def _slug(claims: Mapping[str, Any], directory: Directory) -> str | None:
+    slug = claims.get("tenant")
+    return slug if isinstance(slug, str) and slug in directory.by_slug else None
+
+
+def _may_read(claims: Mapping[str, Any]) -> bool:
+    # A token without a scope reads: identity providers give tokens that have only our tenant
+    # claim. What a session token may do is said by its audience, whatever its scope.
+    audience = claims.get("aud")
+    if audience == SESSION_AUDIENCE or (
+        isinstance(audience, list) and SESSION_AUDIENCE in audience
+    ):
+        return False
+    scope = claims.get("scope", "read")
+    return isinstance(scope, str) and "read" in scope.split()
+
+
+def _verify(token: str, keys: TokenKeys, *, now: float) -> dict[str, Any] | Denied:
+    invalid = _denied(ErrorType.TOKEN_INVALID, "The token could not be verified.")
+    try:
+        header = jwt.get_unverified_header(token)
+        algorithm, key_id = header["alg"], header.get("kid")
+        key = keys.find(algorithm, key_id)
+        if key is None:
+            return invalid
+        claims = jwt.decode(token, key, algorithms=[algorithm], options=_OPTIONS)
+    except _TOKEN_ERRORS:
+        return invalid
+    expires, not_before = _time(claims.get("exp")), _time(claims.get("nbf", 0))
+    if expires is None or not_before is None or not_before > now + LEEWAY_S:
+        return invalid
+    if expires <= now - LEEWAY_S:
+        return _denied(ErrorType.TOKEN_EXPIRED, "The token expired; get a new one.")
+    return claims
+
+
+def _time(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    return None

@@ -1,0 +1,173 @@
+"""From a request to the handler of its route, and from its answer to the wire.
+
+Paths are matched as they were sent, with and without one trailing slash, and never redirected: a
+path with ``//``, another case or encoded characters is another path, so 404. Handlers are looked up
+in one table; there is no chain of middleware, because on the way of an event every layer costs more
+than the event itself.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import hdrs
+from aiohttp.web import BaseRequest
+
+from gateway.core.answers import Answer, refused_one, unavailable
+from gateway.rejections import Rejections
+from gateway.reply import Reply, is_request_id
+from sluice.core.errors import ErrorType, Rejected
+from sluice.telemetry import HTTP_SECONDS
+
+_log = logging.getLogger(__name__)
+
+
+class Exchange:
+    """One request on its way through a handler."""
+
+    __slots__ = ("request", "request_id", "source", "tenant")
+
+    def __init__(self, request: BaseRequest, request_id: str) -> None:
+        self.request = request
+        self.request_id = request_id
+        self.tenant: str | None = None
+        """Slug, once the credential proved it."""
+        self.source = ""
+        """The source whose events these are, for error records."""
+
+
+Handler = Callable[[Exchange], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One path and what answers there, by method; GET also answers HEAD."""
+
+    name: str
+    """For metrics."""
+    path: str
+    """Without the trailing slash."""
+    handlers: Mapping[str, Handler]
+    is_for_operators: bool = False
+    """Whether it goes on while the server stops."""
+
+    @property
+    def allow(self) -> str:
+        """The value of the Allow header."""
+        methods = list(self.handlers)
+        if hdrs.METH_GET in self.handlers:
+            methods.append(hdrs.METH_HEAD)
+        return ", ".join([*methods, hdrs.METH_OPTIONS])
+
+
+class Dispatcher:
+    """Answers every request; callable as aiohttp's request handler."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        *,
+        rejections: Rejections,
+        new_request_id: Callable[[], str],
+    ) -> None:
+        self._rejections = rejections
+        self._new_request_id = new_request_id
+        self._by_path: dict[str, Route] = {}
+        self._by_method: dict[str, dict[str, tuple[Route, Handler]]] = {}
+        for route in routes:
+            for path in {route.path, route.path.rstrip("/") + "/"}:
+                self._by_path[path] = route
+                for method, handler in route.handlers.items():
+                    self._add(method, path, route, handler)
+                    if method == hdrs.METH_GET:
+                        self._add(hdrs.METH_HEAD, path, route, handler)
+        self._labels: dict[tuple[str, int], tuple[str, str]] = {}
+        self._active = 0
+        self._idle = asyncio.Event()
+        self.is_stopping = False
+
+    def _add(self, method: str, path: str, route: Route, handler: Handler) -> None:
+        self._by_method.setdefault(method, {})[path] = (route, handler)
+
+    async def __call__(self, request: BaseRequest) -> Reply:
+        """Answer one request."""
+        started = time.perf_counter()
+        request_id = request.headers.get("X-Request-Id")
+        if request_id is None or not is_request_id(request_id):
+            request_id = self._new_request_id()
+        method, path = request.method, request.raw_path
+        by_path = self._by_method.get(method)
+        hit = by_path.get(path) if by_path is not None else None
+        found = hit or self._find(request)
+        if isinstance(found, Answer):
+            return Reply(found, request_id)
+        route, handler = found
+        if self.is_stopping and not route.is_for_operators:
+            return Reply(_STOPPING, request_id)
+        self._active += 1
+        exchange = Exchange(request, request_id)
+        try:
+            answer = await handler(exchange)
+        except Exception as error:  # noqa: BLE001 - the top of a request
+            answer = self._failed(exchange, error)
+        finally:
+            self._active -= 1
+            if not self._active:
+                self._idle.set()
+        key = (route.name, answer.status)
+        labels = self._labels.get(key)
+        if labels is None:
+            labels = self._labels[key] = (route.name, str(answer.status))
+        HTTP_SECONDS.observe(labels, time.perf_counter() - started)
+        return Reply(answer, request_id)
+
+    def _find(self, request: BaseRequest) -> tuple[Route, Handler] | Answer:
+        target = request.raw_path
+        if not target.startswith("/"):  # absolute form, as proxies send it
+            target = request.rel_url.raw_path
+        path = target.partition("?")[0]
+        route = self._by_path.get(path)
+        if route is None:
+            return refused_one(ErrorType.NOT_FOUND, "Nothing is served at this path.")
+        found = self._by_method.get(request.method, {}).get(path)
+        if found is not None:
+            return found
+        if request.method == hdrs.METH_OPTIONS:
+            return Answer(204, headers=(("Allow", route.allow),))
+        methods = " and ".join(route.handlers)
+        return refused_one(
+            ErrorType.METHOD_NOT_ALLOWED, f"This path takes {methods}.", allow=route.allow
+        )
+
+    def _failed(self, exchange: Exchange, error: Exception) -> Answer:
+        _log.error(
+            "A request failed inside", exc_info=error, extra={"request_id": exchange.request_id}
+        )
+        detail = "Something failed here; quote the request id."
+        self._rejections.record(
+            exchange.tenant,
+            exchange.source,
+            (Rejected(ErrorType.INTERNAL, detail),),
+            exchange.request_id,
+        )
+        return refused_one(ErrorType.INTERNAL, detail)
+
+    async def finish(self, within_s: float) -> bool:
+        """Refuse new requests and wait for those in hand; whether all finished in time."""
+        self.is_stopping = True
+        try:
+            async with asyncio.timeout(within_s):
+                while self._active:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+_STOPPING: Final = unavailable(
+    ErrorType.SHUTTING_DOWN, "This server is stopping; retry.", retry_after_s=1
+)

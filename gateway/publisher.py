@@ -1,0 +1,249 @@
+"""Group commit: ``publish`` returns when the rows are durable, or says why they are not.
+
+Constraints, in order of weight:
+
+* ``None`` is returned only after the queue's own ``publish`` returned: after its fsync.
+* While one group is on its way to the queue the next one gathers. Nothing lingers: a lone request
+  is on its way at once, and under load groups grow by themselves.
+* All requests of a group wait for one future that nobody can cancel, so a client that hangs up
+  takes nobody's rows with it: rows that were admitted are published.
+* Bytes are bounded from admission until the queue has answered. Past the bound the answer is
+  ``overloaded``, with the seconds until there is room at the measured rate.
+* Whoever waits is answered within ``timeout_s``. A group that is still gathering then is thrown
+  away; one that is on its way may yet be stored, which its clients were told (``publish_timeout``).
+
+A crash before the queue's fsync loses rows that nobody was promised; one after it loses nothing.
+Rows above 64 KiB are compressed in a thread before they join a group, side by side.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol, Self
+from uuid import uuid4
+
+from sluice.core.envelope import Envelope, Rows, gather, seal
+from sluice.core.errors import ErrorType, QueueFullError, QueueUnavailableError
+from sluice.telemetry import PENDING_BYTES, PUBLISH_SECONDS, PUBLISHED_EVENTS
+
+SEAL_INLINE_BYTES: Final = 65_536
+"""Compressing this much takes less time than handing it to a thread."""
+SEAL_THREADS: Final = 2
+DEFAULT_RETRY_AFTER_S: Final = 5.0
+RATE_WEIGHT: Final = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+class Durable(Protocol):
+    """The part of a queue that a publisher needs."""
+
+    async def publish(self, topic: str, envelopes: Sequence[Envelope]) -> None:
+        """Return when all envelopes are durable. See ``sluice.queue.protocol.Queue``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unstored:
+    """Why rows are not durable, and when to come back."""
+
+    error_type: ErrorType
+    detail: str
+    retry_after_s: float
+
+
+class _Shared(asyncio.Future[Unstored | None]):
+    """A future that many wait for, so that none of them may cancel it."""
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+
+class _Group:
+    """What gathers for one commit."""
+
+    __slots__ = ("done", "envelopes", "rows", "size", "timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.rows: list[Rows] = []
+        self.envelopes: list[Envelope] = []
+        self.size = 0
+        self.done = _Shared(loop=loop)
+        self.timer: asyncio.TimerHandle | None = None
+
+    def settle(self, outcome: Unstored | None) -> None:
+        """Tell everybody who waits; the first outcome counts."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if not self.done.done():
+            self.done.set_result(outcome)
+
+
+class Publisher:
+    """Takes rows from many requests to the queue; an async context manager with a ``run``."""
+
+    def __init__(
+        self,
+        queue: Durable,
+        *,
+        max_pending_bytes: int,
+        timeout_s: float,
+        topic: str = "events",
+        new_id: Callable[[], str] = lambda: str(uuid4()),
+    ) -> None:
+        self._queue = queue
+        self._topic = topic
+        self._max_pending_bytes = max_pending_bytes
+        self._timeout_s = timeout_s
+        self._new_id = new_id
+        self._pending_bytes = 0
+        self._bytes_per_s = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._gathering: _Group | None = None
+        self._wanted = asyncio.Event()
+        self._threads = ThreadPoolExecutor(SEAL_THREADS, thread_name_prefix="seal")
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that were admitted and are not settled yet."""
+        return self._pending_bytes
+
+    def refuse(self, size: int) -> Unstored | None:
+        """Return why ``size`` more bytes cannot be taken now; None if they can."""
+        pending = self._pending_bytes
+        # A body larger than the whole bound must still pass when nothing else waits.
+        if pending == 0 or pending + size <= self._max_pending_bytes:
+            return None
+        rate = self._bytes_per_s
+        return Unstored(
+            ErrorType.OVERLOADED,
+            "Too many requests are waiting; retry after the time given.",
+            pending / rate if rate else DEFAULT_RETRY_AFTER_S,
+        )
+
+    async def publish(self, rows: Sequence[Rows]) -> Unstored | None:
+        """Return None when all rows are durable, else why not. Never raises for a failed queue."""
+        size = 0
+        is_large = False
+        for one in rows:
+            length = len(one.data)
+            size += length
+            is_large = is_large or length > SEAL_INLINE_BYTES
+        refusal = self.refuse(size)
+        if refusal is not None:
+            return refusal
+        self._pending_bytes += size
+        if is_large:
+            return await self._publish_large(rows, size)
+        group = self._join(size)
+        group.rows.extend(rows)
+        return await group.done
+
+    async def _publish_large(self, rows: Sequence[Rows], size: int) -> Unstored | None:
+        try:
+            envelopes = [await self._seal(one) for one in rows]
+        except BaseException:
+            self._pending_bytes -= size
+            raise
+        group = self._join(size)
+        group.envelopes.extend(envelopes)
+        return await group.done
+
+    def _join(self, size: int) -> _Group:
+        group = self._gathering
+        if group is None:
+            group = self._gathering = _Group(self._loop)
+            group.timer = self._loop.call_later(self._timeout_s, self._expire, group)
+            self._wanted.set()
+        group.size += size
+        return group
+
+    def _expire(self, group: _Group) -> None:
+        if self._gathering is group:
+            self._gathering = None
+            self._pending_bytes -= group.size
+        group.settle(
+            Unstored(
+                ErrorType.PUBLISH_TIMEOUT,
+                "The event could not be stored durably in time; it may be sent again.",
+                DEFAULT_RETRY_AFTER_S,
+            )
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Commit group after group until ``stop`` is set and nothing waits."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._wake_at(stop), name="publisher-stop")
+            while True:
+                group = self._gathering
+                if group is None:
+                    if stop.is_set():
+                        return
+                    self._wanted.clear()
+                    await self._wanted.wait()
+                    continue
+                self._gathering = None
+                await self._commit(group)
+
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wanted.set()
+
+    async def _commit(self, group: _Group) -> None:
+        started = time.perf_counter()
+        outcome: Unstored | None = _broken("The group was given up.")
+        try:
+            outcome = await self._store(group)
+        except Exception:  # noqa: BLE001 - the top of a commit: log, then decide
+            _log.exception("A group commit failed")
+            outcome = _broken("The queue failed; retry after the time given.")
+        finally:
+            self._pending_bytes -= group.size
+            group.settle(outcome)
+        elapsed = time.perf_counter() - started
+        PUBLISH_SECONDS.observe(("ok" if outcome is None else outcome.error_type.value,), elapsed)
+        if outcome is None:
+            self._measure(group.size / max(elapsed, 1e-6))
+
+    async def _store(self, group: _Group) -> Unstored | None:
+        envelopes = group.envelopes
+        for rows in gather(group.rows):
+            envelopes.append(await self._seal(rows))
+        try:
+            await self._queue.publish(self._topic, envelopes)
+        except QueueFullError as error:
+            return Unstored(
+                ErrorType.SPOOL_FULL,
+                "The queue is full; retry after the time given.",
+                error.retry_after_s,
+            )
+        except QueueUnavailableError:
+            return _broken("The queue cannot store events now; retry after the time given.")
+        for envelope in envelopes:
+            PUBLISHED_EVENTS.add(envelope.count, envelope.kind)
+        return None
+
+    async def _seal(self, rows: Rows) -> Envelope:
+        work = partial(seal, rows, envelope_id=self._new_id())
+        if len(rows.data) <= SEAL_INLINE_BYTES:
+            return work()
+        return await self._loop.run_in_executor(self._threads, work)
+
+    def _measure(self, bytes_per_s: float) -> None:
+        old = self._bytes_per_s
+        self._bytes_per_s = old + RATE_WEIGHT * (bytes_per_s - old) if old else bytes_per_s
+        PENDING_BYTES.set(self._pending_bytes)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        """Release the threads; ``run`` has ended before."""
+        self._threads.shutdown(wait=False)
+
+
+def _broken(detail: str) -> Unstored:
+    return Unstored(ErrorType.SPOOL_FULL, detail, DEFAULT_RETRY_AFTER_S)

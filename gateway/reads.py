@@ -1,0 +1,29 @@
+"""What the gateway reads from the warehouse, as small functions that routes are given."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sluice.warehouse.client import Warehouse
+from sluice.warehouse.stats import Stats, StoredError, Window, read_errors, read_stats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """Reads of one tenant's data; ``WarehouseError`` where ClickHouse fails."""
+
+    stats: Callable[[str, Window, datetime], Awaitable[Stats]]
+    errors: Callable[[str, int], Awaitable[Sequence[StoredError]]]
+    ping: Callable[[], Awaitable[None]]
+
+
+def reads_of(warehouse: Warehouse) -> Reads:
+    """Return the reads of a warehouse."""
+
+    async def stats(tenant: str, window: Window, now: datetime) -> Stats:
+        return await read_stats(warehouse, tenant, window, now)
+
+    async def errors(tenant: str, limit: int) -> Sequence[StoredError]:
+        return await read_errors(warehouse, tenant, limit)
+
+    return Reads(stats=stats, errors=errors, ping=warehouse.ping)

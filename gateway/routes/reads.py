@@ -1,0 +1,153 @@
+"""``GET /api/ingestion/stats`` and ``errors``: what a tenant may read about itself."""
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeVar, cast, get_args
+
+import msgspec
+from aiohttp import hdrs
+from aiohttp.web import BaseRequest
+
+from gateway.core.answers import Answer, deny, ok, refused, unavailable
+from gateway.core.auth import Denied, TokenKeys, authenticate_read
+from gateway.dispatch import Exchange, Route
+from gateway.reads import Reads
+from gateway.rejections import Rejections
+from gateway.single_flight import SingleFlight
+from sluice.core.errors import ErrorType, Rejected, WarehouseError
+from sluice.core.tenant import Directory
+from sluice.warehouse.stats import Stats, StoredError, Window
+
+SOURCE: Final = "read"
+CHALLENGE: Final = 'Bearer realm="sluice"'
+WINDOWS: Final[tuple[str, ...]] = get_args(Window)
+DEFAULT_LIMIT: Final = 50
+MAX_LIMIT: Final = 100
+KEEP_S: Final = 1.0
+MAX_KEPT: Final = 1_000
+RETRY_AFTER_S: Final = 5.0
+
+_LIMIT: Final = re.compile(r"[0-9]+", re.ASCII)
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class ErrorList(msgspec.Struct, frozen=True):
+    """The answer of the errors endpoint."""
+
+    count: int
+    results: list[StoredError]
+
+
+def stats_cache(monotonic: Callable[[], float]) -> SingleFlight[tuple[str, Window], Stats]:
+    """Return the cache that spares the warehouse a flood of equal questions."""
+    return SingleFlight(keep_s=KEEP_S, max_entries=MAX_KEPT, monotonic=monotonic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRoutes:
+    """The two handlers and what they need."""
+
+    directory: Callable[[], Directory]
+    token_keys: Callable[[], TokenKeys]
+    ask_for_keys: Callable[[], None]
+    reads: Reads
+    rejections: Rejections
+    now: Callable[[], datetime]
+    cache: SingleFlight[tuple[str, Window], Stats]
+
+    def routes(self) -> list[Route]:
+        """Return the routes of this resource."""
+        return [
+            Route(name="stats", path="/api/ingestion/stats", handlers={hdrs.METH_GET: self.stats}),
+            Route(
+                name="errors", path="/api/ingestion/errors", handlers={hdrs.METH_GET: self.errors}
+            ),
+        ]
+
+    async def stats(self, exchange: Exchange) -> Answer:
+        """Return totals, a time series and event types of a window."""
+        tenant = self._reader(exchange)
+        if isinstance(tenant, Answer):
+            return tenant
+        window = parse_window(_last(exchange.request, "window"))
+        if isinstance(window, Rejected):
+            return refused([window])
+
+        async def look_up() -> Stats:
+            return await self.reads.stats(tenant, window, self.now())
+
+        return await _answered(self.cache.get((tenant, window), look_up))
+
+    async def errors(self, exchange: Exchange) -> Answer:
+        """Return the newest error records."""
+        tenant = self._reader(exchange)
+        if isinstance(tenant, Answer):
+            return tenant
+        limit = parse_limit(_last(exchange.request, "limit"))
+        if isinstance(limit, Rejected):
+            return refused([limit])
+
+        async def look_up() -> ErrorList:
+            found = list(await self.reads.errors(tenant, limit))
+            return ErrorList(len(found), found)
+
+        return await _answered(look_up())
+
+    def _reader(self, exchange: Exchange) -> str | Answer:
+        who = authenticate_read(
+            exchange.request.headers.getall(hdrs.AUTHORIZATION, ()),
+            self.directory(),
+            self.token_keys(),
+            now=time.time(),
+        )
+        if not isinstance(who, Denied):
+            exchange.tenant = who.tenant.slug
+            return who.tenant.slug
+        if who.rejected.error_type is ErrorType.TOKEN_INVALID:
+            self.ask_for_keys()
+        self.rejections.record(who.tenant, SOURCE, [who.rejected], exchange.request_id)
+        return deny(who.rejected, challenge=CHALLENGE)
+
+
+def parse_window(text: str | None) -> Window | Rejected:
+    """Return the window that was asked for; missing means 24h."""
+    if text is None:
+        return "24h"
+    if text in WINDOWS:
+        return cast("Window", text)
+    return Rejected(ErrorType.WINDOW_INVALID, "Use 24h or 7d.", field="window")
+
+
+def parse_limit(text: str | None) -> int | Rejected:
+    """Return how many records were asked for, at most 100; missing means 50."""
+    if text is None:
+        return DEFAULT_LIMIT
+    # Longer digits than any limit are over it; int() would refuse thousands of them.
+    if _LIMIT.fullmatch(text) and text.strip("0"):
+        digits = text.lstrip("0")
+        return min(int(digits), MAX_LIMIT) if len(digits) <= len(str(MAX_LIMIT)) else MAX_LIMIT
+    return Rejected(
+        ErrorType.LIMIT_INVALID, f"Use a whole number from 1 to {MAX_LIMIT}.", field="limit"
+    )
+
+
+def _last(request: BaseRequest, name: str) -> str | None:
+    values = request.rel_url.query.getall(name, [])
+    return values[-1] if values else None
+
+
+async def _answered(look_up: Awaitable[T]) -> Answer:
+    try:
+        return ok(await look_up)
+    except WarehouseError as error:
+        _log.warning("The warehouse did not answer a read", extra={"reason": str(error)[:500]})
+        return unavailable(
+            ErrorType.WAREHOUSE_UNAVAILABLE,
+            "The warehouse does not answer.",
+            retry_after_s=RETRY_AFTER_S,
+        )

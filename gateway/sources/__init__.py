@@ -1,0 +1,1 @@
+"""Inbound dialects, one module each: bytes to candidates or refusals. Pure: no I/O."""

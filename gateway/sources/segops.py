@@ -1,0 +1,383 @@
+"""The SegOps ingestion dialect: bodies of ``track`` and ``track/batch`` to candidates.
+
+A body is decoded once, by msgspec into typed fields, with the payload left as the client's own
+text. Only a body in which some field is not what nearly all clients send is read again, event by
+event, so that one odd event costs nobody else anything (reference, 4 and 5).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from gateway.core.event_rules import (
+    MAX_INTEGER,
+    Fields,
+    Terms,
+    Unfit,
+    is_event_type,
+    judge,
+    kind_of,
+)
+from gateway.core.json_repair import reasons
+from gateway.core.json_text import Opened, open_json, too_deep, without_bom
+from sluice.core.errors import ErrorType, Rejected
+from sluice.core.event import (
+    MAX_BATCH_EVENTS,
+    MAX_EVENT_BYTES,
+    MAX_EVENT_ID_CHARS,
+    MAX_PAYLOAD_DEPTH,
+    MAX_USER_ID_CHARS,
+    Candidate,
+)
+from sluice.core.times import parse_occurred_at
+
+_NULL: Final = msgspec.Raw(b"null")
+_OPEN: Final = ord("{")
+_MAX_INTEGER_DIGITS: Final = len(str(MAX_INTEGER))
+
+
+class _Event(msgspec.Struct, gc=False):
+    """An event in which every field has a type that is easily judged."""
+
+    user_id: str | int | None = None
+    event_type: str | None = None
+    occurred_at: str | int | None = None
+    payload: msgspec.Raw = _NULL
+    event_id: str | int | None = None
+    anonymous_id: str | None = None
+
+
+class _RawEvent(msgspec.Struct, gc=False):
+    """Any event at all."""
+
+    user_id: msgspec.Raw = _NULL
+    event_type: msgspec.Raw = _NULL
+    occurred_at: msgspec.Raw = _NULL
+    payload: msgspec.Raw = _NULL
+    event_id: msgspec.Raw = _NULL
+    anonymous_id: msgspec.Raw = _NULL
+
+
+class _Batch(msgspec.Struct, gc=False):
+    events: list[_Event] | None = None
+
+
+class _RawBatch(msgspec.Struct, gc=False):
+    events: msgspec.Raw = _NULL
+
+
+_EVENT: Final = msgspec.json.Decoder(_Event)
+_RAW_EVENT: Final = msgspec.json.Decoder(_RawEvent)
+_BATCH: Final = msgspec.json.Decoder(_Batch)
+_RAW_BATCH: Final = msgspec.json.Decoder(_RawBatch)
+_RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_STRING: Final = msgspec.json.Decoder(str)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a batch holds: every element is a candidate or refused."""
+
+    candidates: list[Candidate]
+    rejected: list[Rejected]
+    """One for each refused element, with its index, ascending."""
+    total: int
+    normalised: dict[str, int]
+    """Accepted events whose payload was repaired, by reason."""
+
+
+def parse_track(
+    body: bytes, *, strict: bool, idempotency_key: str | None = None, uid: str | None = None
+) -> Candidate | list[Rejected]:
+    """Read the body of ``track``.
+
+    Args:
+        body: As it arrived, decompressed.
+        strict: Whether the tenant takes snake_case event types only.
+        idempotency_key: The header, already checked; names an event that has no event_id.
+        uid: The user of a session token; takes the place of whatever the event says.
+
+    Returns:
+        The candidate (its ``normalised`` says what was repaired), or one refusal per broken field.
+    """
+    try:
+        return _parse_track(body, Terms(strict=strict, idempotency_key=idempotency_key, uid=uid))
+    except RecursionError:
+        return [too_deep()]
+
+
+def parse_batch(
+    body: bytes, *, strict: bool, idempotency_key: str | None = None, uid: str | None = None
+) -> Batch | Rejected:
+    """Read the body of ``track/batch``.
+
+    Args:
+        body: As it arrived, decompressed.
+        strict: Whether the tenant takes snake_case event types only.
+        idempotency_key: The header, already checked; with the index it names an event that has no
+            event_id.
+        uid: The user of a session token; takes the place of whatever an event says.
+
+    Returns:
+        The events, good and bad, or the refusal of the whole.
+    """
+    try:
+        return _parse_batch(body, Terms(strict=strict, idempotency_key=idempotency_key, uid=uid))
+    except RecursionError:
+        return too_deep()
+
+
+def _parse_track(body: bytes, terms: Terms) -> Candidate | list[Rejected]:
+    text = without_bom(body)
+    if isinstance(text, Rejected):
+        return [text]
+    if len(text) > MAX_EVENT_BYTES:
+        return _parse_odd_track(text, terms)
+    try:
+        event = _EVENT.decode(text)
+    except msgspec.DecodeError:
+        return _parse_odd_track(text, terms)
+    return judge(
+        _typed_fields(event, bytes(event.payload)),
+        terms,
+        client_id=terms.idempotency_key,
+        index=None,
+    )
+
+
+def _parse_odd_track(text: bytes, terms: Terms) -> Candidate | list[Rejected]:
+    opened = open_json(text)
+    if isinstance(opened, Rejected):
+        return [opened]
+    kept = opened.text.strip()
+    if kept[0] != _OPEN:
+        return [_not_an_object('for several events send {"events": […]} to /track/batch/')]
+    oversized = _oversized(text.strip(), index=None)
+    if oversized is not None:
+        return [oversized]
+    return _judge_raw(
+        kept, opened.marked.strip(), terms, client_id=terms.idempotency_key, index=None
+    )
+
+
+def _parse_batch(body: bytes, terms: Terms) -> Batch | Rejected:
+    text = without_bom(body)
+    if isinstance(text, Rejected):
+        return text
+    try:
+        events = _BATCH.decode(text).events
+    except msgspec.DecodeError:
+        return _parse_odd_batch(text, terms)
+    if events is None:
+        return _events_missing()
+    wrong = _wrong_count(len(events))
+    if wrong is not None:
+        return wrong
+    payloads = [bytes(event.payload) for event in events]
+    if _may_hold_oversized(text, payloads):
+        return _parse_odd_batch(text, terms)
+    return _judge_typed(events, payloads, terms)
+
+
+def _parse_odd_batch(text: bytes, terms: Terms) -> Batch | Rejected:
+    opened = open_json(text)
+    if isinstance(opened, Rejected):
+        return opened
+    elements = _elements(opened)
+    if isinstance(elements, Rejected):
+        return elements
+    candidates: list[Candidate] = []
+    rejected: list[Rejected] = []
+    key = terms.idempotency_key
+    for index, (kept, marked) in enumerate(elements):
+        client_id = None if key is None else f"{key}:{index}"
+        verdict = _judge_element(kept, marked, terms, client_id=client_id, index=index)
+        if isinstance(verdict, list):
+            rejected.append(verdict[0])
+        else:
+            candidates.append(verdict)
+    normalised = Counter(reason for candidate in candidates for reason in candidate.normalised)
+    return Batch(candidates, rejected, len(elements), dict(normalised))
+
+
+def _elements(opened: Opened) -> list[tuple[bytes, bytes]] | Rejected:
+    """Return each element of ``events`` from both texts."""
+    try:
+        kept = _RAW_BATCH.decode(opened.text).events
+        marked = _RAW_BATCH.decode(opened.marked).events if opened.is_repaired else kept
+    except msgspec.ValidationError:
+        return _not_an_object('a batch is {"events": […]}')
+    start = bytes(marked)[:1]
+    if start == b"n":
+        return _events_missing()
+    if start != b"[":
+        return Rejected(ErrorType.EVENTS_INVALID, "Send a list of events.", field="events")
+    kept_list = _RAW_LIST.decode(kept)
+    wrong = _wrong_count(len(kept_list))
+    if wrong is not None:
+        return wrong
+    marked_list = _RAW_LIST.decode(marked) if opened.is_repaired else kept_list
+    return [
+        (bytes(kept), bytes(marked)) for kept, marked in zip(kept_list, marked_list, strict=True)
+    ]
+
+
+def _judge_element(
+    kept: bytes, marked: bytes, terms: Terms, *, client_id: str | None, index: int
+) -> Candidate | list[Rejected]:
+    if marked[0] != _OPEN:
+        detail = f"Event {index} is {kind_of(marked)}, not an object."
+        return [Rejected(ErrorType.EVENT_NOT_OBJECT, detail, index=index)]
+    oversized = _oversized(kept, index=index)
+    if oversized is not None:
+        return [oversized]
+    return _judge_raw(kept, marked, terms, client_id=client_id, index=index)
+
+
+def _judge_raw(
+    kept: bytes, marked: bytes, terms: Terms, *, client_id: str | None, index: int | None
+) -> Candidate | list[Rejected]:
+    event = _RAW_EVENT.decode(marked)
+    payload = bytes(event.payload)
+    fields = Fields(
+        _value(event.user_id),
+        _value(event.event_type),
+        _value(event.occurred_at),
+        payload,
+        _value(event.event_id),
+        _value(event.anonymous_id),
+    )
+    verdict = judge(fields, terms, client_id=client_id, index=index)
+    if kept == marked or isinstance(verdict, list):
+        return verdict
+    kept_payload = bytes(_RAW_EVENT.decode(kept).payload)
+    why = reasons(kept_payload, payload)
+    if not why:
+        return verdict
+    return msgspec.structs.replace(verdict, payload=kept_payload, normalised=why)
+
+
+def _value(raw: msgspec.Raw) -> str | int | Unfit | None:
+    text = bytes(raw)
+    kind = kind_of(text)
+    if kind == "a string":
+        return _STRING.decode(text)
+    if kind == "null":
+        return None
+    if kind != "a number":
+        return Unfit(kind)
+    digits = text.removeprefix(b"-")
+    if digits.isdigit() and len(digits) <= _MAX_INTEGER_DIGITS:
+        return int(text)
+    return Unfit(kind, text.decode())
+
+
+def _judge_typed(events: Sequence[_Event], payloads: Sequence[bytes], terms: Terms) -> Batch:
+    """Judge a batch whose every field has an easy type.
+
+    This loop is what the edge spends its time in. An event that passes these few checks, which are
+    stricter than the rules, is good; the rules themselves look at the others.
+    """
+    uid, key, strict = terms.uid, terms.idempotency_key, terms.strict
+    sent_types = {event.event_type for event in events}
+    good_types = {name for name in sent_types if name and is_event_type(name, strict=strict)}
+    candidates: list[Candidate] = []
+    rejected: list[Rejected] = []
+    client_id: str | None = None
+    for index, (event, payload) in enumerate(zip(events, payloads, strict=True)):
+        user_id = event.user_id if uid is None else uid
+        event_type = event.event_type
+        event_id = event.event_id
+        anonymous_id = event.anonymous_id
+        occurred_at = parse_occurred_at(event.occurred_at)
+        if key is not None:
+            client_id = f"{key}:{index}"
+        if (
+            isinstance(user_id, str)
+            and 0 < len(user_id) <= MAX_USER_ID_CHARS
+            and user_id.isprintable()
+            and user_id[0] != " "
+            and event_type in good_types
+            and not isinstance(occurred_at, ErrorType)
+            and payload[0] == _OPEN
+            and payload.count(b"{") + payload.count(b"[") <= MAX_PAYLOAD_DEPTH
+            and (
+                event_id is None
+                or (
+                    isinstance(event_id, str)
+                    and 0 < len(event_id) <= MAX_EVENT_ID_CHARS
+                    and event_id.isprintable()
+                )
+            )
+            and (
+                anonymous_id is None
+                or (
+                    0 < len(anonymous_id) <= MAX_USER_ID_CHARS
+                    and anonymous_id.isprintable()
+                    and anonymous_id[0] != " "
+                )
+            )
+        ):
+            candidates.append(
+                Candidate(
+                    user_id,
+                    event_type,
+                    occurred_at,
+                    payload,
+                    client_id if event_id is None else event_id,
+                    anonymous_id or "",
+                )
+            )
+        else:
+            verdict = judge(_typed_fields(event, payload), terms, client_id=client_id, index=index)
+            if isinstance(verdict, list):
+                rejected.append(verdict[0])
+            else:
+                candidates.append(verdict)
+    return Batch(candidates, rejected, len(events), {})
+
+
+def _typed_fields(event: _Event, payload: bytes) -> Fields:
+    return Fields(
+        event.user_id,
+        event.event_type,
+        event.occurred_at,
+        payload,
+        event.event_id,
+        event.anonymous_id,
+    )
+
+
+def _may_hold_oversized(text: bytes, payloads: Sequence[bytes]) -> bool:
+    # An event cannot be longer than all that is not in the payloads of the others.
+    if len(text) <= MAX_EVENT_BYTES:
+        return False
+    sizes = [0 if payload == b"null" else len(payload) for payload in payloads]
+    return len(text) - sum(sizes) + max(sizes) > MAX_EVENT_BYTES
+
+
+def _oversized(text: bytes, *, index: int | None) -> Rejected | None:
+    if len(text) <= MAX_EVENT_BYTES:
+        return None
+    detail = f"The event has {len(text)} bytes; {MAX_EVENT_BYTES} are allowed."
+    return Rejected(ErrorType.EVENT_TOO_LARGE, detail, index=index)
+
+
+def _wrong_count(count: int) -> Rejected | None:
+    if count == 0:
+        return Rejected(ErrorType.EVENTS_EMPTY, "Send at least one event.", field="events")
+    if count > MAX_BATCH_EVENTS:
+        detail = f"At most {MAX_BATCH_EVENTS} events per request; this has {count}."
+        return Rejected(ErrorType.BATCH_TOO_LARGE, detail, field="events")
+    return None
+
+
+def _events_missing() -> Rejected:
+    return Rejected(ErrorType.EVENTS_MISSING, "This list is required.", field="events")
+
+
+def _not_an_object(hint: str) -> Rejected:
+    return Rejected(ErrorType.BODY_NOT_OBJECT, f"Send one JSON object; {hint}.")

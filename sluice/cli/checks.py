@@ -1,0 +1,236 @@
+"""What ``sluice doctor`` looks at. Each check returns findings and changes nothing."""
+
+import asyncio
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import aiohttp
+import msgspec
+
+from sluice.cli.run_lock import holder
+from sluice.cli.welcome import base_url
+from sluice.core.errors import ConfigError, SluiceError, WarehouseError
+from sluice.credentials import jwt_secret
+from sluice.queue import open_queue
+from sluice.queue.protocol import TOPICS, Backlog, QueueState
+from sluice.settings import MIB, Settings
+from sluice.tenants import TenantsFile
+from sluice.warehouse.client import Warehouse
+from sluice.warehouse.migrate import migrations
+from sluice.warehouse.queries import Query
+
+State = Literal["ok", "warn", "fail"]
+
+TIMEOUT_S: Final = 5.0
+LOW_DISK_BYTES: Final = 1024 * MIB
+NO_DISK_BYTES: Final = 100 * MIB
+OLD_BACKLOG_S: Final = 60.0
+OTHER_VARIABLES: Final = ("SLUICE_URL", "SLUICE_API_KEY")
+"""Not settings of a server, but options of ``sluice send``."""
+RUN: Final = "start it: `sluice run`"
+
+_VERSION: Final = Query("doctor_version", "SELECT version()")
+_APPLIED: Final = Query("doctor_migrations", "SELECT DISTINCT name FROM migrations ORDER BY name")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How one thing is, in words, and what to do where it is not well."""
+
+    name: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+
+def check_variables(environment: Mapping[str, str]) -> Finding:
+    """Return whether every SLUICE_* variable is one that Sluice knows."""
+    known = [f"SLUICE_{name.upper()}" for name in Settings.model_fields]
+    known += OTHER_VARIABLES
+    unknown = sorted(
+        name for name in environment if name.startswith("SLUICE_") and name not in known
+    )
+    if not unknown:
+        return Finding("settings", "ok", "every value is valid")
+    near = get_close_matches(unknown[0], known, n=1)
+    remedy = f"did you mean {near[0]}?" if near else "unset it; the README lists the settings"
+    return Finding("settings", "warn", f"{', '.join(unknown)} is not known", remedy)
+
+
+async def check_all(settings: Settings) -> list[Finding]:
+    """Return the findings of every check, in the order in which data flows."""
+    running = holder(settings.data_dir)
+    url = running.url if running and running.url else base_url(settings.host, settings.port)
+    worker_url = running.worker_url if running and running.worker_url else settings.worker_url
+    return [
+        *await asyncio.to_thread(lambda: list(_files(settings))),
+        *await _queue(settings),
+        await _warehouse(settings),
+        await _worker(worker_url.rstrip("/")),
+        await _gateway(url),
+    ]
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    yield _data_dir(settings.data_dir)
+    yield _tenants(settings.tenants_path)
+    yield _tokens(settings)
+
+
+def _data_dir(path: Path) -> Finding:
+    name = "data dir"
+    if not path.exists():
+        return Finding(name, "fail", f"{path} does not exist", f"{RUN}, or make it with mode 0700")
+    free = shutil.disk_usage(path).free
+    shown = f"{path}, {free // MIB:,} MiB free"
+    if free < NO_DISK_BYTES:
+        return Finding(name, "fail", shown, "free disk space: events are refused when it is full")
+    if free < LOW_DISK_BYTES:
+        return Finding(name, "warn", shown, "free disk space soon")
+    if _is_open(path):
+        return Finding(name, "warn", f"{path} can be read by other users", f"chmod 700 {path}")
+    return Finding(name, "ok", shown)
+
+
+def _tenants(path: Path) -> Finding:
+    name = "tenants"
+    if not path.exists():
+        return Finding(name, "warn", f"{path} does not exist", "`sluice tenant add SLUG`")
+    try:
+        found = TenantsFile(path).directory.by_slug.values()
+    except ConfigError as error:
+        return Finding(name, "fail", str(error), "correct the file; it is reloaded by itself")
+    if not found:
+        return Finding(name, "warn", "there is none", "`sluice tenant add SLUG`")
+    without = [tenant.slug for tenant in found if not tenant.api_keys]
+    if without:
+        remedy = f"`sluice tenant rotate-key {without[0]}`"
+        return Finding(name, "warn", f"no key: {', '.join(without)}", remedy)
+    if _is_open(path):
+        return Finding(name, "warn", f"{path} can be read by other users", f"chmod 600 {path}")
+    return Finding(name, "ok", f"{len(found)} in {path}")
+
+
+def _tokens(settings: Settings) -> Finding:
+    name = "read tokens"
+    if settings.jwt_secret.get_secret_value():
+        return Finding(name, "ok", "signed with SLUICE_JWT_SECRET")
+    if settings.jwks_url:
+        return Finding(name, "ok", f"verified with the keys of {settings.jwks_url}")
+    path = settings.jwt_secret_file
+    if not path.exists():
+        return Finding(name, "warn", f"{path} does not exist yet", "`sluice setup` makes it")
+    try:
+        jwt_secret(settings)
+    except ConfigError as error:
+        return Finding(name, "fail", str(error))
+    if _is_open(path):
+        return Finding(name, "warn", f"{path} can be read by other users", f"chmod 600 {path}")
+    return Finding(name, "ok", f"signed with the secret in {path}")
+
+
+def _is_open(path: Path) -> bool:
+    return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
+
+
+async def _queue(settings: Settings) -> list[Finding]:
+    path = settings.queue_path
+    if not path.exists():
+        return [Finding("queue", "warn", f"{path} does not exist yet", "`sluice setup` makes it")]
+    async with open_queue(settings) as queue:
+        findings = [_queue_state(await queue.state(), path)]
+        try:
+            for name in sorted({name for names in TOPICS.values() for name in names}):
+                backlog = await queue.backlog(name)
+                findings.append(_backlog(name, backlog))
+        except SluiceError as error:
+            findings.append(Finding("backlog", "fail", str(error)))
+    return findings
+
+
+def _queue_state(state: QueueState, path: Path) -> Finding:
+    shown = f"{state.stored_bytes // MIB:,} of {state.max_bytes // MIB:,} MiB used in {path}"
+    match state.condition:
+        case "unavailable":
+            remedy = "mend the disk or restore the file; Sluice goes on by itself"
+            return Finding("queue", "fail", state.detail, remedy)
+        case "full":
+            remedy = "start a worker, or raise SLUICE_QUEUE_MAX_BYTES"
+            return Finding("queue", "fail", f"full: {state.detail or shown}", remedy)
+        case "ok":
+            return Finding("queue", "ok", shown)
+
+
+def _backlog(subscription: str, backlog: Backlog) -> Finding:
+    name = f"backlog of {subscription}"
+    shown = f"{backlog.events:,} events, the oldest {backlog.oldest_age_s:.0f} s old"
+    if backlog.dead:
+        shown += f", {backlog.dead} envelopes put aside"
+        return Finding(name, "warn", shown, "the worker's log says why they failed")
+    if backlog.oldest_age_s > OLD_BACKLOG_S:
+        return Finding(name, "warn", shown, "see that a worker runs and the warehouse answers")
+    return Finding(name, "ok", shown)
+
+
+async def _warehouse(settings: Settings) -> Finding:
+    name = "warehouse"
+    try:
+        async with asyncio.timeout(TIMEOUT_S), Warehouse(settings) as warehouse:
+            await warehouse.ping()
+            [(version,)] = await warehouse.fetch(_VERSION)
+            try:
+                applied = {str(row[0]) for row in await warehouse.fetch(_APPLIED)}
+            except WarehouseError:
+                applied = set()
+    except TimeoutError:
+        return Finding(name, "fail", f"no answer within {TIMEOUT_S:g} s", "see its log")
+    except WarehouseError as error:
+        remedy = "check SLUICE_WAREHOUSE_URL" if _is_remote(settings) else RUN
+        return Finding(name, "fail", str(error), remedy)
+    missing = [migration for migration, _ in migrations() if migration not in applied]
+    if missing:
+        return Finding(name, "fail", f"{', '.join(missing)} not applied", "`sluice setup`")
+    return Finding(name, "ok", f"ClickHouse {version}, {len(applied)} migrations applied")
+
+
+def _is_remote(settings: Settings) -> bool:
+    return bool(settings.warehouse_url.get_secret_value())
+
+
+async def _worker(url: str) -> Finding:
+    status = await _get(f"{url}/status")
+    if not isinstance(status, dict):
+        return Finding("worker", "fail", f"no answer at {url}", f"{RUN}, or set SLUICE_WORKER_URL")
+    slow = [
+        f"{name} ({each.get('backlog_age_s', 0):.0f} s behind, breaker {each.get('breaker')})"
+        for name, each in status.get("destinations", {}).items()
+        if each.get("state") != "ok"
+    ]
+    if slow:
+        remedy = "see that the destination answers"
+        return Finding("worker", "warn", f"degraded: {', '.join(slow)}", remedy)
+    return Finding("worker", "ok", f"serves at {url}")
+
+
+async def _gateway(url: str) -> Finding:
+    health = await _get(f"{url}/api/ingestion/health")
+    if not isinstance(health, dict):
+        return Finding("gateway", "fail", f"no answer at {url}", RUN)
+    ill = [f"{name} {word}" for name, word in health.items() if word != "ok"]
+    if ill:
+        return Finding("gateway", "warn", f"health: {', '.join(ill)}", "see the lines above")
+    return Finding("gateway", "ok", f"serves at {url}")
+
+
+async def _get(url: str) -> Any:
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+            return msgspec.json.decode(await answer.read())
+    except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,166 @@
+"""``python -m sluice.cli.docs``: writes the pages that are made from code; ``--check`` compares.
+
+Settings, error types and metrics are declared once, in code; what people read of them cannot get
+old, because ``make check`` fails when it does.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from sluice import telemetry
+from sluice.core.errors import ERRORS
+from sluice.settings import Settings
+
+BEGIN: Final = "<!-- settings:begin -->"
+END: Final = "<!-- settings:end -->"
+MADE: Final = "<!-- Made by `make docs` from {source}; edit that. -->"
+
+
+def main(words: list[str] | None = None) -> int:
+    """Write the pages, or check them; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sluice.cli.docs", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say which pages are old")
+    parser.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
+    options = parser.parse_args(words)
+    stale = [
+        (path, text)
+        for path, text in pages(options.root)
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    for path, text in stale:
+        if options.check:
+            print(f"{path.relative_to(options.root)} is old: `make docs` writes it anew.")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.relative_to(options.root)}")
+    return 1 if stale and options.check else 0
+
+
+def pages(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each generated page with its text; the README with its table put in."""
+    docs = root / "docs"
+    table = settings_table()
+    yield docs / "settings.md", _page("Settings", "sluice/settings.py", _SETTINGS_WORDS, table)
+    yield docs / "errors.md", _page("Error types", "sluice/core/errors.py", _WORDS, errors_table())
+    yield (
+        docs / "metrics.md",
+        _page("Metrics", "sluice/telemetry.py", _METRICS_WORDS, metrics_table()),
+    )
+    readme = root / "README.md"
+    if readme.exists():
+        yield readme, put_between(readme.read_text(encoding="utf-8"), table)
+
+
+_SETTINGS_WORDS: Final = (
+    "Every setting is an environment variable. A wrong value stops the start with one line that"
+    " names it; an empty one counts as unset."
+)
+_WORDS: Final = (
+    "Every refusal carries `X-Error-Type`; a skipped event of a batch has it in `errors`. Once"
+    " released, a name never changes. *Recorded*: it leaves an error record that"
+    " `GET /api/ingestion/errors` shows, where the tenant is known."
+)
+_METRICS_WORDS: Final = (
+    "At `/metrics` of the gateway and of the worker's own port, in the Prometheus text format,"
+    " beside the usual `process_*` and `python_info`."
+)
+
+
+def put_between(text: str, table: str) -> str:
+    """Return the text with what stands between the two marks replaced; as it is without them."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        return text
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def settings_table() -> str:
+    """Return the table of all settings."""
+    rows = [
+        (f"`SLUICE_{name.upper()}`", _default(field), _accepted(field), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+    return _table(("variable", "default", "accepts", "meaning"), rows)
+
+
+def errors_table() -> str:
+    """Return the table of all error types."""
+    rows = [
+        (
+            f"`{error_type}`",
+            str(spec.status or ""),
+            spec.stage,
+            spec.actor,
+            "yes" if spec.is_recorded else "",
+            spec.meaning,
+            spec.remedy,
+        )
+        for error_type, spec in ERRORS.items()
+    ]
+    titles = ("error_type", "status", "stage", "who acts", "recorded", "meaning", "remedy")
+    return _table(titles, rows)
+
+
+def metrics_table() -> str:
+    """Return the table of all metrics, as they are declared."""
+    rows = []
+    for metric in vars(telemetry).values():
+        if not hasattr(metric, "collect") or isinstance(metric, type) or metric is _REGISTRY:
+            continue
+        for family in metric.collect():
+            suffix = "_total" if family.type == "counter" else ""
+            labels = ", ".join(f"`{label}`" for label in _labels(metric))
+            rows.append((f"`{family.name}{suffix}`", family.type, labels, family.documentation))
+    return _table(("metric", "type", "labels", "meaning"), rows)
+
+
+_REGISTRY: Final = telemetry.REGISTRY
+
+
+def _labels(metric: object) -> tuple[str, ...]:
+    # Neither the client library nor ours has a public name for them.
+    values = vars(metric)
+    found: tuple[str, ...] = values.get("_labelnames") or values.get("_labels") or ()
+    return found
+
+
+def _default(field: FieldInfo) -> str:
+    value: Any = field.default
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    return f"`{value}`" if value not in {None, ""} else ""
+
+
+def _accepted(field: FieldInfo) -> str:
+    kind = {"int": "whole number", "float": "number"}.get(getattr(field.annotation, "__name__", ""))
+    words = [kind] if kind else []
+    for rule in field.metadata:
+        words += [
+            f"{word} {getattr(rule, name):,}"
+            for name, word in (("ge", "from"), ("gt", "above"), ("le", "to"), ("lt", "below"))
+            if getattr(rule, name, None) is not None
+        ]
+    return " ".join(words)
+
+
+def _page(title: str, source: str, words: str, table: str) -> str:
+    return f"{MADE.format(source=source)}\n\n# {title}\n\n{words}\n\n{table}\n"
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in lines
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""``sluice doctor``: one line for each dependency and setting, and what to do about it."""
+
+import asyncio
+import os
+import sys
+from dataclasses import asdict
+from typing import Final
+
+import typer
+
+from sluice.cli.checks import Finding, check_all, check_variables
+from sluice.cli.options import AsJson, DataDir, print_json
+from sluice.core.errors import ConfigError
+from sluice.settings import load_settings
+
+FAILED: Final = 1
+
+app = typer.Typer()
+
+
+@app.command()
+def doctor(*, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Check every dependency and setting, and say what to fix. Changes nothing.
+
+    Exit status: 0 all is well or only warnings, 1 something fails.
+
+    Example: `sluice doctor --json`
+    """
+    try:
+        settings = load_settings(data_dir=data_dir)
+    except ConfigError as error:
+        findings = [Finding("settings", "fail", str(error), "correct or unset this variable")]
+    else:
+        findings = [check_variables(os.environ), *asyncio.run(check_all(settings))]
+    if as_json:
+        is_ok = all(finding.state != "fail" for finding in findings)
+        print_json({"ok": is_ok, "checks": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            print(line_of(finding))
+    if any(finding.state == "fail" for finding in findings):
+        sys.exit(FAILED)
+
+
+def line_of(finding: Finding) -> str:
+    """Return a finding as one line."""
+    remedy = f" -> {finding.remedy}" if finding.remedy else ""
+    return f"{finding.state:4}  {finding.name}: {finding.detail}{remedy}"

@@ -1,0 +1,120 @@
+"""``sluice gateway``, ``sluice worker``, ``sluice warehouse``: the parts, one process each."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from sluice.cli.options import DataDir
+from sluice.cli.ports import LISTEN_ERRORS, listen_error
+from sluice.core.errors import ConfigError
+from sluice.lifecycle import run_service
+from sluice.settings import Settings, load_settings
+from sluice.telemetry import configure_logging
+
+OnReady = Callable[[str], None]
+ServePart = Callable[[Settings, asyncio.Event, OnReady], Awaitable[None]]
+
+app = typer.Typer()
+
+Host = Annotated[
+    str | None,
+    typer.Option("--host", help="Address to listen on (SLUICE_HOST).", show_default=False),
+]
+Port = Annotated[
+    int | None,
+    typer.Option("--port", help="Port to listen on (SLUICE_PORT).", show_default=False),
+]
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+
+
+@app.command()
+def gateway(
+    *,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    supervised: Supervised = False,
+) -> None:
+    """Run the HTTP edge: takes events, queues them durably, answers reads.
+
+    Example: `sluice gateway --host 0.0.0.0 --port 8080`
+    """
+    from gateway.app import serve
+
+    settings = load_settings(host=host, port=port, data_dir=data_dir)
+    _run(serve, settings, "SLUICE_PORT", settings.port, is_supervised=supervised)
+
+
+@app.command()
+def worker(
+    *,
+    only: Annotated[
+        str, typer.Option("--only", help="Destinations to feed, with commas.", show_default="all")
+    ] = "",
+    data_dir: DataDir = None,
+    supervised: Supervised = False,
+) -> None:
+    """Run the consumers: take events from the queue and store them in the warehouse.
+
+    Example: `sluice worker --only warehouse`
+    """
+    from worker.app import serve
+    from worker.destinations import NAMES
+
+    names = chosen_names(only, NAMES)
+    settings = load_settings(data_dir=data_dir)
+    _run(
+        partial(serve, only=names),
+        settings,
+        "SLUICE_WORKER_PORT",
+        settings.worker_port,
+        is_supervised=supervised,
+    )
+
+
+@app.command()
+def warehouse(*, data_dir: DataDir = None, supervised: Supervised = False) -> None:
+    """Run the embedded ClickHouse engine behind ClickHouse's HTTP interface, on loopback."""
+    from sluice.warehouse.server import serve
+
+    settings = load_settings(data_dir=data_dir)
+    _run(
+        serve, settings, "SLUICE_WAREHOUSE_PORT", settings.warehouse_port, is_supervised=supervised
+    )
+
+
+def chosen_names(only: str, known: Sequence[str]) -> list[str]:
+    """Return the names of a list with commas; all that are known when it is empty.
+
+    Raises:
+        ConfigError: It names something that is not known.
+    """
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            message = f"--only is {only!r}: known destinations are {', '.join(known)}."
+            raise ConfigError(message)
+    return names or list(known)
+
+
+def _run(
+    serve: ServePart, settings: Settings, variable: str, port: int, *, is_supervised: bool
+) -> None:
+    configure_logging(settings)
+
+    async def serve_part(stop: asyncio.Event) -> None:
+        await serve(settings, stop, _say_ready)
+
+    try:
+        run_service(serve_part, stop_timeout_s=settings.stop_timeout_s, is_supervised=is_supervised)
+    except OSError as error:
+        if error.errno not in LISTEN_ERRORS:
+            raise
+        raise listen_error(error, variable, settings.host, port) from error
+
+
+def _say_ready(address: str) -> None:
+    print("ready", address, flush=True)

@@ -1,0 +1,171 @@
+"""``sluice run``: warehouse, worker and gateway in one go, on embedded defaults."""
+
+import asyncio
+import http.client
+import os
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from sluice.cli.options import DataDir
+from sluice.cli.ports import LOOPBACK, Ports, choose_ports
+from sluice.cli.run_lock import RunNote, hold
+from sluice.cli.supervisor import PartRefusedError, Supervisor
+from sluice.cli.welcome import (
+    DEMO,
+    base_url,
+    data_dir_option,
+    first_key_lines,
+    this_command,
+    welcome_lines,
+)
+from sluice.core.errors import SluiceError
+from sluice.credentials import jwt_secret
+from sluice.lifecycle import first_cause, on_signals
+from sluice.private_files import ensure_private_dir
+from sluice.settings import Settings, load_settings
+from sluice.tenants import TenantsFile
+
+START_TIMEOUT_S: Final = 120.0
+PROBE_TIMEOUT_S: Final = 2.0
+PROBE_EVERY_S: Final = 0.05
+CONFIG_STATUS: Final = 2
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    *,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", help="Address to listen on (SLUICE_HOST).", show_default=False),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", help="Port to listen on (SLUICE_PORT).", show_default=False),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Start everything: the embedded warehouse, the worker and the gateway.
+
+    The first start makes the tenant `demo` and prints its API key and lines to paste. One line
+    `ready` on stdout says that it serves. Ctrl-C or SIGTERM stops it within 10 seconds.
+
+    Example: `sluice run --port 9000 --data-dir /var/lib/sluice`
+    """
+    settings = load_settings(host=host, port=port, data_dir=data_dir)
+    ensure_private_dir(settings.data_dir)
+    with hold(settings.data_dir) as lock:
+        lock.write(RunNote(os.getpid()))
+        ports = choose_ports(settings)
+        lock.write(
+            RunNote(
+                os.getpid(),
+                base_url(settings.host, ports.gateway),
+                base_url(LOOPBACK, ports.worker),
+            )
+        )
+        key = _first_start(settings)
+        try:
+            asyncio.run(_supervise(settings, ports, key))
+        except* PartRefusedError:
+            raise typer.Exit(CONFIG_STATUS) from None
+        except* SluiceError as group:
+            raise first_cause(group) from None
+
+
+def _first_start(settings: Settings) -> str | None:
+    """Make what a first start needs; return the API key of the first tenant if it was made now."""
+    if not settings.jwks_url:
+        jwt_secret(settings)
+    tenants = TenantsFile(settings.tenants_path)
+    if tenants.directory.by_slug or settings.tenants_path.exists():
+        return None
+    key = tenants.add_tenant(DEMO)
+    print(first_key_lines(key), flush=True)
+    return key
+
+
+def _has_own_warehouse(settings: Settings) -> bool:
+    return not settings.warehouse_url.get_secret_value()
+
+
+async def _supervise(settings: Settings, ports: Ports, key: str | None) -> None:
+    stop = asyncio.Event()
+    on_signals(stop.set)
+    names = ["gateway", "worker"]
+    if _has_own_warehouse(settings):
+        names.append("warehouse")
+    supervisor = Supervisor(names, _environment(settings, ports), _report)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(supervisor.run(stop), name="supervisor")
+        is_ready = await _wait_until_serving(supervisor, settings, ports, stop)
+        if is_ready:
+            url = base_url(settings.host, ports.gateway)
+            option = data_dir_option(settings.data_dir)
+            print(welcome_lines(url, this_command(), option, key))
+            print("ready", flush=True)
+        elif not stop.is_set():
+            stop.set()
+            missing = ", ".join(supervisor.waiting_for) or "a part"
+            message = f"{missing} did not get ready within {START_TIMEOUT_S:g} s."
+            raise SluiceError(message)
+
+
+def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
+    given = {
+        "DATA_DIR": str(settings.data_dir),
+        "HOST": settings.host,
+        "PORT": str(ports.gateway),
+        "WORKER_PORT": str(ports.worker),
+        "WAREHOUSE_PORT": str(ports.warehouse),
+    }
+    if "worker_url" not in settings.model_fields_set:
+        given["WORKER_URL"] = base_url(LOOPBACK, ports.worker)
+    return given
+
+
+async def _wait_until_serving(
+    supervisor: Supervisor, settings: Settings, ports: Ports, stop: asyncio.Event
+) -> bool:
+    """Return True when every part serves; False when asked to stop or out of time."""
+    host = base_url(settings.host, ports.gateway).removeprefix("http://").rpartition(":")[0]
+    probes = [(host.strip("[]"), ports.gateway, "/readyz"), (LOOPBACK, ports.worker, "/status")]
+    if _has_own_warehouse(settings):
+        probes.append((LOOPBACK, ports.warehouse, "/ping"))
+
+    async def serving() -> None:
+        await supervisor.wait_until_ready()
+        for probe in probes:
+            while True:
+                if await asyncio.to_thread(_answers, *probe):
+                    break
+                await asyncio.sleep(PROBE_EVERY_S)
+
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S), asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(serving())
+            stopping = tasks.create_task(stop.wait())
+            await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            stopping.cancel()
+    except TimeoutError:
+        return False
+    return not waiting.cancelled()
+
+
+def _answers(host: str, port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=PROBE_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _report(line: str) -> None:
+    print(f"sluice: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,163 @@
+"""Keeps the parts of ``sluice run`` alive, and stops them in order.
+
+* Each part is a process in a session of its own, so that Ctrl-C reaches only the supervisor, and
+  holds the read end of a pipe from it, so that the part ends when the supervisor is killed.
+* A part that dies starts again, ever more slowly (``core.restarts``), with a line on stderr.
+* Stopping goes from left to right as the data flows: gateway, worker, warehouse. Each has
+  ``STEP_S``; what has not ended by then is killed, which loses nothing.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from sluice.core.restarts import Restarts
+
+STEP_S: Final = 3.2
+"""For each of three parts, so that all have ended within 10 s."""
+PART_STOP_TIMEOUT_S: Final = 2.5
+"""What a part is told to keep, so that it ends by itself before it is killed."""
+MAX_LINE_BYTES: Final = 65_536
+READY: Final = b"ready"
+CONFIG_STATUS: Final = 2
+
+Report = Callable[[str], None]
+
+
+class PartRefusedError(Exception):
+    """A part found a wrong setting before it was ever ready; it has said so itself."""
+
+
+class Part:
+    """One supervised process, started again when it dies."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], report: Report) -> None:
+        self.name = name
+        self.is_ready = asyncio.Event()
+        """Set from the part's line ``ready`` until it dies."""
+        self._was_ready = False
+        self._environment = environment
+        self._report = report
+        self._stopping = asyncio.Event()
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def run(self) -> None:
+        """Start the process again and again until ``stop`` is called.
+
+        Raises:
+            PartRefusedError: It ended with status 2 before it was ever ready.
+        """
+        restarts = Restarts()
+        clock = asyncio.get_running_loop().time
+        while not self._stopping.is_set():
+            started = clock()
+            status = await self._live()
+            if self._stopping.is_set():
+                return
+            if status == CONFIG_STATUS and not self._was_ready:
+                raise PartRefusedError(self.name)
+            wait_s = restarts.wait_s(lived_s=clock() - started)
+            self._report(f"{self.name} died ({in_words(status)}); starting again in {wait_s:g} s")
+            await self._pause(wait_s)
+
+    async def stop(self, *, within_s: float) -> None:
+        """Ask the process to end, wait, and kill it when the time is up; it stays down."""
+        self._stopping.set()
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(within_s):
+                await process.wait()
+        except TimeoutError:
+            self._report(f"{self.name} did not stop within {within_s:g} s and was killed")
+            process.kill()
+            await process.wait()
+
+    async def _live(self) -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "sluice.cli", self.name, "--supervised",
+            env=self._environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+        self._process = process
+        try:
+            if process.stdout is not None:
+                await self._listen(process.stdout)
+            return await process.wait()
+        finally:
+            self.is_ready.clear()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def _listen(self, stdout: asyncio.StreamReader) -> None:
+        line = b""
+        while chunk := await stdout.read(MAX_LINE_BYTES):
+            *whole, line = (line + chunk).split(b"\n")
+            for each in whole:
+                self._take(each)
+            if len(line) > MAX_LINE_BYTES:
+                self._take(line)
+                line = b""
+
+    def _take(self, line: bytes) -> None:
+        if line.startswith(READY):
+            self._was_ready = True
+            self.is_ready.set()
+        elif line:
+            print(line.decode(errors="replace"), file=sys.stderr, flush=True)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+
+class Supervisor:
+    """All parts, in the order in which they stop."""
+
+    def __init__(self, names: Sequence[str], settings: Mapping[str, str], report: Report) -> None:
+        """Take the parts' names and the variables that they get besides our environment."""
+        environment = (
+            os.environ
+            | {"SLUICE_STOP_TIMEOUT_S": f"{PART_STOP_TIMEOUT_S:g}"}
+            | {f"SLUICE_{name}": value for name, value in settings.items()}
+        )
+        self._parts = [Part(name, environment, report) for name in names]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep every part alive until ``stop``, then stop them one after the other.
+
+        Raises:
+            ExceptionGroup: With a PartRefusedError; the other parts were stopped.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for part in self._parts:
+                tasks.create_task(part.run(), name=f"part:{part.name}")
+            await stop.wait()
+            for part in self._parts:
+                await part.stop(within_s=STEP_S)
+
+    async def wait_until_ready(self) -> None:
+        """Return when every part has said that it is ready."""
+        for part in self._parts:
+            await part.is_ready.wait()
+
+    @property
+    def waiting_for(self) -> list[str]:
+        """The parts that are not ready now."""
+        return [part.name for part in self._parts if not part.is_ready.is_set()]
+
+
+def in_words(status: int) -> str:
+    """Return how a process ended."""
+    return f"signal {-status}" if status < 0 else f"status {status}"

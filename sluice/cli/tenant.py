@@ -1,0 +1,193 @@
+"""``sluice tenant``: the tenants file. Running gateways see a change within a moment."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sluice.cli.options import AsJson, DataDir, Slug, print_json
+from sluice.core.errors import ConfigError
+from sluice.core.tenant import KEY_KINDS, ApiKey, Tenant
+from sluice.settings import load_settings
+from sluice.tenants import TenantsFile
+
+SHOWN_DIGITS = 12
+
+app = typer.Typer()
+tenant = typer.Typer(no_args_is_help=True)
+app.add_typer(
+    tenant, name="tenant", help="Add tenants, rotate and revoke their API keys, change them."
+)
+
+
+@tenant.command()
+def add(
+    slug: Slug,
+    *,
+    name: Annotated[str, typer.Option("--name", help="A name for people.")] = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Add a tenant and print its API key, once: only a digest is kept.
+
+    Example: `sluice tenant add shop --name "The shop"`
+    """
+    key = _file(data_dir).add_tenant(slug, name=name)
+    _print_key(slug, key, as_json=as_json)
+
+
+@tenant.command(name="list")
+def list_tenants(*, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """List the tenants with their keys' digests."""
+    found = list(_file(data_dir).directory.by_slug.values())
+    if as_json:
+        print_json({"tenants": [_as_data(each) for each in found]})
+        return
+    if not found:
+        print("No tenants yet: `sluice tenant add SLUG` makes one.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("slug", "name", "enabled", "strict", "keys"):
+        table.add_column(title, overflow="fold")
+    for each in found:
+        keys = "\n".join(_key_words(key) for key in each.api_keys)
+        table.add_row(
+            each.slug, each.name, _word(each.enabled), _word(each.strict_event_types), keys
+        )
+    Console().print(table)
+
+
+@tenant.command(name="rotate-key")
+def rotate_key(
+    slug: Slug,
+    *,
+    revoke_old: Annotated[
+        bool,
+        typer.Option("--revoke-old/--keep-old", help="Whether older secret keys end now."),
+    ] = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a new secret key and print it, once. The older ones stay live until you revoke them.
+
+    Example: `sluice tenant rotate-key shop`, put the new key in place, then
+    `sluice tenant revoke-key shop --all-but-newest`
+    """
+    key = _file(data_dir).rotate_key(slug, revoke_old=revoke_old)
+    _print_key(slug, key, as_json=as_json)
+    if not (revoke_old or as_json):
+        print(f"Older keys stay live: sluice tenant revoke-key {slug} --all-but-newest")
+
+
+@tenant.command(name="add-key")
+def add_key(
+    slug: Slug,
+    *,
+    kind: Annotated[str, typer.Option("--kind", help="secret or public.")] = "secret",
+    label: Annotated[str, typer.Option("--label", help="What the key is for.")] = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make one more key of a kind and print it, once."""
+    for known in KEY_KINDS:
+        if kind == known:
+            key = _file(data_dir).add_key(slug, kind=known, label=label)
+            _print_key(slug, key, as_json=as_json)
+            return
+    message = f"--kind is {kind!r}: use {' or '.join(KEY_KINDS)}."
+    raise ConfigError(message)
+
+
+@tenant.command(name="revoke-key")
+def revoke_key(
+    slug: Slug,
+    digest: Annotated[
+        str, typer.Argument(help="First digits of the key's digest, or the key itself.")
+    ] = "",
+    *,
+    all_but_newest: Annotated[
+        bool, typer.Option("--all-but-newest", help="Revoke every secret key but the newest.")
+    ] = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """End a key: requests with it get 401 from then on.
+
+    Example: `sluice tenant revoke-key shop 3f6a09c1`
+    """
+    if bool(digest) == all_but_newest:
+        message = "give the digest of one key, or --all-but-newest."
+        raise ConfigError(message)
+    file = _file(data_dir)
+    if all_but_newest:
+        count = file.revoke_all_but_newest(slug)
+    else:
+        file.revoke_key(slug, digest)
+        count = 1
+    if as_json:
+        print_json({"tenant": slug, "revoked": count})
+    else:
+        print(f"Revoked {count} key{'' if count == 1 else 's'} of {slug}.")
+
+
+@tenant.command(name="set")
+def set_value(
+    slug: Slug,
+    assignment: Annotated[
+        str, typer.Argument(help="name=…, enabled=true|false, strict_event_types=true|false.")
+    ],
+    *,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Change one property of a tenant.
+
+    Example: `sluice tenant set shop enabled=false`
+    """
+    name, sign, text = assignment.partition("=")
+    if not sign:
+        message = f"{assignment!r} is not KEY=VALUE."
+        raise ConfigError(message)
+    value = _file(data_dir).set_value(slug, name.strip(), text.strip())
+    if as_json:
+        print_json({"tenant": slug, name.strip(): value})
+    else:
+        print(f"{slug}: {name.strip()} is {text.strip()} now.")
+
+
+def _file(data_dir: DataDir) -> TenantsFile:
+    return TenantsFile(load_settings(data_dir=data_dir).tenants_path)
+
+
+def _print_key(slug: str, key: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"tenant": slug, "api_key": key})
+    else:
+        print(f"API key of {slug}, shown once:\n\n  {key}\n")
+
+
+def _as_data(found: Tenant) -> dict[str, object]:
+    return {
+        "slug": found.slug,
+        "name": found.name,
+        "enabled": found.enabled,
+        "strict_event_types": found.strict_event_types,
+        "api_keys": [
+            {
+                "digest": key.digest,
+                "kind": key.kind,
+                "label": key.label,
+                "created_at": key.created_at,
+            }
+            for key in found.api_keys
+        ],
+    }
+
+
+def _key_words(key: ApiKey) -> str:
+    return f"{key.digest[:SHOWN_DIGITS]}  {key.kind}  {key.created_at}  {key.label}".rstrip()
+
+
+def _word(value: bool) -> str:  # noqa: FBT001 - a value to show, not a mode
+    return "yes" if value else "no"

@@ -1,0 +1,282 @@
+"""The tenants file: read, watched, and edited by the ``sluice tenant`` command.
+
+Invariants:
+
+* What a process serves is always a whole, valid file: a broken one keeps the last good tenants and
+  is named in ``problem``. A file that vanishes while a process runs is a problem too (it may be in
+  the middle of being replaced); a file that is absent at the start means no tenants yet.
+* Edits hold a lock beside the file, keep comments and order, and replace the file in one step, so
+  that two commands at once both take effect and no reader sees half a file.
+
+Reading and editing block on the disk; ``run`` does it in a thread.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import tomlkit
+from tomlkit import TOMLDocument
+from tomlkit.items import Table
+
+from sluice.core.errors import ConfigError
+from sluice.core.tenant import (
+    SLUG,
+    SLUG_RULE,
+    ApiKey,
+    Directory,
+    KeyKind,
+    digest_of,
+    parse_directory,
+)
+from sluice.credentials import new_api_key
+from sluice.private_files import ensure_private_dir, replace_file
+
+WATCH_EVERY_S: Final = 0.1
+MAX_KEYS: Final = 100
+"""Live keys of one tenant; rotation for ever must not grow the file for ever."""
+SETTABLE: Final[dict[str, type]] = {"name": str, "enabled": bool, "strict_event_types": bool}
+_WORDS: Final = {"true": True, "false": False}
+_HEADER: Final = "Tenants of Sluice and the SHA-256 digests of their API keys; see `sluice tenant`."
+
+_log = logging.getLogger(__name__)
+_Stamp = tuple[int, int, int]
+
+
+class TenantsFile:
+    """The tenants as the file has them now. The constructor reads it once.
+
+    Raises:
+        ConfigError: The file is broken, from the start: serving nobody would refuse every event.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problem = ""
+        """Why the file could not be taken, in one sentence; empty when all is well."""
+        self._stamp = _stamp_of(path)
+        self._directory = _read(path) if self._stamp is not None else Directory()
+
+    @property
+    def directory(self) -> Directory:
+        """The last good tenants."""
+        return self._directory
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take over changes of the file within some 0.1 s, until ``stop``."""
+        while not stop.is_set():
+            await asyncio.to_thread(self.refresh)
+            try:
+                async with asyncio.timeout(WATCH_EVERY_S):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    def refresh(self) -> None:
+        """Read the file again if it changed."""
+        stamp = _stamp_of(self.path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            if stamp is None:
+                message = f"the tenants file {self.path} is gone"
+                raise ConfigError(message)  # noqa: TRY301 - one place that keeps the last good one
+            self._directory = _read(self.path)
+        except ConfigError as error:
+            self.problem = str(error)
+            _log.error(
+                "The tenants file was not taken; the last good tenants stay",
+                extra={"reason": self.problem},
+            )
+        else:
+            self.problem = ""
+            _log.info("Tenants read", extra={"tenants": len(self._directory.by_slug)})
+
+    def add_tenant(self, slug: str, *, name: str = "") -> str:
+        """Add a tenant with one secret key; return the key's text, which is kept nowhere.
+
+        Raises:
+            ConfigError: The slug is not one, or is taken.
+        """
+        if not SLUG.fullmatch(slug):
+            message = f"{slug!r} is not a slug: use {SLUG_RULE}."
+            raise ConfigError(message)
+        with self._edited() as document:
+            tenants = document.setdefault("tenants", tomlkit.table(is_super_table=True))
+            if slug in tenants:
+                message = f"tenant {slug!r} exists already: `sluice tenant rotate-key {slug}`"
+                raise ConfigError(f"{message} makes a new key.")
+            table = tomlkit.table()
+            table["name"] = name
+            table["enabled"] = True
+            table["strict_event_types"] = False
+            tenants[slug] = table
+            return _append_key(table, "secret", "first")
+
+    def rotate_key(self, slug: str, *, revoke_old: bool = False) -> str:
+        """Add a secret key and return its text; the older ones stay live unless told otherwise."""
+        with self._edited() as document:
+            table = _tenant_table(document, slug)
+            if revoke_old:
+                _keep_keys(table, lambda key: key.get("kind", "secret") != "secret")
+            return _append_key(table, "secret", "rotated")
+
+    def add_key(self, slug: str, *, kind: KeyKind, label: str = "") -> str:
+        """Add a key of either kind and return its text."""
+        with self._edited() as document:
+            return _append_key(_tenant_table(document, slug), kind, label)
+
+    def revoke_key(self, slug: str, digest_prefix: str) -> ApiKey:
+        """Remove the one key whose digest starts with the prefix (or whose whole text is given).
+
+        Raises:
+            ConfigError: No key matches, or several do.
+        """
+        keys = self._keys(slug)
+        found = [key for key in keys if key.digest == digest_of(digest_prefix)]
+        found = found or [key for key in keys if key.digest.startswith(digest_prefix.lower())]
+        if len(found) != 1 or not digest_prefix:
+            message = f"{len(found)} keys of {slug!r} have a digest that starts with"
+            raise ConfigError(f"{message} {digest_prefix!r}: `sluice tenant list` shows them.")
+        with self._edited() as document:
+            table = _tenant_table(document, slug)
+            _keep_keys(table, lambda key: key.get("digest") != found[0].digest)
+        return found[0]
+
+    def revoke_all_but_newest(self, slug: str) -> int:
+        """Remove every secret key but the last one; return how many went."""
+        old = {key.digest for key in self._keys(slug) if key.kind == "secret"}
+        newest = [key.digest for key in self._keys(slug) if key.kind == "secret"][-1:]
+        old.difference_update(newest)
+        with self._edited() as document:
+            table = _tenant_table(document, slug)
+            _keep_keys(table, lambda key: key.get("digest") not in old)
+        return len(old)
+
+    def set_value(self, slug: str, name: str, text: str) -> object:
+        """Set one property of a tenant from its text; return the value.
+
+        Raises:
+            ConfigError: There is no such property, or the text does not fit its type.
+        """
+        value = parse_value(name, text)
+        with self._edited() as document:
+            _tenant_table(document, slug)[name] = value
+        return value
+
+    def _keys(self, slug: str) -> tuple[ApiKey, ...]:
+        self.refresh()
+        tenant = self._directory.by_slug.get(slug)
+        if tenant is None:
+            raise unknown_tenant(slug)
+        return tenant.api_keys
+
+    @contextmanager
+    def _edited(self) -> Iterator[TOMLDocument]:
+        ensure_private_dir(self.path.parent)
+        with _lock(self.path.with_name(f".{self.path.name}.lock")):
+            if self.path.exists():
+                _read(self.path)
+                document = tomlkit.parse(self.path.read_text(encoding="utf-8"))
+            else:
+                document = tomlkit.document()
+                document.add(tomlkit.comment(_HEADER))
+            yield document
+            text = tomlkit.dumps(document)
+            parse_directory(text)
+            replace_file(self.path, text)
+            self.refresh()
+
+
+def parse_value(name: str, text: str) -> object:
+    """Return the typed value of a settable property from its text.
+
+    Raises:
+        ConfigError: There is no such property, or the text does not fit its type.
+    """
+    kind = SETTABLE.get(name)
+    if kind is None:
+        message = f"{name!r} cannot be set: known are {', '.join(SETTABLE)}."
+        raise ConfigError(message)
+    if kind is str:
+        return text
+    if text not in _WORDS:
+        message = f"{name} is {text!r}: use true or false."
+        raise ConfigError(message)
+    return _WORDS[text]
+
+
+def unknown_tenant(slug: str) -> ConfigError:
+    """Return the error for a slug that stands nowhere in the file."""
+    return ConfigError(f"there is no tenant {slug!r}: `sluice tenant list` shows them.")
+
+
+def _read(path: Path) -> Directory:
+    try:
+        return parse_directory(path.read_text(encoding="utf-8"))
+    except ConfigError as error:
+        message = f"the tenants file {path} cannot be used: {error}."
+    except UnicodeDecodeError as error:
+        message = f"the tenants file {path} is not UTF-8 (byte {error.start})."
+    except OSError as error:
+        message = f"the tenants file {path} cannot be read: {error.strerror}."
+    raise ConfigError(message)
+
+
+def _stamp_of(path: Path) -> _Stamp | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        message = f"the tenants file {path} cannot be read: {error.strerror}."
+        raise ConfigError(message) from None
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _tenant_table(document: TOMLDocument, slug: str) -> Any:
+    # tomlkit's items are typed for reading only; the whole file is parsed again before it is put
+    # in place, so a wrong shape cannot get out of here.
+    tenants: Any = document.get("tenants", {})
+    if slug not in tenants:
+        raise unknown_tenant(slug)
+    return tenants[slug]
+
+
+def _append_key(table: Table, kind: KeyKind, label: str) -> str:
+    keys: Any = table.setdefault("api_keys", tomlkit.aot())
+    if len(keys) >= MAX_KEYS:
+        message = f"the tenant has {MAX_KEYS} keys: revoke old ones with `sluice tenant revoke-key`"
+        raise ConfigError(f"{message}.")
+    text = new_api_key(kind)
+    key = tomlkit.table()
+    key["digest"] = digest_of(text)
+    key["kind"] = kind
+    key["label"] = label
+    key["created_at"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    keys.append(key)
+    return text
+
+
+def _keep_keys(table: Any, is_kept: Any) -> None:
+    keys = table.get("api_keys", [])
+    for index in reversed(range(len(keys))):
+        if not is_kept(keys[index]):
+            del keys[index]

@@ -1,0 +1,274 @@
+"""The one way to ClickHouse: inserts, reads and commands over HTTP.
+
+Alone imports ``clickhouse_connect`` and translates its exceptions. Inserts, reads and long
+statements have a connection pool each, so that none waits for another. Nothing is retried here:
+who calls decides. After a failure the address is read again, because the embedded warehouse may
+have come back with another port or password.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+from urllib.parse import unquote, urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from clickhouse_connect.driver.external import ExternalData
+
+from sluice.core.errors import WarehouseError, WarehouseUnavailableError
+from sluice.settings import Settings
+from sluice.warehouse.queries import Query
+
+Lane = Literal["insert", "read", "upkeep"]
+
+CONNECT_TIMEOUT_S: Final = 3.0
+TIMEOUTS_S: Final[Mapping[Lane, float]] = {"insert": 30.0, "read": 8.0, "upkeep": 120.0}
+"""How long one statement of a lane may take in all."""
+
+UNKNOWN_DATABASE: Final = 81
+AWAY: Final = frozenset(
+    {
+        *(74, 75, 76, 88, 243),  # the server's disk: cannot read, write, open, create; full
+        *(159, 160, 394),  # time-outs of the server, cancelled
+        *(164, 242),  # read-only
+        *(173, 241, 439),  # memory, threads
+        *(198, 209, 210, 236, 279),  # network, aborted while shutting down
+        *(201, 202, 252, 745),  # quota, too many queries or parts, overloaded
+        *(225, 285, 286, 319, 999),  # replication
+        *(192, 193, 194, 516),  # users: the embedded warehouse may have a new password
+    }
+)
+"""Error codes of ClickHouse that say nothing against the statement: it may succeed later."""
+
+INSERT_SETTINGS: Final[Mapping[str, Any]] = {
+    "async_insert": 0,
+    "wait_end_of_query": 1,
+    "send_progress_in_http_headers": 0,
+    "input_format_json_read_objects_as_strings": 1,
+    "input_format_skip_unknown_fields": 0,
+    "input_format_parallel_parsing": 0,
+    "optimize_on_insert": 0,
+    "date_time_input_format": "basic",
+}
+"""Measured: the three last save a third of an insert's processor time.
+
+``wait_end_of_query``: an error that comes late must still be the status of the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class External:
+    """A table that travels with one query, in tab-separated form."""
+
+    name: str
+    structure: str
+    """Such as ``tenant String, event_id UUID``."""
+    data: bytes
+
+
+def warehouse_url(settings: Settings) -> str:
+    """Return the address with user and password; read it anew after a failure.
+
+    Raises:
+        WarehouseUnavailableError: The embedded warehouse has not written its address yet.
+    """
+    given = settings.warehouse_url.get_secret_value()
+    if given:
+        return given
+    try:
+        return Path(settings.warehouse_url_file).read_text().strip()
+    except OSError as error:
+        message = "the embedded warehouse has not started yet: it has not written its address"
+        raise WarehouseUnavailableError(message) from error
+
+
+class Warehouse:
+    """ClickHouse, wherever it is; connects when first used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clients: dict[Lane, AsyncClient] = {}
+        self._url = ""
+        self._is_doubtful = True
+        self._lock = asyncio.Lock()
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the warehouse is our own process, whose tables must fsync."""
+        return not self._settings.warehouse_url.get_secret_value()
+
+    async def __aenter__(self) -> Self:
+        """Connect to nothing yet."""
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        """Close all connections."""
+        await self._close()
+
+    async def insert_rows(
+        self,
+        table: str,
+        frames: bytes,
+        *,
+        columns: Sequence[str] | None = None,
+        token: str | None = None,
+    ) -> None:
+        """Insert rows, all or none.
+
+        Args:
+            table: A table of ours, never text from outside.
+            frames: NDJSON as one or more zstd frames.
+            columns: The columns that the rows have; None means all.
+            token: Makes a repeated insert known to tables that remember such tokens.
+
+        Raises:
+            WarehouseError: ClickHouse refused it; ``code`` says why.
+            WarehouseUnavailableError: It did not answer; the rows may or may not be there.
+        """
+        settings = dict(INSERT_SETTINGS)
+        if token is not None:
+            settings["insert_deduplication_token"] = token
+        async with self._use("insert") as client:
+            await client.raw_insert(
+                table,
+                column_names=columns,
+                insert_block=frames,
+                settings=settings,
+                fmt="JSONEachRow",
+                compression="zstd",
+            )
+
+    async def fetch(
+        self, query: Query, *, external: External | None = None, **params: object
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of a SELECT; parameters are bound by ClickHouse.
+
+        Raises:
+            WarehouseError, WarehouseUnavailableError: As ``insert_rows``.
+        """
+        sent = (
+            ExternalData(
+                file_name=external.name,
+                data=external.data,
+                fmt="TSV",
+                structure=external.structure,
+            )
+            if external
+            else None
+        )
+        async with self._use("read") as client:
+            result = await client.query(query.sql, parameters=params, external_data=sent)
+            return [tuple(row) for row in result.result_rows]
+
+    async def stream(self, query: Query, *, fmt: str) -> AsyncIterator[bytes]:
+        """Yield the answer of a SELECT in pieces as they come.
+
+        Raises:
+            WarehouseError, WarehouseUnavailableError: As ``insert_rows``; also in the middle.
+        """
+        async with (
+            self._use("upkeep") as client,
+            await client.raw_stream(query.sql, fmt=fmt) as pieces,
+        ):
+            async for piece in pieces:
+                yield piece
+
+    async def run(self, query: Query, **params: object) -> None:
+        """Run a long statement that answers nothing.
+
+        Raises:
+            WarehouseError, WarehouseUnavailableError: As ``insert_rows``.
+        """
+        async with self._use("upkeep") as client:
+            await client.command(query.sql, parameters=params, settings={"wait_end_of_query": 1})
+
+    async def command(self, sql: str) -> None:
+        """Run a statement of ours that answers nothing, such as CREATE TABLE.
+
+        Raises:
+            WarehouseError, WarehouseUnavailableError: As ``insert_rows``.
+        """
+        async with self._use("upkeep") as client:
+            await client.command(sql, settings={"wait_end_of_query": 1})
+
+    async def ping(self) -> None:
+        """Ask for an answer.
+
+        Raises:
+            WarehouseError, WarehouseUnavailableError: As ``insert_rows``.
+        """
+        async with self._use("read") as client:
+            await client.command("SELECT 1")
+
+    @asynccontextmanager
+    async def _use(self, lane: Lane) -> AsyncIterator[AsyncClient]:
+        try:
+            async with asyncio.timeout(TIMEOUTS_S[lane]):
+                yield await self._client(lane)
+        except ClickHouseError as error:
+            self._is_doubtful = True
+            raise _translated(error) from error
+        except (TimeoutError, OSError) as error:
+            self._is_doubtful = True
+            message = f"the warehouse did not answer: {str(error) or 'time-out'}"
+            raise WarehouseUnavailableError(message) from error
+
+    async def _client(self, lane: Lane) -> AsyncClient:
+        async with self._lock:
+            if self._is_doubtful:
+                url = warehouse_url(self._settings)
+                if url != self._url:
+                    await self._close()
+                    self._url = url
+                self._is_doubtful = False
+            client = self._clients.get(lane)
+            if client is None:
+                client = self._clients[lane] = await self._connected(lane)
+            return client
+
+    async def _connected(self, lane: Lane) -> AsyncClient:
+        database = urlsplit(self._url).path.strip("/") or "default"
+        try:
+            return await self._connect(lane, database)
+        except ClickHouseError as error:
+            if getattr(error, "code", None) != UNKNOWN_DATABASE:
+                raise
+        # The first process that comes makes the database.
+        client = await self._connect(lane, None)
+        try:
+            await client.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+        finally:
+            await client.close()
+        return await self._connect(lane, database)
+
+    async def _connect(self, lane: Lane, database: str | None) -> AsyncClient:
+        parts = urlsplit(self._url)
+        return await clickhouse_connect.get_async_client(
+            host=parts.hostname,
+            port=parts.port,
+            username=unquote(parts.username or "default"),
+            password=unquote(parts.password or ""),
+            database=database,
+            secure=parts.scheme == "https",
+            compress=not self.is_embedded,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            send_receive_timeout=TIMEOUTS_S[lane],
+            query_retries=0,
+            client_name=f"sluice-{lane}",
+            connector_limit=4,
+        )
+
+    async def _close(self) -> None:
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.close()
+
+
+def _translated(error: ClickHouseError) -> WarehouseError:
+    code = getattr(error, "code", None) or 0
+    if code in AWAY or isinstance(error, OperationalError) or not code:
+        return WarehouseUnavailableError(f"the warehouse did not answer: {error}", code=code)
+    return WarehouseError(f"the warehouse refused the statement: {error}", code=code)

@@ -1,0 +1,111 @@
+"""Every SELECT on behalf of a tenant, by name.
+
+Parameters are typed and bound by ClickHouse (``{name:Type}``), never put into the text; each query
+binds the tenant, and a test proves it. Statements of the worker's upkeep, which concern all
+tenants, are in ``upkeep``.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A statement with a name for logs and metrics."""
+
+    name: str
+    sql: str
+
+
+_ROLLED_UP: Final = """
+    SELECT hour, event_type, event_count, users
+    FROM (
+        SELECT hour, event_type, event_count, users,
+            computed_at = max(computed_at) OVER (PARTITION BY hour) AS is_latest
+        FROM rollups FINAL
+        WHERE tenant = {tenant:String}
+            AND hour >= toDateTime({start:UInt32}, 'UTC')
+            AND hour < toDateTime({end:UInt32}, 'UTC')
+            AND NOT has({live_hours:Array(UInt32)}, toUInt32(hour))
+    )
+    WHERE is_latest AND event_type != ''
+"""
+
+_LIVE: Final = """
+    SELECT toStartOfHour(received_at) AS hour, event_type, count() AS event_count,
+        uniqState(user_id) AS users
+    FROM events FINAL
+    WHERE tenant = {tenant:String}
+        AND toStartOfHour(received_at) IN (
+            SELECT toDateTime(arrayJoin({live_hours:Array(UInt32)}), 'UTC')
+        )
+        AND received_at >= toDateTime64({start:UInt32}, 6, 'UTC')
+        AND received_at < toDateTime64({end:UInt32}, 6, 'UTC')
+        AND (event_type, event_id, received_at) NOT IN (
+            SELECT event_type, event_id, received_at FROM event_duplicates
+            WHERE tenant = {tenant:String}
+                AND hour >= toDateTime({start:UInt32}, 'UTC')
+                AND hour < toDateTime({end:UInt32}, 'UTC')
+        )
+    GROUP BY hour, event_type
+"""
+
+_SUMMED: Final = """
+SELECT
+    toUInt8(grouping(bucket, event_type)) AS level,
+    toUInt32(toStartOfInterval(hour, toIntervalSecond({bucket_s:UInt32}))) AS bucket,
+    event_type,
+    sum(event_count) AS events,
+    uniqMerge(users) AS distinct_users
+FROM ({parts})
+GROUP BY GROUPING SETS ((bucket), (event_type), ())
+SETTINGS group_by_use_nulls = 0, force_grouping_standard_compatibility = 1,
+    do_not_merge_across_partitions_select_final = 1
+"""
+
+STATS_STALE_HOURS: Final = Query(
+    "stats_stale_hours",
+    """
+SELECT toUInt32(touched.hour)
+FROM (
+    SELECT hour, max(touched_at) AS at FROM touched_hours
+    WHERE tenant = {tenant:String}
+        AND hour >= toDateTime({start:UInt32}, 'UTC') AND hour < toDateTime({end:UInt32}, 'UTC')
+    GROUP BY hour
+) AS touched
+LEFT JOIN (
+    SELECT hour, max(computed_at) AS at FROM rollups
+    WHERE tenant = {tenant:String}
+        AND hour >= toDateTime({start:UInt32}, 'UTC') AND hour < toDateTime({end:UInt32}, 'UTC')
+        AND event_type = ''
+    GROUP BY hour
+) AS computed ON touched.hour = computed.hour
+WHERE touched.at >= computed.at
+    AND computed.at < now64(6) - toIntervalMillisecond({grace_ms:UInt32})
+""",
+)
+"""Hours that were written to after they were last rolled up, unless that was a moment ago."""
+
+STATS_ROLLED_UP: Final = Query("stats_rolled_up", _SUMMED.replace("{parts}", _ROLLED_UP))
+"""Counts by bucket (level 1), by event type (level 2) and in all (level 3), from rollups alone."""
+
+STATS_WITH_LIVE_HOURS: Final = Query(
+    "stats_with_live_hours",
+    _SUMMED.replace("{parts}", f"{_ROLLED_UP} UNION ALL {_LIVE}"),
+)
+"""The same, where ``live_hours`` are counted from events."""
+
+ERRORS: Final = Query(
+    "errors",
+    """
+SELECT toString(error_id), replaceOne(toString(ts), ' ', 'T'), source, error_type, detail,
+    event_index, event_id, event_type, user_id, request_id, occurrences
+FROM errors FINAL
+WHERE tenant = {tenant:String}
+ORDER BY ts DESC, error_id DESC
+LIMIT {limit:UInt32}
+""",
+)
+"""The newest error records."""
+
+TENANT_QUERIES: Final = (STATS_STALE_HOURS, STATS_ROLLED_UP, STATS_WITH_LIVE_HOURS, ERRORS)

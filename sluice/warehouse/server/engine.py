@@ -1,0 +1,297 @@
+"""chDB: the engine of this process, and a connection of its own for each statement.
+
+A connection runs one statement at a time but costs under a millisecond to open, so each statement
+gets a fresh one: settings, temporary tables and the current database end with it, and statements on
+different connections run side by side. Nothing here may run on the event loop.
+"""
+
+import contextlib
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+from uuid import uuid4
+
+from chdb.state.sqlitelike import Connection as ChdbConnection
+
+from sluice.core.errors import ConfigError
+from sluice.warehouse.server.config import budget_of_machine, write_config
+from sluice.warehouse.server.errors import (
+    StatementError,
+    bad_argument,
+    not_supported,
+    parse_engine_error,
+)
+from sluice.warehouse.server.statement import STREAMED_FORMATS, identifiers
+
+DATABASE: Final = "sluice"
+TAG_SETTING: Final = "query_cache_tag"
+"""A setting without effect here whose value marks a running statement, so that it can be killed."""
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+PERSON_NAMES: Final = frozenset(("file", "python", TAG_SETTING))
+"""Names that people may not use: two functions that read outside the warehouse, and the mark."""
+_TREE_NAME: Final = re.compile(r"(?:Function|Identifier) (\S+)")
+_POSITION: Final = re.compile(r"(failed at position )(\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What a statement runs under."""
+
+    database: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Values of ``{name:Type}``, escaped as in TabSeparated."""
+    is_readonly: bool = False
+    is_person: bool = False
+    """Whether the text comes from a person with read access only, and must be checked as such."""
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A table sent along with a query."""
+
+    name: str
+    structure: str
+    format: str
+    data: bytes
+
+
+@dataclass(slots=True)
+class Progress:
+    """What ``X-ClickHouse-Summary`` says."""
+
+    read_rows: int = 0
+    read_bytes: int = 0
+    written_rows: int = 0
+    written_bytes: int = 0
+    result_rows: int = 0
+    result_bytes: int = 0
+    elapsed_s: float = 0.0
+
+
+class _Result(Protocol):
+    def bytes(self) -> bytes: ...
+    def rows_read(self) -> int: ...
+    def bytes_read(self) -> int: ...
+    def storage_rows_read(self) -> int: ...
+    def storage_bytes_read(self) -> int: ...
+    def rows_written(self) -> int: ...
+    def bytes_written(self) -> int: ...
+    def elapsed(self) -> float: ...
+
+
+@contextlib.contextmanager
+def _engine_errors() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise parse_engine_error(str(error)) from None
+    except Exception as error:
+        # chDB's own exception class derives from Exception and is not exported where it is raised.
+        if type(error).__name__ != "ChdbError":
+            raise
+        raise parse_engine_error(str(error)) from None
+
+
+def quote_string(value: str) -> str:
+    """Return a string literal; nothing in ``value`` can end it."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def quote_name(name: str) -> str:
+    """Return a quoted identifier; nothing in ``name`` can end it."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+class Run:
+    """One statement on a connection of its own. Used by one thread at a time; close it."""
+
+    def __init__(self, connection: Any, session: Session) -> None:
+        self._connection = connection
+        self._session = session
+        self.tag = uuid4().hex
+        self.progress = Progress()
+        self._stream: Any = None
+        self._inserter: Any = None
+
+    def prepare(self, defaults: Mapping[str, str]) -> None:
+        """Put the session's settings and database in force.
+
+        Raises:
+            StatementError: A setting or the database is unknown.
+        """
+        settings = {**defaults, TAG_SETTING: self.tag}
+        if self._session.is_readonly:
+            settings["readonly"] = "2"
+        self._set(settings)
+        if self._session.settings:
+            self._set(self._session.settings)
+        self._execute(f"USE {quote_name(self._session.database or DATABASE)}")
+
+    def _set(self, settings: Mapping[str, str]) -> None:
+        for name in settings:
+            if _NAME.fullmatch(name) is None:
+                raise bad_argument(f"{name!r} is not the name of a setting")
+        pairs = (f"{name} = {quote_string(value)}" for name, value in settings.items())
+        self._execute(f"SET {', '.join(pairs)}")
+
+    def _execute(self, sql: str, output_format: str = "TabSeparated") -> _Result:
+        with _engine_errors():
+            result: _Result = self._connection.query(
+                sql, output_format, params=dict(self._session.parameters)
+            )
+        return result
+
+    def check(self, sql: str) -> None:
+        """Refuse what the engine would let through but a ClickHouse server would not.
+
+        That is several statements in one text and INTO OUTFILE; for a person with read access also
+        everything that is not reading. ``readonly`` and the grants stop nearly all of it; left are
+        KILL and the like, and two functions that read outside the warehouse: ``file()`` and chDB's
+        ``Python()``. Names are looked for twice, in the text and in the tree that the engine's own
+        parser makes of it: the one sees through ``APPLY(file)``, the other cannot be fooled by
+        quotes.
+
+        Raises:
+            StatementError: The statement is refused.
+        """
+        with _engine_errors():
+            verdict = self._connection._conn.classify_query(sql)  # noqa: SLF001 - no public name
+        if verdict["statement_count"] > 1:
+            raise StatementError(62, "SYNTAX_ERROR", "Multi-statements are not allowed")
+        kind = verdict["query_class"].name
+        if kind == "CONTROL" and "OUTFILE" in sql.upper():
+            raise not_supported("INTO OUTFILE is not allowed over HTTP")
+        if not self._session.is_person:
+            return
+        if kind not in ("READ_ONLY", "UNKNOWN"):
+            raise StatementError(164, "READONLY", "reader: Cannot execute query in readonly mode")
+        names = {name.lower() for name in identifiers(sql)} | self._names_in_tree(sql)
+        if found := sorted(names & PERSON_NAMES):
+            what = f"reader: Not enough privileges to use the name {found[0]}"
+            raise StatementError(497, "ACCESS_DENIED", what)
+
+    def _names_in_tree(self, sql: str) -> set[str]:
+        prefix = "EXPLAIN AST "
+        try:
+            tree = self._execute(prefix + sql, "TabSeparatedRaw").bytes().decode()
+        except StatementError as error:
+            # A position counts from the start of the text that the person wrote.
+            message = _POSITION.sub(lambda at: f"{at[1]}{int(at[2]) - len(prefix)}", error.message)
+            raise StatementError(error.code, error.name, message) from None
+        return {name.lower() for at in _TREE_NAME.finditer(tree) for name in at[1].split(".")}
+
+    def load(self, tables: Sequence[External]) -> None:
+        """Create the tables that came with the request; they end with the connection."""
+        for table in tables:
+            name = quote_name(table.name)
+            self._execute(f"CREATE TEMPORARY TABLE {name} ({table.structure}) ENGINE = Memory")
+            self.begin_insert(f"INSERT INTO {name}", table.format)
+            self.append(table.data)
+            self.finish_insert()
+        self.progress = Progress()
+
+    def read(self, sql: str, output_format: str) -> bytes:
+        """Run a statement and return its whole result."""
+        result = self._execute(sql, output_format)
+        self._note(result)
+        self.progress.written_rows = result.rows_written()
+        self.progress.written_bytes = result.bytes_written()
+        return result.bytes()
+
+    def open_stream(self, sql: str, output_format: str) -> None:
+        """Begin a read whose result is fetched part by part."""
+        with _engine_errors():
+            self._stream = self._connection.send_query(
+                sql, output_format, params=dict(self._session.parameters)
+            )
+
+    def fetch(self) -> bytes | None:
+        """Return the next part of the result, or None behind the last."""
+        with _engine_errors():
+            result = self._stream.fetch()
+        if result is None:
+            self._stream = None
+            return None
+        self._note(result)
+        return bytes(result.bytes())
+
+    def _note(self, result: _Result) -> None:
+        progress = self.progress
+        progress.read_rows += result.storage_rows_read()
+        progress.read_bytes += result.storage_bytes_read()
+        progress.result_rows += result.rows_read()
+        progress.result_bytes += result.bytes_read()
+        progress.elapsed_s += result.elapsed()
+
+    def begin_insert(self, sql: str, input_format: str) -> None:
+        """Begin an INSERT; ``sql`` has no FORMAT clause."""
+        for name, value in self._session.parameters.items():
+            self._set({f"param_{name}": value})
+        with _engine_errors():
+            self._inserter = self._connection.send_insert(sql, input_format)
+
+    def append(self, data: bytes) -> None:
+        """Hand bytes of the input format to the INSERT, in any portions."""
+        with _engine_errors():
+            self._inserter.append(data)
+
+    def finish_insert(self) -> None:
+        """Commit the INSERT: when this returns, the rows are in the table."""
+        inserter, self._inserter = self._inserter, None
+        with _engine_errors():
+            result = inserter.finish()
+        self.progress.written_rows += result.rows_written
+        self.progress.written_bytes += result.bytes_written
+        self.progress.elapsed_s += result.elapsed
+
+    def close(self) -> None:
+        """End what still runs, without a commit, and give the connection back."""
+        with contextlib.suppress(Exception):
+            if self._inserter is not None:
+                self._inserter.cancel()
+        with contextlib.suppress(Exception):
+            if self._stream is not None:
+                self._stream.cancel()
+        self._connection.close()
+
+
+class Engine:
+    """The chDB engine of this process, open on one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+        self._control_lock = threading.Lock()
+        config = write_config(folder, budget_of_machine())
+        try:
+            self._control = ChdbConnection(f"{folder}?config-file={quote(str(config))}")
+            self._control.query(f"CREATE DATABASE IF NOT EXISTS {DATABASE}", "Null")
+            self.version = self._control.query("SELECT version()", "TSV").bytes().decode().strip()
+        except Exception as error:
+            message = f"the warehouse in {folder} could not be opened: {error}"
+            raise ConfigError(message) from error
+
+    def open(self, session: Session) -> Run:
+        """Return a run on a connection of its own."""
+        with _engine_errors():
+            return Run(ChdbConnection(self._folder), session)
+
+    def kill(self, run: Run) -> None:
+        """Ask the engine to stop a run; it ends with an error of its own soon after."""
+        with self._control_lock, contextlib.suppress(Exception):
+            self._control.query(
+                f"KILL QUERY WHERE Settings['{TAG_SETTING}'] = '{run.tag}' ASYNC", "Null"
+            )
+
+    def close(self) -> None:
+        """Close the engine; nothing may run any more."""
+        self._control.close()
+
+
+def is_streamed(output_format: str) -> bool:
+    """Return whether a result in this format may be sent part by part."""
+    return output_format.upper() in STREAMED_FORMATS

@@ -1,0 +1,156 @@
+"""What a tenant may read: stats and error records (reference: "Stats", "Errors").
+
+Stats are distinct events by ``received_at``. Hours come from rollups; an hour that was written to
+since its rollup, more than a moment ago, is counted from events within the same answer.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+from sluice.warehouse.client import Warehouse
+from sluice.warehouse.queries import (
+    ERRORS,
+    STATS_ROLLED_UP,
+    STATS_STALE_HOURS,
+    STATS_WITH_LIVE_HOURS,
+)
+
+Window = Literal["24h", "7d"]
+
+HOUR_S: Final = 3600
+DAY_S: Final = 86_400
+BUCKETS: Final[dict[Window, tuple[int, int]]] = {"24h": (HOUR_S, 24), "7d": (DAY_S, 7)}
+"""Seconds of a bucket, and how many there are."""
+MAX_EVENT_TYPES: Final = 100
+GRACE_MS: Final = 1_500
+"""How old the rollup of an hour that is being written to may be before it is counted live."""
+
+_BY_BUCKET: Final = 1
+_BY_EVENT_TYPE: Final = 2
+_IN_ALL: Final = 3
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """One bar of the time series."""
+
+    bucket: str
+    event_count: int
+    unique_users: int
+
+
+class EventTypeCount(msgspec.Struct, frozen=True):
+    """How many events of one type."""
+
+    event_type: str
+    count: int
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """The answer of the stats endpoint, field by field."""
+
+    window: Window
+    total_events: int
+    unique_users: int
+    timeseries: list[Bucket]
+    event_types: list[EventTypeCount]
+    as_of: str
+
+
+class StoredError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One record of the errors endpoint; what is not known is left out."""
+
+    ts: str
+    error_type: str
+    detail: str
+    source: str | None = None
+    event_index: int | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    user_id: str | None = None
+    request_id: str | None = None
+    occurrences: int
+
+
+def bucket_starts(window: Window, now: datetime) -> list[int]:
+    """Return the unix seconds at which the buckets start, oldest first; the last one holds now."""
+    size, count = BUCKETS[window]
+    last = int(now.timestamp()) // size * size
+    return [last - size * back for back in reversed(range(count))]
+
+
+def shape_stats(
+    rows: Iterable[tuple[int, int, str, int, int]], *, window: Window, now: datetime
+) -> Stats:
+    """Return the answer that rows of (level, bucket, event type, events, users) add up to."""
+    buckets: dict[int, tuple[int, int]] = {}
+    types: list[EventTypeCount] = []
+    total = users = 0
+    for level, bucket, event_type, events, distinct in rows:
+        if level == _BY_BUCKET:
+            buckets[bucket] = (events, distinct)
+        elif level == _BY_EVENT_TYPE:
+            types.append(EventTypeCount(event_type, events))
+        else:
+            total, users = events, distinct
+    types.sort(key=lambda counted: (-counted.count, counted.event_type))
+    return Stats(
+        window=window,
+        total_events=total,
+        unique_users=users,
+        timeseries=[
+            Bucket(_iso(start), *buckets.get(start, (0, 0))) for start in bucket_starts(window, now)
+        ],
+        event_types=types[:MAX_EVENT_TYPES],
+        as_of=_iso(int(now.timestamp())),
+    )
+
+
+async def read_stats(warehouse: Warehouse, tenant: str, window: Window, now: datetime) -> Stats:
+    """Return a tenant's stats.
+
+    Raises:
+        WarehouseError: The warehouse refused or did not answer.
+    """
+    size, _ = BUCKETS[window]
+    starts = bucket_starts(window, now)
+    asked: dict[str, Any] = {"tenant": tenant, "start": starts[0], "end": starts[-1] + size}
+    stale = await warehouse.fetch(STATS_STALE_HOURS, grace_ms=GRACE_MS, **asked)
+    live_hours = [int(hour) for (hour,) in stale]
+    query = STATS_WITH_LIVE_HOURS if live_hours else STATS_ROLLED_UP
+    rows = await warehouse.fetch(query, bucket_s=size, live_hours=live_hours, **asked)
+    return shape_stats(
+        ((int(a), int(b), str(c), int(d), int(e)) for a, b, c, d, e in rows), window=window, now=now
+    )
+
+
+async def read_errors(warehouse: Warehouse, tenant: str, limit: int) -> list[StoredError]:
+    """Return a tenant's newest error records.
+
+    Raises:
+        WarehouseError: The warehouse refused or did not answer.
+    """
+    rows = await warehouse.fetch(ERRORS, tenant=tenant, limit=limit)
+    return [_stored_error(row) for row in rows]
+
+
+def _stored_error(row: tuple[Any, ...]) -> StoredError:
+    _, ts, source, error_type, detail, index, event_id, event_type, user_id, request_id, n = row
+    return StoredError(
+        ts=f"{ts}Z",
+        error_type=error_type,
+        detail=detail,
+        source=source or None,
+        event_index=index,
+        event_id=event_id,
+        event_type=event_type,
+        user_id=user_id,
+        request_id=request_id,
+        occurrences=n,
+    )
+
+
+def _iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

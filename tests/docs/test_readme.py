@@ -1,0 +1,56 @@
+"""What we wrote is true: links resolve, limits equal the code, generated tables are fresh."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sluice.core import event
+from sluice.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/**/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_links_only_to_files_that_exist(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert missing == []
+
+
+def test_readme_names_the_limits_of_the_code() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert f"{event.MAX_EVENT_BYTES:,} bytes" in readme
+    assert f"| events in a batch | {event.MAX_BATCH_EVENTS} |" in readme
+    assert (
+        f"{event.MAX_USER_ID_CHARS}, {event.MAX_EVENT_TYPE_CHARS}, {event.MAX_EVENT_ID_CHARS}"
+        in readme
+    )
+    assert f"| {event.MAX_PAYLOAD_DEPTH} levels |" in readme
+
+
+def test_readme_has_a_row_for_every_setting() -> None:
+    readme = (ROOT / "README.md").read_text()
+    missing = [name for name in Settings.model_fields if f"`SLUICE_{name.upper()}`" not in readme]
+    assert missing == []
+
+
+def test_generated_pages_are_fresh() -> None:
+    check = subprocess.run(
+        [sys.executable, "-m", "sluice.cli.docs", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert check.returncode == 0, check.stdout + check.stderr
+
+
+def test_makefile_has_every_target_that_the_readme_names() -> None:
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", readme, re.MULTILINE))
+    assert {"run", "test", "kill-test", "help"} <= named
+    assert [target for target in named if f"\n{target}:" not in makefile] == []

@@ -1,0 +1,169 @@
+"""``sluice run`` as an operator meets it: start, crash, stop, and what is in its way."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from tests.support.poll import poll_until
+from tests.support.stack import Stack, environment, running_stack, start_stack
+
+STOP_WITHIN_S = 10
+
+
+def run_sluice(*words: str, data_dir: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "sluice.cli", *words],
+        env=environment({"DATA_DIR": str(data_dir), **settings}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def children(stack: Stack) -> dict[str, int]:
+    found = {}
+    pids = Path(f"/proc/{stack.pid}/task/{stack.pid}/children").read_text().split()
+    for pid in pids:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        found.update({word: int(pid) for word in words if word in PARTS})
+    return found
+
+
+PARTS = {"gateway", "worker", "warehouse"}
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+@contextmanager
+def listening() -> Iterator[int]:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield int(sock.getsockname()[1])
+
+
+async def test_run_starts_a_killed_part_again_and_stops_in_order(tmp_path: Path) -> None:
+    with running_stack(tmp_path / "data") as owned:
+        stack = owned.stack
+        before = children(stack)
+        assert set(before) == PARTS
+        os.kill(before["worker"], signal.SIGKILL)
+        after = await poll_until(
+            lambda: (
+                (now := children(stack)).get("worker", before["worker"]) != before["worker"] and now
+            ),
+            within_s=10,
+            what="the worker runs again",
+        )
+        assert "sluice: worker died (signal 9); starting again in 0.2 s" in stack.log
+        assert (after["gateway"], after["warehouse"]) == (before["gateway"], before["warehouse"])
+
+        second = run_sluice("run", data_dir=stack.data_dir, PORT="0")
+        assert second.returncode == 2
+        assert second.stderr.count("\n") == 1
+        assert f"another `sluice run` (process {stack.pid}) uses SLUICE_DATA_DIR" in second.stderr
+
+        asked = time.monotonic()
+        assert owned.stop() == 0
+        assert time.monotonic() - asked < STOP_WITHIN_S
+        assert not [pid for pid in after.values() if is_alive(pid)]
+        assert "was killed" not in stack.log, "each part ends by itself when it is asked"
+
+
+async def test_parts_end_when_their_supervisor_is_killed_and_the_ports_are_free_again(
+    tmp_path: Path,
+) -> None:
+    data_dir = tmp_path / "data"
+    first = start_stack(data_dir, {})
+    stack = first.stack
+    parts = children(stack)
+    first.process.kill()
+    first.process.wait()
+    await poll_until(
+        lambda: not [pid for pid in parts.values() if is_alive(pid)],
+        within_s=3,
+        what="all parts have ended",
+    )
+    again = start_stack(
+        data_dir, {"PORT": str(stack.port), "WAREHOUSE_PORT": str(stack.warehouse_port)}
+    )
+    assert again.stop() == 0
+
+
+def test_run_names_port_and_option_when_the_port_is_taken(tmp_path: Path) -> None:
+    with listening() as port:
+        result = run_sluice("run", "--port", str(port), data_dir=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"sluice: SLUICE_PORT (--port) is {port}: 127.0.0.1:{port} is taken: stop what listens"
+        " there, or choose another port.\n"
+    )
+    assert result.stdout == "", "no key is shown for a start that did not happen"
+
+
+def test_run_names_the_variable_when_a_part_s_port_is_taken(tmp_path: Path) -> None:
+    with listening() as port:
+        result = run_sluice("run", data_dir=tmp_path, PORT="0", WAREHOUSE_PORT=str(port))
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"sluice: SLUICE_WAREHOUSE_PORT is {port}: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_part_on_its_own_names_the_variable_when_its_port_is_taken(tmp_path: Path) -> None:
+    with listening() as port:
+        result = run_sluice("gateway", data_dir=tmp_path, PORT=str(port))
+    assert result.returncode == 2
+    assert "SLUICE_PORT" in result.stderr
+    assert str(port) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_wrong_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    for command in ("run", "gateway", "worker", "warehouse", "setup"):
+        result = run_sluice(command, data_dir=tmp_path, BATCH_MAX_ROWS="many")
+        assert result.returncode == 2
+        assert result.stderr.count("\n") == 1
+        assert result.stderr.startswith("sluice: SLUICE_BATCH_MAX_ROWS is 'many': ")
+
+
+def test_first_start_prints_what_to_paste(stack: Stack) -> None:
+    lines = stack.output.splitlines()
+    [key] = [line.strip() for line in lines if line.strip().startswith("sk_live_")]
+    assert lines[-1] == "ready"
+    assert lines.count("ready") == 1
+    text = "\n".join(lines)
+    start = text.index("  curl -i ")
+    pasted = text[start : text.index("\n\n", start)].replace("\\\n", " ")
+    assert key in pasted
+    answer = subprocess.run(pasted, shell=True, capture_output=True, text=True, check=True)
+    assert "202 Accepted" in answer.stdout
+    assert '{"queued":true}' in answer.stdout
+
+    start = text.index('  curl "')
+    pasted = text[start : text.index("\n\n", start)].replace("\\\n", " ")
+    answer = subprocess.run(pasted, shell=True, capture_output=True, text=True, check=True)
+    assert msgspec.json.decode(answer.stdout)["window"] == "24h"
+
+
+def test_secrets_are_readable_by_their_owner_only(stack: Stack) -> None:
+    assert stack.data_dir.joinpath("tenants.toml").stat().st_mode & 0o077 == 0
+    assert stack.data_dir.joinpath("jwt.secret").stat().st_mode & 0o077 == 0
+    [key] = [line.strip() for line in stack.output.splitlines() if "  sk_live_" in line]
+    kept = [path for path in stack.data_dir.iterdir() if path.is_file() and path.name != "run.out"]
+    assert not [path for path in kept if key.encode() in path.read_bytes()]

@@ -1,0 +1,112 @@
+"""The tenants file while people and processes edit it."""
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import ConfigError
+from sluice.tenants import TenantsFile
+from tests.support.poll import poll_until
+
+
+@asynccontextmanager
+async def watching(path: Path) -> AsyncIterator[TenantsFile]:
+    stop = asyncio.Event()
+    file = TenantsFile(path)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(file.run(stop))
+        yield file
+        stop.set()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tenants.toml"
+
+
+async def test_watcher_takes_over_what_another_process_wrote(path: Path) -> None:
+    async with watching(path) as file:
+        assert dict(file.directory.by_slug) == {}
+        key = TenantsFile(path).add_tenant("shop")
+        await poll_until(lambda: file.directory.find_key(key), within_s=2, what="the key is known")
+        assert file.problem == ""
+
+
+@pytest.mark.parametrize("damage", ["[tenants", "tenants = 1", None, b"\xff"], ids=str)
+async def test_watcher_keeps_the_last_good_tenants_when_the_file_is_broken(
+    path: Path, damage: str | bytes | None
+) -> None:
+    key = TenantsFile(path).add_tenant("shop")
+    good = path.read_text()
+    async with watching(path) as file:
+        if damage is None:
+            path.unlink()
+        else:
+            path.write_bytes(damage if isinstance(damage, bytes) else damage.encode())
+        await poll_until(lambda: file.problem, within_s=2, what="the problem is named")
+        assert str(path) in file.problem
+        assert file.directory.find_key(key) is not None
+        path.write_text(good)
+        await poll_until(lambda: not file.problem, within_s=2, what="the problem is over")
+
+
+def test_file_that_is_broken_from_the_start_is_refused(path: Path) -> None:
+    path.write_text("[tenants.shop]\nenabled = 1\n")
+    with pytest.raises(ConfigError, match="shop.enabled is not true or false"):
+        TenantsFile(path)
+
+
+def test_edit_keeps_comments_and_what_it_does_not_touch(path: Path) -> None:
+    path.write_text('# ours\n[tenants.blog] # the blog\nname = "Blog"\n')
+    file = TenantsFile(path)
+    file.add_tenant("shop")
+    file.set_value("blog", "enabled", "false")
+    text = path.read_text()
+    assert text.startswith("# ours\n[tenants.blog] # the blog\n")
+    assert file.directory.by_slug["blog"].enabled is False
+    assert file.directory.by_slug["blog"].name == "Blog"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_edit_is_refused_when_the_file_is_broken_and_the_file_stays(path: Path) -> None:
+    file = TenantsFile(path)
+    file.add_tenant("shop")
+    path.write_text("[tenants")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        file.add_tenant("blog")
+    assert path.read_text() == "[tenants"
+
+
+async def test_edits_of_many_at_once_all_take_effect(path: Path) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(12):
+            tasks.create_task(asyncio.to_thread(TenantsFile(path).add_tenant, f"t{number}"))
+    assert set(TenantsFile(path).directory.by_slug) == {f"t{n}" for n in range(12)}
+
+
+def test_rotation_ends_old_keys_only_when_it_is_told_to(path: Path) -> None:
+    file = TenantsFile(path)
+    first = file.add_tenant("shop")
+    public = file.add_key("shop", kind="public", label="web")
+    second = file.rotate_key("shop")
+    assert all(file.directory.find_key(key) for key in (first, public, second))
+    third = file.rotate_key("shop", revoke_old=True)
+    live = [key for key in (first, public, second, third) if file.directory.find_key(key)]
+    assert live == [public, third]
+
+
+def test_key_is_revoked_by_its_text_or_the_start_of_its_digest(path: Path) -> None:
+    file = TenantsFile(path)
+    first = file.add_tenant("shop")
+    second = file.rotate_key("shop")
+    file.revoke_key("shop", first)
+    assert file.directory.find_key(first) is None
+    [key] = file.directory.by_slug["shop"].api_keys
+    with pytest.raises(ConfigError, match="1 keys|0 keys"):
+        file.revoke_key("shop", "")
+    file.revoke_key("shop", key.digest[:8])
+    assert file.directory.find_key(second) is None

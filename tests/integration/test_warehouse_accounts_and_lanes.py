@@ -1,0 +1,240 @@
+"""Who may do what in the embedded warehouse, what goes on beside what, and what a kill leaves.
+
+One process serves most tests of this file; each test has tables of its own names.
+"""
+
+# ruff: noqa: S608 - names of tables are made by the tests
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aiohttp
+import pytest
+from clickhouse_connect.driver.asyncclient import AsyncClient
+
+from sluice.core.errors import ConfigError
+from sluice.settings import load_settings
+from sluice.warehouse.server import serve
+from tests.support.poll import poll_until
+from tests.support.warehouse import (
+    reader_url,
+    service_url,
+    start_warehouse,
+    stop_warehouse,
+    warehouse_process,
+)
+from tests.support.warehouse_client import (
+    Warehouse,
+    bare,
+    basic,
+    client_of,
+    login_of,
+    make_table,
+    send,
+)
+
+ENDLESS = "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)"
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    data_dir = tmp_path_factory.mktemp("warehouse +%41")
+    with warehouse_process(data_dir) as url:
+        yield Warehouse(data_dir, url, reader_url(data_dir))
+
+
+@pytest.fixture
+async def client(warehouse: Warehouse) -> AsyncIterator[AsyncClient]:
+    async with client_of(warehouse.service) as each:
+        yield each
+
+
+# A person with read access
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "INSERT INTO {table} VALUES (1, 'x')",
+        "DROP TABLE {table}",
+        "ALTER TABLE {table} DELETE WHERE 1",
+        "TRUNCATE TABLE {table}",
+        "OPTIMIZE TABLE {table}",
+        "CREATE TABLE other (a Int8) ENGINE = Memory",
+        "CREATE TEMPORARY TABLE other (a Int8) ENGINE = Memory",
+        "KILL QUERY WHERE 1",
+        "SYSTEM DROP MARK CACHE",
+        "SET readonly = 0",
+        "SELECT 1 SETTINGS readonly = 0",
+        "SELECT 1; DROP TABLE {table}",
+        "SELECT 1 INTO OUTFILE '/tmp/x'",
+        "SELECT file('/etc/passwd')",
+        "SELECT `fi\\x6ce`('/etc/passwd')",
+        "SELECT * APPLY(file) FROM (SELECT '/etc/passwd')",
+        "SELECT arrayMap(file, ['/etc/passwd'])",
+        "DESCRIBE (SELECT file('/etc/passwd'))",
+        "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+        "SELECT * FROM url('http://127.0.0.1:1', 'LineAsString')",
+        "SELECT * FROM s3('http://127.0.0.1:1/x', 'CSV')",
+        "SELECT * FROM remote('127.0.0.1', 'system.one')",
+        "SELECT * FROM Python(x)",
+        "SELECT * FROM `/etc/passwd`",
+        "SELECT 1 SETTINGS max_memory_usage = 1000000000000",
+        "SELECT 1 SETTINGS query_cache_tag = 'x'",
+    ],
+)
+async def test_reader_is_refused_when_it_does_anything_but_read(
+    warehouse: Warehouse, client: AsyncClient, query: str
+) -> None:
+    table = await make_table(client)
+    reply = await send(warehouse.reader, query.replace("{table}", table))
+    assert reply.status >= 400
+    assert b"root:" not in reply.body
+    assert (await client.query(f"EXISTS TABLE {table}")).result_rows == [(1,)]
+
+
+async def test_reader_counts_exactly_when_duplicates_are_not_merged_yet(
+    warehouse: Warehouse, client: AsyncClient
+) -> None:
+    table = f"t_{uuid4().hex}"
+    await client.command(f"CREATE TABLE {table} (a UInt64) ENGINE = ReplacingMergeTree ORDER BY a")
+    await client.command(f"SYSTEM STOP MERGES {table}")
+    for _ in range(2):
+        await client.command(f"INSERT INTO {table} SELECT number FROM numbers(10)")
+    assert (await send(warehouse.reader, f"SELECT count() FROM {table}")).text == "10\n"
+    assert (await send(warehouse.service, f"SELECT count() FROM {table}")).text == "20\n"
+
+
+async def test_reader_works_when_it_uses_clickhouse_connect(warehouse: Warehouse) -> None:
+    async with client_of(warehouse.reader) as reader:
+        result = await reader.query(
+            "SELECT {x:UInt8} AS a, getSetting('readonly')", parameters={"x": 7}
+        )
+        assert result.result_rows == [(7, 2)]
+        tables = await reader.query("SHOW TABLES FROM system LIKE 'one'")
+        assert tables.result_rows == [("one",)]
+
+
+# Lanes
+
+
+async def test_service_reads_and_inserts_go_on_when_people_run_heavy_queries(
+    warehouse: Warehouse, client: AsyncClient
+) -> None:
+    table = await make_table(client)
+    async with asyncio.TaskGroup() as tasks:
+        heavy = [
+            tasks.create_task(send(warehouse.reader, ENDLESS, params={"max_execution_time": "3"}))
+            for _ in range(3)
+        ]
+        await poll_until(lambda: running(client, "max_execution_time"), what="a heavy query")
+        for _ in range(5):
+            started = time.monotonic()
+            await client.query("SELECT 1")
+            await client.insert(table, [[1, "x"]], column_names=["a", "b"])
+            assert time.monotonic() - started < 1
+        assert not any(task.done() for task in heavy)
+    assert {task.result().code for task in heavy} == {"159"}
+
+
+async def running(client: AsyncClient, needle: str) -> bool:
+    result = await client.query(
+        "SELECT count() FROM system.processes WHERE query LIKE '%1000000000000%'"
+        " AND query NOT LIKE '%system.processes%' AND mapContains(Settings, {needle:String})",
+        parameters={"needle": needle},
+    )
+    return bool(result.result_rows[0][0])
+
+
+async def test_query_is_stopped_when_its_client_hangs_up(
+    warehouse: Warehouse, client: AsyncClient
+) -> None:
+    async def hang_up_once_it_runs() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            query = tasks.create_task(
+                send(warehouse.service, ENDLESS, params={"max_rows_to_group_by": "17"})
+            )
+            await poll_until(lambda: running(client, "max_rows_to_group_by"), what="the query")
+            query.cancel()
+
+    async def is_stopped() -> bool:
+        return not await running(client, "max_rows_to_group_by")
+
+    await hang_up_once_it_runs()
+    await poll_until(is_stopped, what="the end of the query")
+
+
+async def test_insert_leaves_nothing_when_its_client_hangs_up_in_the_middle(
+    warehouse: Warehouse, client: AsyncClient
+) -> None:
+    table = await make_table(client)
+    is_under_way = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"a":1,"b":"x"}\n' * 1000
+        is_under_way.set()
+        await asyncio.Event().wait()
+
+    async with aiohttp.ClientSession(headers=basic(login_of(warehouse.service))) as session:
+
+        async def insert() -> None:
+            query = f"INSERT INTO {table} FORMAT JSONEachRow"
+            url = bare(warehouse.service)
+            async with session.post(url, params={"query": query}, data=body()):
+                pass
+
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(insert())
+            await is_under_way.wait()
+            task.cancel()
+    assert (await client.query(f"SELECT count() FROM {table}")).result_rows == [(0,)]
+
+
+# The process
+
+
+def test_everything_acknowledged_is_there_when_the_process_is_killed(tmp_path: Path) -> None:
+    async def write(url: str) -> int:
+        async with client_of(url) as client:
+            await client.command("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")
+            for n in range(5):
+                await client.insert("t", [[n]], column_names=["a"])
+        return 5
+
+    async def count(url: str) -> object:
+        async with client_of(url) as client:
+            return (await client.query("SELECT count() FROM t")).result_rows
+
+    process = start_warehouse(tmp_path)
+    first = service_url(tmp_path)
+    written = asyncio.run(write(first))
+    stop_warehouse(process, with_signal=signal.SIGKILL)
+    with warehouse_process(tmp_path) as url:
+        assert urlsplit(url).password == urlsplit(first).password
+        assert (tmp_path / "warehouse.url").stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "warehouse.reader.url").stat().st_mode & 0o777 == 0o600
+        assert asyncio.run(count(url)) == [(written,)]
+
+
+async def start_here(data_dir: Path, port: int) -> None:
+    settings = load_settings(data_dir=data_dir, warehouse_port=port)
+    await serve(settings, asyncio.Event(), lambda _: None)
+
+
+async def test_start_says_who_is_in_the_way_when_the_folder_is_in_use(warehouse: Warehouse) -> None:
+    with pytest.raises(ConfigError, match="open in another process"):
+        await start_here(warehouse.data_dir, 0)
+
+
+def test_start_names_port_and_variable_when_the_port_is_taken(
+    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = urlsplit(warehouse.service).port
+    monkeypatch.setenv("SLUICE_WAREHOUSE_PORT", str(port))
+    with pytest.raises(RuntimeError, match=f"Port {port} .* SLUICE_WAREHOUSE_PORT"):
+        start_warehouse(tmp_path)

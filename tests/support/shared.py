@@ -1,0 +1,52 @@
+"""What tests take of the one running stack: a tenant of their own, and settings to join it."""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from sluice.settings import Settings, load_settings
+from tests.support.segops import Segops
+from tests.support.stack import Stack
+
+
+class SharedParts:
+    """The stack that all tests of a session share."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._files = load_settings(data_dir=stack.data_dir)
+
+    @cached_property
+    def warehouse_url(self) -> str:
+        """Where its ClickHouse is, with user and password."""
+        return self._files.warehouse_url_file.read_text().strip()
+
+    @cached_property
+    def jwt_secret(self) -> str:
+        """What its read tokens are signed with."""
+        return self._files.jwt_secret_file.read_text().strip()
+
+    @property
+    def files(self) -> Settings:
+        """Where its files are."""
+        return self._files
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Settings of a process that serves the same tenants from the same warehouse."""
+        return {
+            "TENANTS_FILE": str(self._files.tenants_path),
+            "JWT_SECRET": self.jwt_secret,
+            "WAREHOUSE_URL": self.warehouse_url,
+            "WORKER_URL": self._stack.worker_url,
+        }
+
+    def new_client(self, url: str | None = None) -> Segops:
+        """Return the client of a new tenant, to be entered; ``url`` is of another gateway."""
+        slug, api_key, read_token = self._stack.new_tenant()
+        return Segops(
+            url or self._stack.url,
+            self.warehouse_url,
+            slug=slug,
+            api_key=api_key,
+            read_token=read_token,
+        )

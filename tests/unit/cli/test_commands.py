@@ -1,0 +1,51 @@
+"""The command line: every command is there, is lazy, and explains itself."""
+
+import pytest
+from typer.testing import CliRunner
+
+from sluice.cli import COMMANDS, build_app
+from sluice.cli.checks import check_variables
+from sluice.cli.doctor import line_of
+from sluice.cli.parts import chosen_names
+from sluice.cli.supervisor import in_words
+from sluice.core.errors import ConfigError
+
+RUN = CliRunner()
+TENANT = ("add", "list", "rotate-key", "add-key", "revoke-key", "set")
+
+
+@pytest.mark.parametrize("words", [[name] for name in COMMANDS] + [["tenant", n] for n in TENANT])
+def test_command_explains_itself(words: list[str]) -> None:
+    result = RUN.invoke(build_app(words), [*words, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "--help" in result.output
+
+
+def test_help_names_every_command() -> None:
+    result = RUN.invoke(build_app(["--help"]), ["--help"])
+    assert all(name in result.output for name in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["run", "--nonsense"], ["send"], ["tenant", "x"]])
+def test_wrong_command_line_ends_with_2(words: list[str]) -> None:
+    assert RUN.invoke(build_app(words), words).exit_code == 2
+
+
+def test_list_of_destinations_is_checked() -> None:
+    assert chosen_names("", ("a", "b")) == ["a", "b"]
+    assert chosen_names("b, a", ("a", "b")) == ["b", "a"]
+    with pytest.raises(ConfigError, match="--only is 'c': known destinations are a, b"):
+        chosen_names("c", ("a", "b"))
+
+
+@pytest.mark.parametrize(("status", "words"), [(-9, "signal 9"), (1, "status 1")])
+def test_end_of_a_part_is_said_in_words(status: int, words: str) -> None:
+    assert in_words(status) == words
+
+
+def test_doctor_suggests_the_variable_that_was_meant() -> None:
+    finding = check_variables({"SLUICE_PROT": "1", "SLUICE_URL": "x", "PATH": "y"})
+    assert line_of(finding) == (
+        "warn  settings: SLUICE_PROT is not known -> did you mean SLUICE_PORT?"
+    )
+    assert check_variables({"SLUICE_PORT": "1"}).state == "ok"

@@ -1,0 +1,151 @@
+"""Group commit: what the answer waits for, and what happens past each bound."""
+
+import asyncio
+
+import pytest
+
+from gateway.publisher import Publisher, Unstored
+from sluice.core.envelope import Rows
+from sluice.core.errors import ErrorType, QueueFullError, QueueUnavailableError
+from tests.support.poll import poll_until
+from tests.unit.gateway.queues import GatedQueue, running_publisher
+
+
+def row(number: int = 0, *, size: int = 20) -> Rows:
+    return Rows("events", 1, f'{{"n":{number},"p":"{"x" * size}"}}'.encode() + b"\n")
+
+
+def why(outcome: Unstored | None) -> ErrorType | None:
+    return None if outcome is None else outcome.error_type
+
+
+async def test_publish_returns_only_when_the_queue_has_the_rows() -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    async with running_publisher(queue) as publisher, asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(publisher.publish([row(1)]))
+        await poll_until(lambda: queue.started == 1)
+        assert not waiting.done()
+        queue.gate.set()
+        assert await waiting is None
+        assert queue.rows() == [row(1).data.rstrip()]
+
+
+async def test_requests_share_one_commit_when_another_is_in_flight() -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    async with running_publisher(queue) as publisher, asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(publisher.publish([row(0)]))
+        await poll_until(lambda: queue.started == 1)
+        others = [tasks.create_task(publisher.publish([row(number)])) for number in range(1, 50)]
+        await asyncio.sleep(0)
+        queue.gate.set()
+        assert [await one for one in (first, *others)] == [None] * 50
+    assert [len(envelopes) for envelopes in queue.commits] == [1, 1]
+    assert queue.rows() == [row(number).data.rstrip() for number in range(50)]
+
+
+async def test_rows_are_published_when_their_client_hangs_up() -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    async with running_publisher(queue) as publisher, asyncio.TaskGroup() as tasks:
+        gone = tasks.create_task(publisher.publish([row(1)]))
+        stays = tasks.create_task(publisher.publish([row(2)]))
+        await poll_until(lambda: queue.started == 1)
+        gone.cancel()
+        await asyncio.sleep(0)
+        queue.gate.set()
+        assert await stays is None
+    assert queue.rows() == [row(1).data.rstrip(), row(2).data.rstrip()]
+
+
+async def test_publisher_says_overloaded_when_one_byte_goes_past_the_bound() -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    bound = 2 * len(row().data)
+    async with (
+        running_publisher(queue, max_pending_bytes=bound) as publisher,
+        asyncio.TaskGroup() as tasks,
+    ):
+        admitted = [tasks.create_task(publisher.publish([row()])) for _ in range(2)]
+        await poll_until(lambda: publisher.pending_bytes == bound)
+        assert why(await publisher.publish([row()])) is ErrorType.OVERLOADED
+        assert why(publisher.refuse(1)) is ErrorType.OVERLOADED
+        queue.gate.set()
+        assert [await one for one in admitted] == [None, None]
+        assert publisher.refuse(1) is None
+        assert await publisher.publish([row()]) is None
+    assert len(queue.rows()) == 3
+
+
+async def test_publisher_takes_rows_beyond_the_bound_when_nothing_waits() -> None:
+    queue = GatedQueue()
+    async with running_publisher(queue, max_pending_bytes=10) as publisher:
+        assert await publisher.publish([row(size=1_000)]) is None
+
+
+async def test_publisher_says_spool_full_and_when_to_return_when_the_queue_is_full() -> None:
+    queue = GatedQueue()
+    queue.error = QueueFullError("full", retry_after_s=7.5)
+    async with running_publisher(queue) as publisher:
+        outcome = await publisher.publish([row()])
+        assert outcome is not None
+        assert (outcome.error_type, outcome.retry_after_s) == (ErrorType.SPOOL_FULL, 7.5)
+        queue.error = None
+        assert await publisher.publish([row(2)]) is None
+        assert publisher.pending_bytes == 0
+
+
+@pytest.mark.parametrize("error", [QueueUnavailableError("disk"), RuntimeError("bug")])
+async def test_publisher_goes_on_when_the_queue_fails(error: Exception) -> None:
+    queue = GatedQueue()
+    queue.error = error
+    async with running_publisher(queue) as publisher:
+        assert why(await publisher.publish([row()])) is ErrorType.SPOOL_FULL
+        queue.error = None
+        assert await publisher.publish([row()]) is None
+
+
+async def test_publisher_says_timeout_and_drops_what_only_gathered() -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    async with (
+        running_publisher(queue, timeout_s=0.05) as publisher,
+        asyncio.TaskGroup() as tasks,
+    ):
+        in_flight = tasks.create_task(publisher.publish([row(1)]))
+        await poll_until(lambda: queue.started == 1)
+        gathering = tasks.create_task(publisher.publish([row(2)]))
+        assert why(await in_flight) is ErrorType.PUBLISH_TIMEOUT
+        assert why(await gathering) is ErrorType.PUBLISH_TIMEOUT
+        assert publisher.pending_bytes == len(row(1).data)
+        queue.gate.set()
+        await poll_until(lambda: publisher.pending_bytes == 0)
+        assert await publisher.publish([row(3)]) is None
+    assert queue.rows() == [row(1).data.rstrip(), row(3).data.rstrip()]
+
+
+async def test_publisher_seals_large_rows_side_by_side_and_keeps_every_byte() -> None:
+    queue = GatedQueue()
+    large = [row(number, size=100_000) for number in range(8)]
+    async with running_publisher(queue) as publisher, asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(publisher.publish([one])) for one in large]
+    assert [await one for one in waiting] == [None] * 8
+    assert sorted(queue.rows()) == sorted(one.data.rstrip() for one in large)
+    ids = [envelope.envelope_id for commit in queue.commits for envelope in commit]
+    assert len(set(ids)) == 8
+
+
+async def test_publisher_flushes_what_gathered_when_it_is_stopped() -> None:
+    queue = GatedQueue()
+    stop = asyncio.Event()
+    async with (
+        Publisher(queue, max_pending_bytes=1_000_000, timeout_s=5) as publisher,
+        asyncio.TaskGroup() as tasks,
+    ):
+        waiting = tasks.create_task(publisher.publish([row(1)]))
+        await asyncio.sleep(0)
+        stop.set()
+        await publisher.run(stop)
+    assert await waiting is None
+    assert len(queue.rows()) == 1

@@ -1,0 +1,51 @@
+"""Settings: one line for a wrong value, and never a secret in it."""
+
+import pytest
+
+from sluice.core.errors import ConfigError
+from sluice.settings import Settings, load_settings
+
+WRONG = {
+    "PORT": ("70000", "'70000'"),
+    "WORKER_PORT": ("http", "'http'"),
+    "QUEUE_URL": ("pubsub", "use local:PATH"),
+    "WAREHOUSE_URL": ("tcp://u:hidden-secret@h", "use http(s)://user:password@host:port/database"),
+    "WORKER_URL": ("localhost:8082", "use http(s)://host:port"),
+    "JWKS_URL": ("file:///keys", "use http(s)://host:port"),
+    "JWT_SECRET": ("hidden-secret", "at least 32 bytes"),
+    "QUEUE_MAX_BYTES": ("1", "greater than or equal to 1048576"),
+    "PUBLISH_TIMEOUT_S": ("10", "less than or equal to 9"),
+    "BATCH_MAX_AGE_S": ("nan", "less than or equal to 60"),
+    "LOG_FORMAT": ("xml", "use one of auto, json, text"),
+    "LOG_LEVEL": ("trace", "use one of debug, info, warning, error"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "words"), [(n, v, w) for n, (v, w) in WRONG.items()])
+def test_wrong_value_is_one_line_that_names_variable_and_remedy(
+    name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"SLUICE_{name}", value)
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    line = str(caught.value)
+    assert line.startswith(f"SLUICE_{name} is ")
+    assert words in line
+    assert "\n" not in line
+    assert "hidden-secret" not in line
+
+
+def test_option_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_PORT", "9000")
+    assert load_settings(port=9001).port == 9001
+    assert load_settings(port=None).port == 9000
+
+
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_PORT", "")
+    assert load_settings().port == Settings.model_fields["port"].default
+
+
+def test_every_setting_says_what_it_means() -> None:
+    silent = [name for name, field in Settings.model_fields.items() if not field.description]
+    assert silent == []

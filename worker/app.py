@@ -1,0 +1,97 @@
+"""The worker process: a consumer for each destination, their upkeep, and the status port."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from sluice.queue import open_queue
+from sluice.settings import Settings
+from worker.consumer import Consumer
+from worker.core.batches import Limits
+from worker.delivery import Deliverer
+from worker.destinations import NAMES, load
+from worker.status import StatusPort, Watched, serve_status
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    name: str
+    subscription: str
+    deliverer: Deliverer[Any]
+    consumer: Consumer
+
+
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    on_ready: Callable[[str], None],
+    *,
+    only: Sequence[str] = NAMES,
+) -> None:
+    """Run until ``stop``; then finish the batches in hand, within ``stop_timeout_s``.
+
+    Starts and answers whether or not the queue or a destination is there; it says so in its status.
+
+    Args:
+        settings: All of them.
+        stop: Set to end it.
+        on_ready: Called once with the address of the status port.
+        only: Names of the destinations to feed.
+
+    Raises:
+        ConfigError: The status port is taken.
+    """
+    async with _open(settings, only) as (running, port), serve_status(settings, port) as address:
+        on_ready(address)
+        drained = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            for one in running:
+                tasks.create_task(one.deliverer.upkeep(drained), name=f"upkeep:{one.name}")
+            consumers = [
+                tasks.create_task(one.consumer.run(stop), name=f"consumer:{one.name}")
+                for one in running
+            ]
+            deadline = tasks.create_task(_end(stop, consumers, settings.stop_timeout_s))
+            await asyncio.wait(consumers)
+            drained.set()
+            deadline.cancel()
+
+
+@asynccontextmanager
+async def _open(
+    settings: Settings, only: Sequence[str]
+) -> AsyncIterator[tuple[list[_Running], StatusPort]]:
+    limits = Limits(
+        max_rows=settings.batch_max_rows,
+        max_bytes=settings.batch_max_bytes,
+        max_age_s=settings.batch_max_age_s,
+    )
+    async with AsyncExitStack() as stack:
+        queue = await stack.enter_async_context(open_queue(settings))
+        running: list[_Running] = []
+        for name in only:
+            destination = load(name)
+            deliverer = await stack.enter_async_context(destination.open(settings))
+            consumer = Consumer(
+                queue, deliverer, subscription=destination.subscription, limits=limits
+            )
+            running.append(_Running(name, destination.subscription, deliverer, consumer))
+        watched = {one.name: Watched(one.subscription, one.consumer) for one in running}
+        yield running, StatusPort(queue, watched)
+
+
+async def _end(
+    stop: asyncio.Event, consumers: Sequence[asyncio.Task[None]], timeout_s: float
+) -> None:
+    """Cancel consumers that do not end in time; what they held is delivered again."""
+    await stop.wait()
+    _, late = await asyncio.wait(consumers, timeout=timeout_s)
+    for consumer in late:
+        log.warning("A consumer did not finish in time", consumer=consumer.get_name())
+        consumer.cancel()

@@ -1,0 +1,46 @@
+"""What a consumer and a destination agree on."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from sluice.core.errors import SluiceError
+from sluice.queue.protocol import Delivery
+from sluice.settings import Settings
+
+T = TypeVar("T")
+
+
+class RetryLaterError(SluiceError):
+    """The destination cannot take the batch now; the same batch may be taken later."""
+
+
+class Deliverer(Protocol[T]):
+    """An open destination.
+
+    Invariant: giving it the same envelope again, whole or after a crash at any point, changes
+    nothing; so the consumer may deliver at least once.
+    """
+
+    def prepare(self, delivery: Delivery) -> T:
+        """Return what ``deliver`` needs of one envelope. Called in a thread; never raises."""
+
+    async def deliver(self, batch: Sequence[T]) -> None:
+        """Store the batch; on return all of it may be acknowledged.
+
+        Raises:
+            RetryLaterError: The destination is away; nothing is lost, part may be stored.
+        """
+
+    async def upkeep(self, stop: asyncio.Event) -> None:
+        """Do what there is to do beside deliveries, until ``stop``, which comes after the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A system that is fed from a subscription of its own (design, decision 6)."""
+
+    subscription: str
+    open: Callable[[Settings], AbstractAsyncContextManager[Deliverer[Any]]]

@@ -1,0 +1,363 @@
+"""The warehouse destination: rows to ClickHouse, each event counted once.
+
+Order of operations for a batch. Each step may be repeated, so a crash after any of them leads to a
+redelivery that ends in the same tables:
+
+1. Recognise what clients sent again (``worker.keys``); later copies are left out and counted.
+2. Insert the events. An envelope from which nothing is left out goes on as it came, undecoded.
+3. Insert user traits, error records and dead letters.
+4. Note the touched hours, so that no rollup stays stale. Then the consumer acknowledges.
+
+If ClickHouse refuses rows for what they hold, the batch is halved until only the poison is left,
+which becomes dead letters. Any other failure says "later": the consumer holds the batch.
+"""
+
+import asyncio
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+import structlog
+
+from sluice.core.envelope import Envelope, EnvelopeError, split, unseal
+from sluice.core.errors import ErrorRecord, WarehouseError, WarehouseUnavailableError
+from sluice.core.event import format_ts
+from sluice.queue.protocol import Delivery
+from sluice.settings import Settings
+from sluice.telemetry import DEAD_LETTERS, DUPLICATES, INSERT_ROWS, INSERT_SECONDS, INSERTED
+from sluice.warehouse.client import Warehouse
+from sluice.warehouse.migrate import migrate
+from worker.core.bisect import isolate
+from worker.core.copies import Verdict
+from worker.core.letters import Letter, letter_of_body, letter_of_row, record_of
+from worker.core.refusals import is_about_rows
+from worker.core.rows import (
+    HOUR_CHARS,
+    Facts,
+    Key,
+    Poison,
+    Trait,
+    is_well_formed,
+    keep,
+    read_facts,
+    traits_of,
+)
+from worker.delivery import Destination, RetryLaterError
+from worker.encoding import compress, frames
+from worker.keys import Keys
+from worker.registry import Registry
+from worker.rollups import Rollups
+from worker.waiting import wait_for_event
+
+NO_FACTS: Final = Facts(named=[], positions=(), hours=frozenset(), identified=(), poison=())
+NO_COPIES: Final = Verdict(frozenset(), ())
+SCHEMA_IS_GONE: Final = frozenset({60, 81})
+"""UNKNOWN_TABLE and UNKNOWN_DATABASE: somebody emptied the warehouse."""
+SCHEMA_RETRY_S: Final = 0.2
+FILTER_S: Final = 1.0
+FAREWELL_S: Final = 2.0
+
+T = TypeVar("T")
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """One envelope and what is known of its rows."""
+
+    delivery: Delivery
+    facts: Facts = NO_FACTS
+    traits: dict[int, list[Trait]] = field(default_factory=dict)
+    """By position of the event."""
+    broken: str = ""
+    """Why the envelope cannot be read; empty if it can."""
+
+    @property
+    def envelope(self) -> Envelope:
+        """What came through the queue."""
+        return self.delivery.envelope
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is to be inserted of one envelope."""
+
+    source: Prepared
+    left_out: frozenset[int]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Dead:
+    """A row or an envelope (``row`` is None) that cannot be stored."""
+
+    source: Prepared
+    row: bytes | None
+    reason: str
+
+
+class WarehouseDestination:
+    """ClickHouse as a destination."""
+
+    def __init__(self, settings: Settings, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self.registry = Registry(warehouse)
+        self.keys = Keys(warehouse, self.registry, capacity=settings.dedup_filter_keys)
+        self.rollups = Rollups(warehouse)
+        self._migrating = asyncio.Lock()
+        self._is_migrated = False
+        self._is_settled = True
+
+    def prepare(self, delivery: Delivery) -> Prepared:
+        """Read of an envelope what decides about its rows. Called in a thread; never raises."""
+        try:
+            data = unseal(delivery.envelope)
+        except EnvelopeError as error:
+            return Prepared(delivery=delivery, broken=str(error))
+        if delivery.envelope.kind != "events":
+            return Prepared(delivery=delivery)
+        facts = read_facts(data)
+        rows = split(data) if facts.identified else []
+        traits = {position: traits_of(rows[position]) for position in facts.identified}
+        return Prepared(delivery=delivery, facts=facts, traits=traits)
+
+    async def deliver(self, batch: Sequence[Prepared]) -> None:
+        """Store a batch.
+
+        Raises:
+            RetryLaterError: ClickHouse is away, or refused for a reason that is not in the rows.
+        """
+        self._is_settled = False
+        try:
+            await self._ensure_schema()
+            await self._store(batch)
+            self._is_settled = True
+        except WarehouseUnavailableError as error:
+            raise RetryLaterError(str(error)) from error
+        except WarehouseError as error:
+            self._is_migrated = self._is_migrated and error.code not in SCHEMA_IS_GONE
+            log.error("The warehouse refused a batch", code=error.code, detail=str(error))  # noqa: TRY400 - the text says all
+            raise RetryLaterError(str(error)) from error
+
+    async def upkeep(self, stop: asyncio.Event) -> None:
+        """Keep schema, registry, filter and rollups until ``stop``; then say farewell."""
+        await self._wait_for_schema(stop)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_filter(stop), name="filter")
+            tasks.create_task(self.registry.run(stop), name="registry")
+            tasks.create_task(self.rollups.run(stop), name="rollups")
+        if not self._is_settled:
+            return  # a statement that did not answer may still write keys: others had better wait
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await self.registry.say_farewell()
+        except (WarehouseError, TimeoutError) as error:
+            log.debug("The farewell did not arrive", detail=str(error))
+
+    async def _wait_for_schema(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self._ensure_schema()
+            except WarehouseError as error:
+                log.debug("The schema waits for the warehouse", detail=str(error))
+                await wait_for_event(stop, SCHEMA_RETRY_S)
+            else:
+                return
+
+    async def _keep_filter(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self.keys.keep_filter()
+            except WarehouseError as error:
+                log.debug("The filter waits for the warehouse", detail=str(error))
+            await wait_for_event(stop, FILTER_S)
+
+    async def _ensure_schema(self) -> None:
+        if self._is_migrated:
+            return
+        async with self._migrating:
+            if not self._is_migrated:
+                applied = await migrate(self._warehouse)
+                log.info("Schema is up to date", applied=applied)
+                self._is_migrated = True
+
+    async def _store(self, batch: Sequence[Prepared]) -> None:
+        readable = [prepared for prepared in batch if not prepared.broken]
+        events = [prepared for prepared in readable if prepared.envelope.kind == "events"]
+        errors = [prepared for prepared in readable if prepared.envelope.kind == "errors"]
+        dead = [_Dead(prepared, None, prepared.broken) for prepared in batch if prepared.broken]
+        dropped, verdict = await self._recognise(events, dead)
+        dead += await self._insert("events", await asyncio.to_thread(_parts, events, dropped))
+        await self._insert_traits(events, dropped)
+        dead += await self._insert("errors", await asyncio.to_thread(_parts, errors, {}))
+        await self._bury(dead)
+        hours = {hour for prepared in events for hour in prepared.facts.hours}
+        hours.update((copy.tenant, copy.received_at[:HOUR_CHARS]) for copy in verdict.stored_before)
+        await self.rollups.touch(hours, has_copies=bool(verdict.stored_before))
+
+    async def _recognise(
+        self, events: Sequence[Prepared], dead: list[_Dead]
+    ) -> tuple[dict[int, set[int]], Verdict]:
+        """Return the positions to leave out, by place of the envelope; add poison to ``dead``."""
+        left_out: defaultdict[int, set[int]] = defaultdict(set)
+        try:
+            verdict = await self._judge(events, left_out)
+        except (ValueError, WarehouseError) as error:
+            if isinstance(error, WarehouseError) and not is_about_rows(error.code):
+                raise
+            events = [_without_malformed_keys(prepared) for prepared in events]
+            verdict = await self._judge(events, left_out)
+        DUPLICATES.inc(len(verdict.dropped))
+        for place, prepared in enumerate(events):
+            if prepared.facts.poison:
+                rows = await asyncio.to_thread(lambda one: split(unseal(one.envelope)), prepared)
+                for bad in prepared.facts.poison:
+                    left_out[place].add(bad.index)
+                    dead.append(_Dead(prepared, rows[bad.index], bad.reason))
+        return left_out, verdict
+
+    async def _judge(self, events: Sequence[Prepared], left_out: dict[int, set[int]]) -> Verdict:
+        named: list[Key] = []
+        starts: list[int] = []
+        for prepared in events:
+            starts.append(len(named))
+            named += prepared.facts.named
+        if not named:
+            return NO_COPIES
+        verdict = await self.keys.judge(named)
+        for number in verdict.dropped:
+            # Of envelopes without named events several start at the same number; the last has it.
+            place = bisect_right(starts, number) - 1
+            left_out[place].add(events[place].facts.positions[number - starts[place]])
+        return verdict
+
+    async def _insert(self, table: str, parts: Sequence[_Part]) -> list[_Dead]:
+        """Insert parts; return the rows that ClickHouse cannot take."""
+        if not parts:
+            return []
+        rows = sum(part.source.envelope.count - len(part.left_out) for part in parts)
+        with INSERT_SECONDS.time():
+            refused = await self._insert_or_isolate(
+                table, parts, lambda some: b"".join(part.body for part in some)
+            )
+        INSERT_ROWS.observe(rows)
+        INSERTED.labels(table).inc(rows)
+        dead: list[_Dead] = []
+        for part, _ in refused:
+            kept = await asyncio.to_thread(_rows, part)
+            poison = await self._insert_or_isolate(
+                table, kept, lambda some: compress(b"\n".join([*some, b""]))
+            )
+            dead += [_Dead(part.source, row, reason) for row, reason in poison]
+        return dead
+
+    async def _insert_or_isolate(
+        self, table: str, items: Sequence[T], encode: Callable[[Sequence[T]], bytes]
+    ) -> list[tuple[T, str]]:
+        """Insert all items in as few inserts as go through; return those refused alone."""
+        search = isolate(items)
+        reason: str | None = None
+        try:
+            part = next(search)
+            while True:
+                try:
+                    data = await asyncio.to_thread(encode, part)
+                    await self._warehouse.insert_rows(table, data)
+                    reason = None
+                except WarehouseError as error:
+                    if not is_about_rows(error.code):
+                        raise
+                    reason = str(error)
+                part = search.send(reason)
+        except StopIteration as found:
+            refused: list[tuple[T, str]] = found.value
+            return refused
+
+    async def _insert_traits(
+        self, events: Sequence[Prepared], dropped: dict[int, set[int]]
+    ) -> None:
+        traits = [
+            trait
+            for place, prepared in enumerate(events)
+            for position, said in prepared.traits.items()
+            if position not in dropped.get(place, ())
+            for trait in said
+        ]
+        if traits:
+            data = await asyncio.to_thread(frames, traits)
+            await self._warehouse.insert_rows("user_traits", data)
+
+    async def _bury(self, dead: Sequence[_Dead]) -> None:
+        if not dead:
+            return
+        letters: list[Letter] = []
+        records: list[ErrorRecord] = []
+        for one in dead:
+            envelope, attempt = one.source.envelope, one.source.delivery.attempt
+            said = {"reason": one.reason, "envelope_id": envelope.envelope_id}
+            if one.row is None:
+                letters.append(letter_of_body(envelope.body, attempt=attempt, **said))
+                continue
+            letters.append(letter_of_row(one.row, attempt=attempt, **said))
+            seen_at = datetime.fromtimestamp(one.source.delivery.published_at, UTC)
+            record = record_of(letters[-1], one.row, seen_at=format_ts(seen_at))
+            if record is not None and envelope.kind == "events":
+                records.append(record)
+        await self._warehouse.insert_rows(
+            "dead_letters", frames(letters), columns=list(Letter.__struct_fields__)
+        )
+        if records:
+            await self._warehouse.insert_rows("errors", frames(records))
+        DEAD_LETTERS.inc(len(letters))
+        log.error("Rows were put aside as dead letters", rows=len(letters), reason=dead[0].reason)
+
+
+def _without_malformed_keys(prepared: Prepared) -> Prepared:
+    """Return the same with malformed keys as poison: ClickHouse or the filter refused one."""
+    facts = prepared.facts
+    entries = list(zip(facts.positions, facts.named, strict=True))
+    good = [(position, key) for position, key in entries if is_well_formed(key)]
+    bad = [
+        Poison(position, "event_id or received_at is malformed")
+        for position, key in entries
+        if not is_well_formed(key)
+    ]
+    changed = Facts(
+        named=[key for _, key in good],
+        positions=[position for position, _ in good],
+        hours=facts.hours,
+        identified=facts.identified,
+        poison=[*facts.poison, *bad],
+    )
+    return replace(prepared, facts=changed)
+
+
+def _parts(sources: Sequence[Prepared], dropped: dict[int, set[int]]) -> list[_Part]:
+    parts: list[_Part] = []
+    for place, source in enumerate(sources):
+        left_out = frozenset(dropped.get(place, ()))
+        if not left_out:
+            parts.append(_Part(source, left_out, source.envelope.body))
+        elif len(left_out) < source.envelope.count:
+            body = compress(keep(unseal(source.envelope), left_out))
+            parts.append(_Part(source, left_out, body))
+    return parts
+
+
+def _rows(part: _Part) -> list[bytes]:
+    rows = split(unseal(part.source.envelope))
+    return [row for position, row in enumerate(rows) if position not in part.left_out]
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[WarehouseDestination]:
+    async with Warehouse(settings) as warehouse:
+        yield WarehouseDestination(settings, warehouse)
+
+
+DESTINATION: Final = Destination(subscription="warehouse", open=_open)
