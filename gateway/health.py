@@ -24,7 +24,7 @@ KEEP_S: Final = 1.0
 SLOW_S: Final = 1.0
 MAX_HEARTBEAT_AGE_S: Final = 30.0
 STARTING_S: Final = 5.0
-"""While the gateway is younger, a part that does not answer yet is ``unknown``."""
+"""While the gateway is younger, a part that never answered yet is ``unknown``."""
 MAX_BACKLOG_AGE_S: Final = 60.0
 MAX_STATUS_BYTES: Final = 65_536
 
@@ -87,6 +87,8 @@ class HealthProbe:
         self._ping = ping
         self._monotonic = monotonic
         self._started = monotonic()
+        self._answered = {"queue"}
+        """Parts that answered before, or that are in this process: their failure is known."""
         self._last_status: tuple[float, WorkerStatus] | None = None
         self._session: aiohttp.ClientSession | None = None
         self._cache: SingleFlight[str, Health] = SingleFlight(
@@ -104,12 +106,12 @@ class HealthProbe:
 
     async def _probe(self) -> Health:
         async with asyncio.TaskGroup() as tasks:
-            queue = tasks.create_task(self._bounded(self._probe_queue))
-            worker = tasks.create_task(self._bounded(self._probe_worker))
-            warehouse = tasks.create_task(self._bounded(self._probe_warehouse))
+            queue = tasks.create_task(self._bounded("queue", self._probe_queue))
+            worker = tasks.create_task(self._bounded("worker", self._probe_worker))
+            warehouse = tasks.create_task(self._bounded("warehouse", self._probe_warehouse))
         return Health(queue.result(), worker.result(), warehouse.result())
 
-    async def _bounded(self, probe: Callable[[], Awaitable[Word]]) -> Word:
+    async def _bounded(self, part: str, probe: Callable[[], Awaitable[Word]]) -> Word:
         word: Word
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
@@ -119,7 +121,9 @@ class HealthProbe:
         except Exception:  # noqa: BLE001 - a probe's failure is its result
             _log.exception("A health probe failed")
             word = "error"
-        if word == "error" and self._monotonic() - self._started < STARTING_S:
+        if word != "error":
+            self._answered.add(part)
+        elif part not in self._answered and self._monotonic() - self._started < STARTING_S:
             return "unknown"
         return word
 

@@ -38,12 +38,13 @@ _log = logging.getLogger(__name__)
 class Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_is_in_head", "_server")
+    __slots__ = ("_is_in_head", "_served_until", "_server")
 
     def __init__(self, server: "HttpServer", **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
         self._is_in_head = False
+        self._served_until = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to serve."""
@@ -60,14 +61,27 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Parse; note when a head begins and when it is whole."""
         super().data_received(data)
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        if not self._messages and self._current_request is None:
             if not self._is_in_head:
                 self._is_in_head = True
+                self._served_until = self._next_keepalive_close_time
                 self._server.heads[self] = self._loop.time()
         elif self._is_in_head:
             self._is_in_head = False
             self._server.heads.pop(self, None)
+
+    def cut_head(self) -> bool:
+        """Close the connection if it still waits for the same head; whether it did."""
+        self._is_in_head = False
+        waiter = self._waiter
+        # aiohttp moves this time when a request was answered: then what was taken for the begin
+        # of a head was the body of a request that had not reached its handler yet.
+        if self._served_until != self._next_keepalive_close_time:
+            return False
+        if waiter is None or waiter.done():
+            return False
+        self.force_close()
+        return True
 
     def handle_error(
         self,
@@ -140,9 +154,9 @@ class HttpServer(web.Server):
             for connection, since in list(self.heads.items()):
                 if since > oldest:
                     break  # in order of their first byte
-                HTTP_TIMED_OUT_HEADS.add(1)
                 self.heads.pop(connection, None)
-                connection.force_close()
+                if connection.cut_head():
+                    HTTP_TIMED_OUT_HEADS.add(1)
             HTTP_CONNECTIONS.set(self.open_connections)
             try:
                 async with asyncio.timeout(every_s):

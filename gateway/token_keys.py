@@ -82,11 +82,12 @@ class JwksSource:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while not stop.is_set():
                 self._wanted.clear()
-                await self._fetch(session)
+                await self.fetch(session)
                 await first_of(stop, within_s=MIN_INTERVAL_S)
                 await first_of(stop, self._wanted, within_s=REFRESH_S - MIN_INTERVAL_S)
 
-    async def _fetch(self, session: aiohttp.ClientSession) -> None:
+    async def fetch(self, session: aiohttp.ClientSession) -> None:
+        """Fetch the keys once; where that fails, the last good ones stay."""
         try:
             async with session.get(self._url, allow_redirects=False) as answer:
                 answer.raise_for_status()

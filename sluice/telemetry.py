@@ -13,13 +13,22 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from structlog.typing import Processor
 
+# A second series beside each metric, of which nobody reads.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # it is not annotated
 REGISTRY: Final = CollectorRegistry()
 METRICS_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -143,8 +143,9 @@ class TenantsFile:
         found = [key for key in keys if key.digest == digest_of(digest_prefix)]
         found = found or [key for key in keys if key.digest.startswith(digest_prefix.lower())]
         if len(found) != 1 or not digest_prefix:
-            message = f"{len(found)} keys of {slug!r} have a digest that starts with"
-            raise ConfigError(f"{message} {digest_prefix!r}: `sluice tenant list` shows them.")
+            count = "more than one key" if found else "no key"
+            message = f"{slug!r} has {count} with a digest that starts with {digest_prefix!r}"
+            raise ConfigError(f"{message}: `sluice tenant list` shows them.")
         with self._edited() as document:
             table = _tenant_table(document, slug)
             _keep_keys(table, lambda key: key.get("digest") != found[0].digest)

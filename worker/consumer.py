@@ -24,7 +24,7 @@ from worker.core.batches import MAX_PAUSE_S, Gathering, Limits, is_due, is_full,
 from worker.delivery import Deliverer, RetryLaterError
 from worker.waiting import wait_for_event
 
-LEASE_S: Final = 60.0
+LEASE_S: Final = 10.0
 PULL_WAIT_S: Final = 0.5
 """How long one pull waits for the first envelope: also how soon a stop is seen."""
 PULL_MESSAGES: Final = 1_000

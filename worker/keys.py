@@ -18,6 +18,7 @@ notices, and looks everything up.
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -33,7 +34,7 @@ from worker.encoding import frames
 from worker.registry import Registry
 
 KEY_BYTES: Final = 16
-LOOK_UP_KEYS: Final = 10_000
+LOOK_UP_KEYS: Final = 25_000
 """Keys of one look-up."""
 REFILL_S: Final = 3600.0
 """How often a full filter is made anew, from the keys that have not expired."""
@@ -117,14 +118,15 @@ class Keys:
         self._filling = members
         try:
             rest = b""
-            async for piece in self._warehouse.stream(upkeep.ALL_KEYS, fmt="RowBinary"):
-                data = rest + piece
-                whole = len(data) // KEY_BYTES * KEY_BYTES
-                rest = data[whole:]
-                async with self._adding:
-                    await asyncio.to_thread(members.add, halves_of_row_binary(data[:whole]))
-                if members.is_full:
-                    break
+            async with aclosing(self._warehouse.stream(upkeep.ALL_KEYS, fmt="RowBinary")) as pieces:
+                async for piece in pieces:
+                    data = rest + piece
+                    whole = len(data) // KEY_BYTES * KEY_BYTES
+                    rest = data[whole:]
+                    async with self._adding:
+                        await asyncio.to_thread(members.add, halves_of_row_binary(data[:whole]))
+                    if members.is_full:
+                        break
             if members.is_full:
                 self._refill_at = time.monotonic() + REFILL_S
                 log.warning("Every key is looked up: there are more than the filter holds")

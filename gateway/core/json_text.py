@@ -70,8 +70,12 @@ def _first_fault(text: bytes) -> int | None:
     try:
         _GRAMMAR.decode(text)
     except msgspec.DecodeError as error:
-        place = _PLACE.search(str(error))
-        return int(place[1]) if place else len(text)
+        message = str(error)
+        place = _PLACE.search(message)
+        if place is None:
+            return len(text)  # it ends too early
+        # Behind the end of the value, msgspec counts the character that it has just read.
+        return int(place[1]) - ("trailing characters" in message)
     return None
 
 

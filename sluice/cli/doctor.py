@@ -1,6 +1,7 @@
 """``sluice doctor``: one line for each dependency and setting, and what to do about it."""
 
 import asyncio
+import logging
 import os
 import sys
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from sluice.cli.checks import Finding, check_all, check_variables
 from sluice.cli.options import AsJson, DataDir, print_json
 from sluice.core.errors import ConfigError
 from sluice.settings import load_settings
+from sluice.telemetry import configure_logging
 
 FAILED: Final = 1
 
@@ -31,6 +33,9 @@ def doctor(*, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     except ConfigError as error:
         findings = [Finding("settings", "fail", str(error), "correct or unset this variable")]
     else:
+        # What the parts would log is said by the findings.
+        logging.disable(logging.CRITICAL)
+        configure_logging(settings)
         findings = [check_variables(os.environ), *asyncio.run(check_all(settings))]
     if as_json:
         is_ok = all(finding.state != "fail" for finding in findings)

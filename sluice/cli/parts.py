@@ -42,9 +42,9 @@ def gateway(
 
     Example: `sluice gateway --host 0.0.0.0 --port 8080`
     """
-    from gateway.app import serve
-
     settings = load_settings(host=host, port=port, data_dir=data_dir)
+    from gateway.app import serve  # here, because it is heavy and not needed to refuse a setting
+
     _run(serve, settings, "SLUICE_PORT", settings.port, is_supervised=supervised)
 
 
@@ -61,11 +61,11 @@ def worker(
 
     Example: `sluice worker --only warehouse`
     """
-    from worker.app import serve
+    settings = load_settings(data_dir=data_dir)
+    from worker.app import serve  # as above
     from worker.destinations import NAMES
 
     names = chosen_names(only, NAMES)
-    settings = load_settings(data_dir=data_dir)
     _run(
         partial(serve, only=names),
         settings,
@@ -78,9 +78,9 @@ def worker(
 @app.command()
 def warehouse(*, data_dir: DataDir = None, supervised: Supervised = False) -> None:
     """Run the embedded ClickHouse engine behind ClickHouse's HTTP interface, on loopback."""
-    from sluice.warehouse.server import serve
-
     settings = load_settings(data_dir=data_dir)
+    from sluice.warehouse.server import serve  # as above
+
     _run(
         serve, settings, "SLUICE_WAREHOUSE_PORT", settings.warehouse_port, is_supervised=supervised
     )

@@ -70,10 +70,11 @@ def run(
         key = _first_start(settings)
         try:
             asyncio.run(_supervise(settings, ports, key))
-        except* PartRefusedError:
-            raise typer.Exit(CONFIG_STATUS) from None
-        except* SluiceError as group:
-            raise first_cause(group) from None
+        except BaseExceptionGroup as group:
+            cause = first_cause(group)
+            if isinstance(cause, PartRefusedError):
+                raise typer.Exit(CONFIG_STATUS) from group
+            raise cause from group
 
 
 def _first_start(settings: Settings) -> str | None:

@@ -24,10 +24,11 @@ from rich.progress import (
 )
 
 from sluice.cli.options import AsJson, print_json
-from sluice.cli.sender import Sender, SendOptions, Source, Tally, WrongRequestError
+from sluice.cli.sender import Sender, SendOptions, Source, Tally
 from sluice.core.errors import ConfigError
 from sluice.core.event import MAX_BATCH_EVENTS
 from sluice.core.tokens import parse_ttl
+from sluice.lifecycle import first_cause
 
 SHOWN_SKIPS: Final = 5
 BAR_EVERY_S: Final = 0.2
@@ -96,9 +97,9 @@ def send(
         started = time.monotonic()
         try:
             uvloop.run(_send_and_show(sender, total, is_quiet=as_json))
-        except* WrongRequestError as group:
-            raise ConfigError(str(group.exceptions[0])) from None
-        except* KeyboardInterrupt:
+        except BaseExceptionGroup as group:
+            raise first_cause(group) from group
+        except KeyboardInterrupt:
             sender.tally.problem = "interrupted"
     seconds = time.monotonic() - started
     _print_result(sender.tally, seconds, as_json=as_json)

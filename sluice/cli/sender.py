@@ -21,10 +21,11 @@ import aiohttp
 import msgspec
 import zstandard
 
-from sluice.core.errors import SluiceError
+from sluice.core.errors import ConfigError, SluiceError
 from sluice.core.event_lines import Batch, Batcher, Skip
 from sluice.core.retry import backoff_s
 from sluice.core.send_verdict import Again, Done, Drop, Halve, Wrong, default_reason, judge
+from sluice.lifecycle import first_cause
 
 BLOCK_BYTES: Final = 1024 * 1024
 MAX_BATCH_BYTES: Final = 4_000_000
@@ -32,6 +33,8 @@ REQUEST_TIMEOUT_S: Final = 30.0
 BACKOFF_BASE_S: Final = 0.1
 BACKOFF_CAP_S: Final = 10.0
 KEPT_SKIPS: Final = 100
+MAX_WAITING_BLOCKS: Final = 2
+"""Read but not yet taken by a sender: bounds the memory, and how far the bar runs ahead."""
 GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
@@ -69,8 +72,8 @@ class Tally:
         self.skips += reasons[: KEPT_SKIPS - len(self.skips)]
 
 
-class WrongRequestError(SluiceError):
-    """The server will not take any request of ours as it is."""
+class WrongRequestError(ConfigError):
+    """The server will not take any request of ours as it is: key or address are wrong."""
 
 
 class _GaveUpError(SluiceError):
@@ -158,7 +161,7 @@ class Sender:
         Raises:
             WrongRequestError: Key or address are wrong; nothing more was sent.
         """
-        waiting: asyncio.Queue[list[Batch] | None] = asyncio.Queue(self._options.concurrency * 2)
+        waiting: asyncio.Queue[list[Batch] | None] = asyncio.Queue(MAX_WAITING_BLOCKS)
         self._last_success = time.monotonic()
         reader = threading.Thread(
             target=self._read, args=(asyncio.get_running_loop(), waiting), daemon=True
@@ -171,7 +174,7 @@ class Sender:
                         tasks.create_task(self._send_all(session, waiting))
                     reader.start()
             except* _GaveUpError as group:
-                self.tally.problem = str(group.exceptions[0])
+                self.tally.problem = str(first_cause(group))
 
     def _read(
         self, loop: asyncio.AbstractEventLoop, waiting: asyncio.Queue[list[Batch] | None]

@@ -13,6 +13,7 @@ from sluice.credentials import jwt_secret
 from sluice.private_files import ensure_private_dir
 from sluice.queue import open_queue
 from sluice.settings import Settings, load_settings
+from sluice.telemetry import configure_logging
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
 
@@ -35,6 +36,7 @@ def setup(
     Example: `SLUICE_WAREHOUSE_URL=http://user:password@ch:8123/sluice sluice setup`
     """
     settings = load_settings(data_dir=data_dir)
+    configure_logging(settings)
     wait_s = parse_ttl(wait, name="--wait")
     ensure_private_dir(settings.data_dir)
     has_queue = settings.queue_path.exists()

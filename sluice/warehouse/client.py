@@ -7,7 +7,7 @@ have come back with another port or password.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +163,7 @@ class Warehouse:
             result = await client.query(query.sql, parameters=params, external_data=sent)
             return [tuple(row) for row in result.result_rows]
 
-    async def stream(self, query: Query, *, fmt: str) -> AsyncIterator[bytes]:
+    async def stream(self, query: Query, *, fmt: str) -> AsyncGenerator[bytes, None]:
         """Yield the answer of a SELECT in pieces as they come.
 
         Raises:

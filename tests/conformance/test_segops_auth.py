@@ -27,9 +27,9 @@ def assert_unauthorized(answer: Answer, *schemes: str, error_type: str | None = 
         assert scheme in answer.headers["WWW-Authenticate"]
 
 
-async def test_case_068_track_without_authorization_is_401(api: Segops) -> None:
+async def test_case_068_track_without_authorization_is_401(client: Segops) -> None:
     for path in (TRACK, BATCH):
-        answer = await api.post(path, EVENT, headers={"Authorization": None})
+        answer = await client.post(path, EVENT, headers={"Authorization": None})
         assert_unauthorized(answer, "ApiKey", "Bearer", error_type="auth_missing")
 
 
@@ -54,28 +54,28 @@ async def test_case_069_malformed_and_unknown_credentials_are_401(api: Segops) -
         assert api.api_key.encode() not in answer.body
 
 
-async def test_case_070_scheme_is_matched_in_any_case(api: Segops) -> None:
-    for value in (f"apikey {api.api_key}", f"APIKEY   {api.api_key}"):
-        assert_queued(await api.track(EVENT, Authorization=value))
+async def test_case_070_scheme_is_matched_in_any_case(client: Segops) -> None:
+    for value in (f"apikey {client.api_key}", f"APIKEY   {client.api_key}"):
+        assert_queued(await client.track(EVENT, Authorization=value))
 
 
-async def test_second_authorization_header_is_401(api: Segops) -> None:
+async def test_second_authorization_header_is_401(client: Segops) -> None:
     """Section 2.3: a second Authorization header is 401."""
     body = orjson.dumps(EVENT)
-    headers = [("Authorization", f"ApiKey {api.api_key}")] * 2
+    headers = [("Authorization", f"ApiKey {client.api_key}")] * 2
     answer = await exchange(
-        api.url,
+        client.url,
         request_bytes(TRACK, headers=[*headers, ("Content-Length", str(len(body)))], body=body),
     )
     assert answer is not None
     assert_unauthorized(answer, "ApiKey", "Bearer", error_type="auth_malformed")
 
 
-async def test_key_in_query_string_or_body_is_not_read(api: Segops) -> None:
+async def test_key_in_query_string_or_body_is_not_read(client: Segops) -> None:
     """Section 2.3: keys in the query string or body are never read."""
-    answer = await api.post(
-        f"{TRACK}?api_key={api.api_key}",
-        {**EVENT, "api_key": api.api_key},
+    answer = await client.post(
+        f"{TRACK}?api_key={client.api_key}",
+        {**EVENT, "api_key": client.api_key},
         headers={"Authorization": None},
     )
     assert_unauthorized(answer, error_type="auth_missing")
@@ -130,54 +130,60 @@ async def test_disabled_tenant_is_403_for_writing_and_reading(
     assert_refused(await api.get(STATS), 403, "tenant_disabled")
 
 
-async def test_case_074_read_token_may_not_write(api: Segops) -> None:
+async def test_case_074_read_token_may_not_write(client: Segops) -> None:
     for path in (TRACK, BATCH):
-        answer = await api.post(path, EVENT, headers={"Authorization": f"Bearer {api.read_token}"})
+        answer = await client.post(
+            path, EVENT, headers={"Authorization": f"Bearer {client.read_token}"}
+        )
         assert_refused(answer, 403, "scope_denied")
 
 
-async def test_case_086_expired_token_is_401(api: Segops, sign: TokenMaker) -> None:
-    expired = sign({"tenant": api.slug, "exp": int(time.time()) - 31})
-    answer = await api.track(EVENT, Authorization=f"Bearer {expired}")
+async def test_case_086_expired_token_is_401(client: Segops, sign: TokenMaker) -> None:
+    expired = sign({"tenant": client.slug, "exp": int(time.time()) - 31})
+    answer = await client.track(EVENT, Authorization=f"Bearer {expired}")
     assert_unauthorized(answer, "Bearer", error_type="token_expired")
     for path in (STATS, ERRORS):
-        answer = await api.get(path, token=expired)
+        answer = await client.get(path, token=expired)
         assert_unauthorized(answer, "Bearer", error_type="token_expired")
-    within_leeway = sign({"tenant": api.slug, "exp": int(time.time()) - 5})
-    assert (await api.get(STATS, token=within_leeway)).status == 200
+    within_leeway = sign({"tenant": client.slug, "exp": int(time.time()) - 5})
+    assert (await client.get(STATS, token=within_leeway)).status == 200
 
 
-async def test_case_087_stats_take_a_read_token_only(api: Segops, sign: TokenMaker) -> None:
+async def test_case_087_stats_take_a_read_token_only(client: Segops, sign: TokenMaker) -> None:
     session_token = sign(
         {
             "iss": "sluice",
             "aud": "sluice-ingest",
-            "tenant": api.slug,
+            "tenant": client.slug,
             "uid": "user-123",
             "scope": "ingest",
             "exp": int(time.time()) + 900,
         }
     )
     for path in (STATS, ERRORS):
-        assert_refused(await api.get(path, token=session_token), 403, "scope_denied")
-        for headers in ({"Authorization": f"ApiKey {api.api_key}"}, {}):
-            answer = await api.ask("GET", path, headers=headers)
+        assert_refused(await client.get(path, token=session_token), 403, "scope_denied")
+        for headers in ({"Authorization": f"ApiKey {client.api_key}"}, {}):
+            answer = await client.ask("GET", path, headers=headers)
             assert_unauthorized(answer, "Bearer")
             assert "ApiKey" not in answer.headers["WWW-Authenticate"]
 
 
-async def test_token_must_be_signed_expire_and_name_a_tenant(api: Segops, sign: TokenMaker) -> None:
+async def test_token_must_be_signed_expire_and_name_a_tenant(
+    client: Segops, sign: TokenMaker
+) -> None:
     """Section 2.3, read JWT."""
     soon = int(time.time()) + 600
-    good = {"tenant": api.slug, "exp": soon}
-    assert (await api.get(STATS, token=sign(good))).status == 200
+    good = {"tenant": client.slug, "exp": soon}
+    assert (await client.get(STATS, token=sign(good))).status == 200
     for bad in (
-        sign({"tenant": api.slug}),
+        sign({"tenant": client.slug}),
         sign(good, algorithm="HS512"),
         sign(good, secret="another secret of thirty-two bytes"),
         sign(good, algorithm="none"),
         sign({**good, "exp": "soon"}),
     ):
-        assert_unauthorized(await api.get(STATS, token=bad), "Bearer", error_type="token_invalid")
+        assert_unauthorized(
+            await client.get(STATS, token=bad), "Bearer", error_type="token_invalid"
+        )
     for odd in ({"exp": soon}, {"exp": soon, "tenant": "no-such"}, {"exp": soon, "tenant": [1]}):
-        assert_refused(await api.get(STATS, token=sign(odd)), 403)
+        assert_refused(await client.get(STATS, token=sign(odd)), 403)

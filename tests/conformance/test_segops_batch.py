@@ -12,9 +12,9 @@ TWO_EVENTS = [
 """The example of the given page."""
 
 
-async def test_case_004_the_given_batch_is_queued(api: Segops) -> None:
+async def test_case_004_the_given_batch_is_queued(client: Segops) -> None:
     for path in (BATCH, BATCH.rstrip("/")):
-        answer = await api.post(path, {"events": TWO_EVENTS})
+        answer = await client.post(path, {"events": TWO_EVENTS})
         assert answer.status == 202
         assert answer.body == b'{"queued":2,"skipped":0}'
 
@@ -30,22 +30,22 @@ async def test_case_006_batch_of_501_is_refused_and_stores_nothing(api: Segops) 
     await api.assert_stored_only([])
 
 
-async def test_case_007_empty_batch_is_refused(api: Segops) -> None:
-    assert_refused(await api.batch([]), 400, "events_empty", field="events")
+async def test_case_007_empty_batch_is_refused(client: Segops) -> None:
+    assert_refused(await client.batch([]), 400, "events_empty", field="events")
 
 
-async def test_case_008_batch_without_events_is_refused(api: Segops) -> None:
-    assert_refused(await api.batch(b"{}"), 400, "events_missing", field="events")
+async def test_case_008_batch_without_events_is_refused(client: Segops) -> None:
+    assert_refused(await client.batch(b"{}"), 400, "events_missing", field="events")
 
 
-async def test_case_009_events_that_are_no_list_are_refused(api: Segops) -> None:
+async def test_case_009_events_that_are_no_list_are_refused(client: Segops) -> None:
     for events in ({"a": 1}, "x", 5, True):
-        assert_refused(await api.batch(events), 400, "events_invalid", field="events")
-    assert_refused(await api.batch(None), 400, field="events")
+        assert_refused(await client.batch(events), 400, "events_invalid", field="events")
+    assert_refused(await client.batch(None), 400, field="events")
 
 
-async def test_case_010_bare_list_is_refused_with_advice_to_wrap_it(api: Segops) -> None:
-    answer = await api.batch(orjson.dumps([EVENT]))
+async def test_case_010_bare_list_is_refused_with_advice_to_wrap_it(client: Segops) -> None:
+    answer = await client.batch(orjson.dumps([EVENT]))
     assert_refused(answer, 400, "body_not_object")
     assert "events" in answer.json["detail"]
 
@@ -65,8 +65,8 @@ async def test_case_012_event_without_user_id_is_skipped_alone(api: Segops) -> N
     await api.rows_when(2)
 
 
-async def test_case_013_list_of_errors_ends_at_100(api: Segops) -> None:
-    errors = assert_counted(await api.batch([BAD] * 150), queued=0, skipped=150)
+async def test_case_013_list_of_errors_ends_at_100(client: Segops) -> None:
+    errors = assert_counted(await client.batch([BAD] * 150), queued=0, skipped=150)
     assert [error["index"] for error in errors] == list(range(100))
 
 
@@ -96,7 +96,7 @@ async def test_case_063_too_large_event_is_skipped_alone(api: Segops) -> None:
     await api.rows_when(1)
 
 
-async def test_skipped_event_names_its_first_failing_rule(api: Segops) -> None:
+async def test_skipped_event_names_its_first_failing_rule(client: Segops) -> None:
     """Section 3: one entry for each skipped event, the first failing rule in the order of 5."""
     events = [
         {"user_id": "u", "event_type": " x", "occurred_at": "tomorrow"},
@@ -104,7 +104,7 @@ async def test_skipped_event_names_its_first_failing_rule(api: Segops) -> None:
         {"user_id": "u", "event_type": "x", "occurred_at": "tomorrow", "payload": []},
         {"user_id": "u", "event_type": "x", "payload": [], "event_id": []},
     ]
-    errors = assert_counted(await api.batch(events), queued=0, skipped=4)
+    errors = assert_counted(await client.batch(events), queued=0, skipped=4)
     assert [error["error_type"] for error in errors] == [
         "event_type_invalid",
         "user_id_invalid",

@@ -28,35 +28,35 @@ def raw_deflate(body: bytes) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
-async def test_case_052_broken_json_is_refused_with_its_position(api: Segops) -> None:
-    answer = await api.track(b'{"user_id":"u"')
+async def test_case_052_broken_json_is_refused_with_its_position(client: Segops) -> None:
+    answer = await client.track(b'{"user_id":"u"')
     assert_refused(answer, 400, "json_invalid")
     for body in (PLAIN[:-1] + b",}", b"{'user_id':'u'}", PLAIN + b"x", b"// x\n" + PLAIN):
-        answer = await api.track(body)
+        answer = await client.track(body)
         assert_refused(answer, 400, "json_invalid")
         assert "line" in answer.json["detail"]
         assert "column" in answer.json["detail"]
 
 
-async def test_case_053_empty_body_is_refused(api: Segops) -> None:
-    assert_refused(await api.track(b""), 400, "body_empty")
-    assert_refused(await api.batch(b""), 400, "body_empty")
+async def test_case_053_empty_body_is_refused(client: Segops) -> None:
+    assert_refused(await client.track(b""), 400, "body_empty")
+    assert_refused(await client.batch(b""), 400, "body_empty")
 
 
-async def test_case_054_body_that_is_no_object_is_refused(api: Segops) -> None:
+async def test_case_054_body_that_is_no_object_is_refused(client: Segops) -> None:
     for body in (b"null", b'"x"', b"[]", b"5", b"true"):
-        assert_refused(await api.track(body), 400, "body_not_object")
-        assert_refused(await api.batch(body), 400, "body_not_object")
+        assert_refused(await client.track(body), 400, "body_not_object")
+        assert_refused(await client.batch(body), 400, "body_not_object")
 
 
-async def test_case_055_invalid_utf8_is_refused(api: Segops) -> None:
+async def test_case_055_invalid_utf8_is_refused(client: Segops) -> None:
     for bad in (b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80"):
         for field in (b"user_id", b"payload"):
             value = b'{"s":"' + bad + b'"}' if field == b"payload" else b'"' + bad + b'"'
             body = b'{"user_id":"u","event_type":"x","' + field + b'":' + value + b"}"
-            assert_refused(await api.track(body), 400, "json_invalid")
+            assert_refused(await client.track(body), 400, "json_invalid")
     utf16 = PLAIN.decode().encode("utf-16")
-    assert_refused(await api.track(utf16), 400, "json_invalid")
+    assert_refused(await client.track(utf16), 400, "json_invalid")
 
 
 async def test_case_056_byte_order_mark_is_stripped(api: Segops) -> None:
@@ -83,23 +83,23 @@ async def test_case_057_compressed_bodies_are_taken(api: Segops) -> None:
     await api.rows_when(len(bodies))
 
 
-async def test_case_058_body_that_is_not_as_encoded_is_refused(api: Segops) -> None:
+async def test_case_058_body_that_is_not_as_encoded_is_refused(client: Segops) -> None:
     packed = {
         "gzip": gzip.compress(PLAIN),
         "deflate": zlib.compress(PLAIN),
         "zstd": zstandard.ZstdCompressor().compress(PLAIN),
     }
     for encoding, body in packed.items():
-        for bad in (PLAIN, body[:-3], body + b"trailing", body[:-1] + b"\x00"):
+        for bad in (PLAIN, body[:-3], body + b"trailing", body[:-1] + bytes([body[-1] ^ 0xFF])):
             if encoding == "zstd" and bad[:-1] == body[:-1]:
                 continue  # the last byte of this frame is data without a checksum
-            answer = await api.track(bad, Content_Encoding=encoding)
+            answer = await client.track(bad, Content_Encoding=encoding)
             assert_refused(answer, 400, "body_undecodable")
 
 
-async def test_case_059_unknown_or_stacked_encoding_is_refused(api: Segops) -> None:
+async def test_case_059_unknown_or_stacked_encoding_is_refused(client: Segops) -> None:
     for encoding in ("br", "gzip, gzip", "compress", "gzip, identity"):
-        answer = await api.track(gzip.compress(PLAIN), Content_Encoding=encoding)
+        answer = await client.track(gzip.compress(PLAIN), Content_Encoding=encoding)
         assert_refused(answer, 415, "content_encoding_unsupported")
         assert answer.headers["Accept-Encoding"] == "gzip, deflate, zstd"
 
@@ -119,10 +119,10 @@ async def test_case_060_gzip_bomb_is_refused_in_bounded_memory(
             assert_queued(await there.track(EVENT))
 
 
-async def test_case_061_body_over_the_limit_is_refused(api: Segops) -> None:
+async def test_case_061_body_over_the_limit_is_refused(client: Segops) -> None:
     body = orjson.dumps({"events": [EVENT]})
-    assert_refused(await api.batch(body.ljust(MAX_BODY + 1)), 413, "body_too_large")
-    assert_counted(await api.batch(body.ljust(MAX_BODY)), queued=1, skipped=0)
+    assert_refused(await client.batch(body.ljust(MAX_BODY + 1)), 413, "body_too_large")
+    assert_counted(await client.batch(body.ljust(MAX_BODY)), queued=1, skipped=0)
 
 
 async def test_case_062_event_over_the_limit_is_refused(api: Segops) -> None:
@@ -132,7 +132,7 @@ async def test_case_062_event_over_the_limit_is_refused(api: Segops) -> None:
     assert len(row.payload) > 262_000
 
 
-async def test_case_064_other_content_types_are_refused(api: Segops) -> None:
+async def test_case_064_other_content_types_are_refused(client: Segops) -> None:
     for content_type in (
         "text/plain",
         "application/x-www-form-urlencoded",
@@ -140,17 +140,17 @@ async def test_case_064_other_content_types_are_refused(api: Segops) -> None:
         "multipart/form-data; boundary=x",
         "application/xml",
     ):
-        answer = await api.track(PLAIN, Content_Type=content_type)
+        answer = await client.track(PLAIN, Content_Type=content_type)
         assert_refused(answer, 415, "content_type_unsupported")
         assert "application/json" in answer.json["detail"]
 
 
-async def test_case_065_missing_content_type_is_taken(api: Segops) -> None:
-    assert_queued(await api.track(PLAIN, Content_Type=None))
-    assert_queued(await api.track(PLAIN, Content_Type=""))
+async def test_case_065_missing_content_type_is_taken(client: Segops) -> None:
+    assert_queued(await client.track(PLAIN, Content_Type=None))
+    assert_queued(await client.track(PLAIN, Content_Type=""))
 
 
-async def test_case_066_json_content_types_in_utf8_are_taken(api: Segops) -> None:
+async def test_case_066_json_content_types_in_utf8_are_taken(client: Segops) -> None:
     for content_type in (
         "application/json; charset=UTF-8",
         'application/json;charset="utf-8"',
@@ -158,9 +158,9 @@ async def test_case_066_json_content_types_in_utf8_are_taken(api: Segops) -> Non
         "Application/JSON",
         "application/json; odata=verbose",
     ):
-        assert_queued(await api.track(PLAIN, Content_Type=content_type))
+        assert_queued(await client.track(PLAIN, Content_Type=content_type))
 
 
-async def test_case_067_other_charset_is_refused(api: Segops) -> None:
-    answer = await api.track(PLAIN, Content_Type="application/json; charset=latin-1")
+async def test_case_067_other_charset_is_refused(client: Segops) -> None:
+    answer = await client.track(PLAIN, Content_Type="application/json; charset=latin-1")
     assert_refused(answer, 415, "content_type_unsupported")

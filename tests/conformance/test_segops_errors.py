@@ -56,8 +56,8 @@ async def test_case_103_at_most_100_records_are_shown(api: Segops) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "abc", "5.0", "%2B5", "", "%C2%B2"])
-async def test_case_104_limit_that_is_no_count_is_refused(api: Segops, limit: str) -> None:
-    answer = await api.get(f"{ERRORS}?limit={limit}")
+async def test_case_104_limit_that_is_no_count_is_refused(client: Segops, limit: str) -> None:
+    answer = await client.get(f"{ERRORS}?limit={limit}")
     assert_refused(answer, 400, "limit_invalid", field="limit")
 
 

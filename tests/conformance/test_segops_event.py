@@ -15,15 +15,15 @@ ORDER_PLACED = {
 """The example of the given page."""
 
 
-async def test_case_001_the_given_example_is_queued(api: Segops) -> None:
-    answer = await api.track(ORDER_PLACED)
+async def test_case_001_the_given_example_is_queued(client: Segops) -> None:
+    answer = await client.track(ORDER_PLACED)
     assert answer.status == 202
     assert answer.json == {"queued": True}
     assert answer.headers["X-Event-Id"]
 
 
-async def test_case_002_track_is_served_without_its_trailing_slash(api: Segops) -> None:
-    answer = await api.post("/api/ingestion/track", ORDER_PLACED)
+async def test_case_002_track_is_served_without_its_trailing_slash(client: Segops) -> None:
+    answer = await client.post("/api/ingestion/track", ORDER_PLACED)
     assert answer.status == 202
     assert answer.json == {"queued": True}
 
@@ -37,25 +37,25 @@ async def test_case_003_receive_time_and_empty_payload_stand_in_when_left_out(ap
     assert row.payload == "{}"
 
 
-async def test_case_014_event_without_user_id_names_the_field(api: Segops) -> None:
-    answer = await api.track({"event_type": "page_viewed"})
+async def test_case_014_event_without_user_id_names_the_field(client: Segops) -> None:
+    answer = await client.track({"event_type": "page_viewed"})
     assert_refused(answer, 400, "user_id_missing", field="user_id")
     assert set(answer.json) == {"user_id"}
 
 
-async def test_case_015_empty_event_names_both_fields(api: Segops) -> None:
-    answer = await api.track({})
+async def test_case_015_empty_event_names_both_fields(client: Segops) -> None:
+    answer = await client.track({})
     assert_refused(answer, 400, "user_id_missing", field="user_id")
     assert set(answer.json) == {"user_id", "event_type"}
 
 
-async def test_case_016_blank_or_null_user_id_is_refused(api: Segops) -> None:
+async def test_case_016_blank_or_null_user_id_is_refused(client: Segops) -> None:
     for user_id, error_type in (
         ("", "user_id_missing"),
         (None, "user_id_missing"),
         ("   ", None),
     ):
-        answer = await api.track({**EVENT, "user_id": user_id})
+        answer = await client.track({**EVENT, "user_id": user_id})
         assert_refused(answer, 400, error_type, field="user_id")
 
 
@@ -67,8 +67,8 @@ async def test_case_017_integer_user_id_is_stored_as_its_decimal_text(api: Segop
 
 
 @pytest.mark.parametrize("user_id", [True, 1.5, [], {}], ids=repr)
-async def test_case_018_user_id_of_another_type_is_refused(api: Segops, user_id: object) -> None:
-    answer = await api.track({**EVENT, "user_id": user_id})
+async def test_case_018_user_id_of_another_type_is_refused(client: Segops, user_id: object) -> None:
+    answer = await client.track({**EVENT, "user_id": user_id})
     assert_refused(answer, 400, "user_id_invalid", field="user_id")
 
 
@@ -78,27 +78,27 @@ async def test_case_019_user_id_of_255_characters_is_taken(api: Segops) -> None:
     assert {row.user_id for row in await api.rows_when(2)} == {"x" * 255, "😀" * 255}
 
 
-async def test_case_020_user_id_of_256_characters_is_refused(api: Segops) -> None:
+async def test_case_020_user_id_of_256_characters_is_refused(client: Segops) -> None:
     for user_id in ("x" * 256, "😀" * 256):
-        answer = await api.track({**EVENT, "user_id": user_id})
+        answer = await client.track({**EVENT, "user_id": user_id})
         assert_refused(answer, 400, "user_id_invalid", field="user_id")
         assert user_id not in answer.body.decode()
 
 
-async def test_case_021_control_characters_in_user_id_are_refused(api: Segops) -> None:
+async def test_case_021_control_characters_in_user_id_are_refused(client: Segops) -> None:
     for user_id in ("a\x00b", "a\nb", "\x7f", "\x9f"):
-        answer = await api.track({**EVENT, "user_id": user_id})
+        answer = await client.track({**EVENT, "user_id": user_id})
         assert_refused(answer, 400, "user_id_invalid", field="user_id")
 
 
-async def test_case_022_lone_surrogate_in_user_id_is_refused(api: Segops) -> None:
-    answer = await api.track(rb'{"user_id":"\ud800","event_type":"page_viewed"}')
+async def test_case_022_lone_surrogate_in_user_id_is_refused(client: Segops) -> None:
+    answer = await client.track(rb'{"user_id":"\ud800","event_type":"page_viewed"}')
     assert_refused(answer, 400, "user_id_invalid", field="user_id")
 
 
-async def test_case_023_integer_user_id_above_64_bits_is_refused(api: Segops) -> None:
+async def test_case_023_integer_user_id_above_64_bits_is_refused(client: Segops) -> None:
     for digits in (b"18446744073709551616", b"-9223372036854775809", b"1" * 5_000):
-        answer = await api.track(b'{"user_id":' + digits + b',"event_type":"page_viewed"}')
+        answer = await client.track(b'{"user_id":' + digits + b',"event_type":"page_viewed"}')
         assert_refused(answer, 400, "user_id_invalid", field="user_id")
 
 
@@ -115,26 +115,26 @@ async def test_case_025_event_type_of_any_script_is_stored_as_sent(api: Segops) 
     assert sorted(row.event_type for row in await api.rows_when(4)) == sorted(names)
 
 
-async def test_case_026_blank_or_missing_event_type_is_refused(api: Segops) -> None:
+async def test_case_026_blank_or_missing_event_type_is_refused(client: Segops) -> None:
     for event in (
         {"user_id": "u-1", "event_type": ""},
         {"user_id": "u-1", "event_type": "  "},
         {"user_id": "u-1", "event_type": None},
         {"user_id": "u-1"},
     ):
-        assert_refused(await api.track(event), 400, "event_type_missing", field="event_type")
+        assert_refused(await client.track(event), 400, "event_type_missing", field="event_type")
 
 
-async def test_case_027_event_type_has_at_most_200_characters(api: Segops) -> None:
+async def test_case_027_event_type_has_at_most_200_characters(client: Segops) -> None:
     for letter in ("x", "見"):
-        assert_queued(await api.track({**EVENT, "event_type": letter * 200}))
-        answer = await api.track({**EVENT, "event_type": letter * 201})
+        assert_queued(await client.track({**EVENT, "event_type": letter * 200}))
+        answer = await client.track({**EVENT, "event_type": letter * 201})
         assert_refused(answer, 400, "event_type_invalid", field="event_type")
 
 
-async def test_case_028_unprintable_or_padded_event_type_is_refused(api: Segops) -> None:
+async def test_case_028_unprintable_or_padded_event_type_is_refused(client: Segops) -> None:
     for name in (" x", "x ", "x\ty", "x\u200by", "x\u00a0y", "\ue000", 5, ["x"]):
-        answer = await api.track({**EVENT, "event_type": name})
+        answer = await client.track({**EVENT, "event_type": name})
         assert_refused(answer, 400, "event_type_invalid", field="event_type")
 
 
@@ -168,14 +168,14 @@ async def test_case_050_unknown_keys_are_ignored(api: Segops) -> None:
     assert row.event_id == event_id
 
 
-async def test_case_108_event_id_has_1_to_128_characters(api: Segops) -> None:
+async def test_case_108_event_id_has_1_to_128_characters(client: Segops) -> None:
     bad: list[object] = ["x" * 129, "a\nb", "a\x00", True, 1.5, []]
     for event_id in bad:
-        answer = await api.track({**EVENT, "event_id": event_id})
+        answer = await client.track({**EVENT, "event_id": event_id})
         assert_refused(answer, 400, "event_id_invalid", field="event_id")
     good: list[object] = ["x" * 128, "é" * 128, 7, None, ""]
     for event_id in good:
-        assert_queued(await api.track({**EVENT, "event_id": event_id}))
+        assert_queued(await client.track({**EVENT, "event_id": event_id}))
 
 
 async def test_case_118_swift_event_keeps_the_user_id_as_sent(api: Segops) -> None:
@@ -203,9 +203,9 @@ async def test_case_119_go_event_without_payload_is_taken(api: Segops) -> None:
     assert row.payload == "{}"
 
 
-async def test_several_bad_fields_are_all_listed(api: Segops) -> None:
+async def test_several_bad_fields_are_all_listed(client: Segops) -> None:
     """Section 3: a single event with several bad fields lists them all."""
-    answer = await api.track(
+    answer = await client.track(
         {
             "user_id": "",
             "event_type": " x",
@@ -218,8 +218,8 @@ async def test_several_bad_fields_are_all_listed(api: Segops) -> None:
     assert set(answer.json) == {"user_id", "event_type", "occurred_at", "payload", "event_id"}
 
 
-async def test_invalid_anonymous_id_is_ignored(api: Segops) -> None:
+async def test_invalid_anonymous_id_is_ignored(client: Segops) -> None:
     """Section 5.1: an invalid anonymous_id is never an error."""
     odd: list[object] = ["x" * 256, "a\nb", 5, [], None]
     for anonymous_id in odd:
-        assert_queued(await api.track({**EVENT, "anonymous_id": anonymous_id}))
+        assert_queued(await client.track({**EVENT, "anonymous_id": anonymous_id}))

@@ -23,8 +23,8 @@ async def health_when(api: Segops, status: int) -> Answer:
     return await poll_until(answer, within_s=20, what=f"health is {status}")
 
 
-async def test_case_093_health_is_exactly_the_given_body_when_all_is_well(api: Segops) -> None:
-    answer = await health_when(api, 200)
+async def test_case_093_health_is_exactly_the_given_body_when_all_is_well(client: Segops) -> None:
+    answer = await health_when(client, 200)
     assert answer.body == ALL_WELL
 
 

@@ -29,18 +29,18 @@ def headers_of(api: Segops, *more: tuple[str, str]) -> list[tuple[str, str]]:
     ]
 
 
-async def test_case_090_get_track_names_the_methods_that_are_allowed(api: Segops) -> None:
+async def test_case_090_get_track_names_the_methods_that_are_allowed(client: Segops) -> None:
     for path in (TRACK, BATCH):
         for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH"):
-            answer = await api.ask(method, path)
+            answer = await client.ask(method, path)
             assert answer.status == 405
             assert answer.headers["Allow"] == "POST, OPTIONS"
             assert answer.error_type == "method_not_allowed"
 
 
-async def test_reading_routes_refuse_post_and_name_their_methods(api: Segops) -> None:
+async def test_reading_routes_refuse_post_and_name_their_methods(client: Segops) -> None:
     for path in (HEALTH, STATS, ERRORS):
-        answer = await api.ask("POST", path, body=b"{}")
+        answer = await client.ask("POST", path, body=b"{}")
         assert_refused(answer, 405, "method_not_allowed")
         allowed = {word.strip() for word in answer.headers["Allow"].split(",")}
         assert allowed == {"GET", "HEAD", "OPTIONS"}
@@ -62,11 +62,13 @@ async def test_reading_routes_refuse_post_and_name_their_methods(api: Segops) ->
         "/schemas/infer/",
     ],
 )
-async def test_case_091_unknown_path_is_404_as_json(api: Segops, path: str) -> None:
+async def test_case_091_unknown_path_is_404_as_json(client: Segops, path: str) -> None:
     for method in ("GET", "POST"):
         answer = await exchange(
-            api.url,
-            request_bytes(path, method=method, headers=[*headers_of(api), ("Content-Length", "0")]),
+            client.url,
+            request_bytes(
+                path, method=method, headers=[*headers_of(client), ("Content-Length", "0")]
+            ),
         )
         assert answer is not None
         check_manners(answer)
@@ -74,8 +76,8 @@ async def test_case_091_unknown_path_is_404_as_json(api: Segops, path: str) -> N
         assert isinstance(answer.json["detail"], str)
 
 
-async def test_case_092_head_answers_as_get_without_a_body(api: Segops) -> None:
-    async with connect(api.url) as (reader, writer):
+async def test_case_092_head_answers_as_get_without_a_body(client: Segops) -> None:
+    async with connect(client.url) as (reader, writer):
         get, head = (request_bytes(HEALTH, method=method) for method in ("GET", "HEAD"))
         writer.write(get)
         full = await read_answer(reader)
@@ -87,34 +89,34 @@ async def test_case_092_head_answers_as_get_without_a_body(api: Segops) -> None:
     assert int(lines[0].split()[1]) == full.status == after.status
 
 
-async def test_every_path_is_served_with_and_without_its_slash(api: Segops) -> None:
+async def test_every_path_is_served_with_and_without_its_slash(client: Segops) -> None:
     for path in (HEALTH, STATS, ERRORS):
         for spelled in (path, path.rstrip("/")):
-            assert (await api.get(spelled)).status in {200, 503}
+            assert (await client.get(spelled)).status in {200, 503}
     for path, body in ((TRACK, EVENT), (BATCH, {"events": [EVENT]})):
         for spelled in (path, path.rstrip("/")):
-            assert (await api.post(spelled, body)).status == 202
+            assert (await client.post(spelled, body)).status == 202
 
 
-async def test_options_lists_the_methods_without_authentication(api: Segops) -> None:
+async def test_options_lists_the_methods_without_authentication(client: Segops) -> None:
     for path in (TRACK, BATCH, STATS):
-        answer = await api.ask("OPTIONS", path)
+        answer = await client.ask("OPTIONS", path)
         assert (answer.status, answer.body) == (204, b"")
         assert "OPTIONS" in answer.headers["Allow"]
         assert not any(name.startswith("Access-Control") for name in answer.headers)
 
 
-async def test_request_id_of_the_client_is_kept_when_it_is_plain(api: Segops) -> None:
-    answer = await api.track(EVENT, X_Request_Id="my-own.id_1")
+async def test_request_id_of_the_client_is_kept_when_it_is_plain(client: Segops) -> None:
+    answer = await client.track(EVENT, X_Request_Id="my-own.id_1")
     assert answer.headers["X-Request-Id"] == "my-own.id_1"
     for odd in ("x" * 65, "a b", "a/b", "<script>"):
-        answer = await api.track(EVENT, X_Request_Id=odd)
+        answer = await client.track(EVENT, X_Request_Id=odd)
         assert answer.headers["X-Request-Id"] != odd
 
 
-async def test_answers_are_not_compressed(api: Segops) -> None:
+async def test_answers_are_not_compressed(client: Segops) -> None:
     """Section 2.2, 6: no compressed answer to ``identity``."""
-    answer = await api.post(TRACK, EVENT, headers={"Accept-Encoding": "identity"})
+    answer = await client.post(TRACK, EVENT, headers={"Accept-Encoding": "identity"})
     assert "Content-Encoding" not in answer.headers
 
 
@@ -159,21 +161,21 @@ async def test_body_cut_short_stores_nothing(api: Segops) -> None:
     await api.assert_stored_only([])
 
 
-async def test_checks_come_in_their_documented_order(api: Segops) -> None:
+async def test_checks_come_in_their_documented_order(client: Segops) -> None:
     """Section 2.5: path, method, authentication, content type, size, JSON, shape."""
     wrong = {"Authorization": "ApiKey sk_wrong", "Content-Type": "text/plain"}
-    assert (await api.ask("GET", "/nope", headers=wrong)).status == 404
-    assert (await api.ask("GET", TRACK, headers=wrong)).status == 405
-    assert (await api.post(TRACK, b"{", headers=dict(wrong))).status == 401
+    assert (await client.ask("GET", "/nope", headers=wrong)).status == 404
+    assert (await client.ask("GET", TRACK, headers=wrong)).status == 405
+    assert (await client.post(TRACK, b"{", headers=dict(wrong))).status == 401
     large = b"{".ljust(5_242_881)
-    assert (await api.track(large, Content_Type="text/plain")).status == 415
-    assert (await api.track(large)).status == 413
-    assert_refused(await api.batch(b'{"events":'), 400, "json_invalid")
+    assert (await client.track(large, Content_Type="text/plain")).status == 415
+    assert (await client.track(large)).status == 413
+    assert_refused(await client.batch(b'{"events":'), 400, "json_invalid")
 
 
-async def test_idempotency_key_must_be_visible_ascii(api: Segops) -> None:
+async def test_idempotency_key_must_be_visible_ascii(client: Segops) -> None:
     """Section 5.5: 1 to 128 visible ASCII characters, else 400."""
     for key in ("x" * 129, "a b", "é"):
-        answer = await api.track(EVENT, Idempotency_Key=key)
+        answer = await client.track(EVENT, Idempotency_Key=key)
         assert_refused(answer, 400, "idempotency_key_invalid")
-    assert_queued(await api.track(EVENT, Idempotency_Key="x" * 128))
+    assert_queued(await client.track(EVENT, Idempotency_Key="x" * 128))

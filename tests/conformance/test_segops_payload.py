@@ -18,10 +18,10 @@ async def test_case_041_null_payload_is_stored_as_an_empty_object(api: Segops) -
     assert [row.payload for row in await api.rows_when(1)] == ["{}"]
 
 
-async def test_case_042_payload_that_is_no_object_is_refused(api: Segops) -> None:
+async def test_case_042_payload_that_is_no_object_is_refused(client: Segops) -> None:
     payloads: list[object] = [[], "x", "", 1, 0, False]
     for payload in payloads:
-        answer = await api.track({"user_id": "u-1", "event_type": "x", "payload": payload})
+        answer = await client.track({"user_id": "u-1", "event_type": "x", "payload": payload})
         assert_refused(answer, 400, "payload_invalid", field="payload")
 
 

@@ -110,8 +110,8 @@ async def test_case_098_seven_days_are_seven_daily_buckets(api: Segops) -> None:
 
 
 @pytest.mark.parametrize("query", ["?window=30d", "?window=", "?window=24H", "?window=1d"])
-async def test_case_099_other_windows_are_refused(api: Segops, query: str) -> None:
-    answer = await api.get(STATS + query)
+async def test_case_099_other_windows_are_refused(client: Segops, query: str) -> None:
+    answer = await client.get(STATS + query)
     assert_refused(answer, 400, "window_invalid", field="window")
 
 

@@ -48,7 +48,7 @@ async def test_case_036_epoch_is_read_by_its_count_of_digits(api: Segops) -> Non
     assert await stored_times(api, values) == [INSTANT] * 5
 
 
-async def test_case_037_what_is_no_time_is_refused(api: Segops) -> None:
+async def test_case_037_what_is_no_time_is_refused(client: Segops) -> None:
     values: list[object] = [
         177712752,
         "tomorrow",
@@ -65,13 +65,13 @@ async def test_case_037_what_is_no_time_is_refused(api: Segops) -> None:
         {},
     ]
     for value in values:
-        answer = await api.track({**EVENT, "occurred_at": value})
+        answer = await client.track({**EVENT, "occurred_at": value})
         assert_refused(answer, 400, "occurred_at_invalid", field="occurred_at")
 
 
-async def test_case_038_time_outside_1970_to_2261_is_refused(api: Segops) -> None:
+async def test_case_038_time_outside_1970_to_2261_is_refused(client: Segops) -> None:
     for value in ("1969-12-31T23:59:59Z", "2262-01-01T00:00:00Z", "1970-01-01T00:00:00+00:01"):
-        answer = await api.track({**EVENT, "occurred_at": value})
+        answer = await client.track({**EVENT, "occurred_at": value})
         assert_refused(answer, 400, "occurred_at_out_of_range", field="occurred_at")
 
 

@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,34 +10,23 @@ from pathlib import Path
 
 import msgspec
 
+from tests.support.command import run, sluice
 from tests.support.poll import poll_until
-from tests.support.stack import Stack, environment, running_stack, start_stack
+from tests.support.stack import Stack, running_stack, start_stack
 
 STOP_WITHIN_S = 10
 
 
-def run_sluice(*words: str, data_dir: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "sluice.cli", *words],
-        env=environment({"DATA_DIR": str(data_dir), **settings}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+PARTS = {"gateway", "worker", "warehouse"}
 
 
 def children(stack: Stack) -> dict[str, int]:
-    found = {}
+    found: dict[str, int] = {}
     pids = Path(f"/proc/{stack.pid}/task/{stack.pid}/children").read_text().split()
     for pid in pids:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
         found.update({word: int(pid) for word in words if word in PARTS})
     return found
-
-
-PARTS = {"gateway", "worker", "warehouse"}
 
 
 def is_alive(pid: int) -> bool:
@@ -64,20 +51,18 @@ async def test_run_starts_a_killed_part_again_and_stops_in_order(tmp_path: Path)
         before = children(stack)
         assert set(before) == PARTS
         os.kill(before["worker"], signal.SIGKILL)
-        after = await poll_until(
-            lambda: (
-                (now := children(stack)).get("worker", before["worker"]) != before["worker"] and now
-            ),
+        await poll_until(
+            lambda: children(stack).get("worker", before["worker"]) != before["worker"],
             within_s=10,
             what="the worker runs again",
         )
+        after = children(stack)
         assert "sluice: worker died (signal 9); starting again in 0.2 s" in stack.log
         assert (after["gateway"], after["warehouse"]) == (before["gateway"], before["warehouse"])
 
-        second = run_sluice("run", data_dir=stack.data_dir, PORT="0")
-        assert second.returncode == 2
-        assert second.stderr.count("\n") == 1
-        assert f"another `sluice run` (process {stack.pid}) uses SLUICE_DATA_DIR" in second.stderr
+        second = await sluice("run", settings={"DATA_DIR": str(stack.data_dir), "PORT": "0"})
+        assert second.status == 2
+        assert f"another `sluice run` (process {stack.pid}) uses SLUICE_DATA_DIR" in second.error
 
         asked = time.monotonic()
         assert owned.stop() == 0
@@ -106,43 +91,45 @@ async def test_parts_end_when_their_supervisor_is_killed_and_the_ports_are_free_
     assert again.stop() == 0
 
 
-def test_run_names_port_and_option_when_the_port_is_taken(tmp_path: Path) -> None:
+async def test_run_names_port_and_option_when_the_port_is_taken(tmp_path: Path) -> None:
     with listening() as port:
-        result = run_sluice("run", "--port", str(port), data_dir=tmp_path)
-    assert result.returncode == 2
-    assert result.stderr == (
+        result = await sluice("run", "--port", str(port), settings={"DATA_DIR": str(tmp_path)})
+    assert result.status == 2
+    assert result.error == (
         f"sluice: SLUICE_PORT (--port) is {port}: 127.0.0.1:{port} is taken: stop what listens"
-        " there, or choose another port.\n"
+        " there, or choose another port."
     )
     assert result.stdout == "", "no key is shown for a start that did not happen"
 
 
-def test_run_names_the_variable_when_a_part_s_port_is_taken(tmp_path: Path) -> None:
+async def test_run_names_the_variable_when_a_part_s_port_is_taken(tmp_path: Path) -> None:
     with listening() as port:
-        result = run_sluice("run", data_dir=tmp_path, PORT="0", WAREHOUSE_PORT=str(port))
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"sluice: SLUICE_WAREHOUSE_PORT is {port}: ")
-    assert result.stderr.count("\n") == 1
+        result = await sluice(
+            "run", settings={"DATA_DIR": str(tmp_path), "PORT": "0", "WAREHOUSE_PORT": str(port)}
+        )
+    assert result.status == 2
+    assert result.error.startswith(f"sluice: SLUICE_WAREHOUSE_PORT is {port}: ")
 
 
-def test_part_on_its_own_names_the_variable_when_its_port_is_taken(tmp_path: Path) -> None:
+async def test_part_on_its_own_names_the_variable_when_its_port_is_taken(tmp_path: Path) -> None:
     with listening() as port:
-        result = run_sluice("gateway", data_dir=tmp_path, PORT=str(port))
-    assert result.returncode == 2
+        result = await sluice("gateway", settings={"DATA_DIR": str(tmp_path), "PORT": str(port)})
+    assert result.status == 2
     assert "SLUICE_PORT" in result.stderr
     assert str(port) in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_wrong_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:
-    for command in ("run", "gateway", "worker", "warehouse", "setup"):
-        result = run_sluice(command, data_dir=tmp_path, BATCH_MAX_ROWS="many")
-        assert result.returncode == 2
-        assert result.stderr.count("\n") == 1
-        assert result.stderr.startswith("sluice: SLUICE_BATCH_MAX_ROWS is 'many': ")
+async def test_wrong_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    for command in ("run", "gateway", "setup"):
+        result = await sluice(
+            command, settings={"DATA_DIR": str(tmp_path), "BATCH_MAX_ROWS": "many"}
+        )
+        assert result.status == 2
+        assert result.error.startswith("sluice: SLUICE_BATCH_MAX_ROWS is 'many': ")
 
 
-def test_first_start_prints_what_to_paste(stack: Stack) -> None:
+async def test_first_start_prints_what_to_paste(stack: Stack) -> None:
     lines = stack.output.splitlines()
     [key] = [line.strip() for line in lines if line.strip().startswith("sk_live_")]
     assert lines[-1] == "ready"
@@ -151,13 +138,13 @@ def test_first_start_prints_what_to_paste(stack: Stack) -> None:
     start = text.index("  curl -i ")
     pasted = text[start : text.index("\n\n", start)].replace("\\\n", " ")
     assert key in pasted
-    answer = subprocess.run(pasted, shell=True, capture_output=True, text=True, check=True)
+    answer = await run("sh", "-c", pasted)
     assert "202 Accepted" in answer.stdout
     assert '{"queued":true}' in answer.stdout
 
     start = text.index('  curl "')
     pasted = text[start : text.index("\n\n", start)].replace("\\\n", " ")
-    answer = subprocess.run(pasted, shell=True, capture_output=True, text=True, check=True)
+    answer = await run("sh", "-c", pasted)
     assert msgspec.json.decode(answer.stdout)["window"] == "24h"
 
 

@@ -11,12 +11,15 @@ import pytest
 from aiohttp import web
 
 from gateway.core.answers import Answer as Wire
+from gateway.dispatch import Dispatcher, Exchange, Route
+from gateway.rejections import Rejections
 from gateway.reply import Reply
 from gateway.server import HttpServer
 from tests.support.gateway import BATCH, EVENT, TRACK, Gateway, running_gateway
 from tests.support.poll import poll_until
 from tests.support.raw_http import connect, exchange, read_answer, request_bytes
 from tests.support.telemetry import sum_of
+from tests.unit.gateway.queues import GatedQueue, running_publisher
 
 
 @pytest.fixture
@@ -250,6 +253,36 @@ async def test_server_cuts_connection_when_a_head_does_not_get_whole() -> None:
         stop.set()
     listener.close()
     await server.shutdown(1)
+
+
+async def test_gateway_answers_500_without_details_when_a_handler_fails() -> None:
+    async def fail(exchange: Exchange) -> Wire:
+        exchange.tenant, exchange.source = "acme", "track"
+        message = "a secret detail"
+        raise RuntimeError(message)
+
+    queue = GatedQueue()
+    async with running_publisher(queue) as publisher:
+        told = Rejections(publisher, new_ids=lambda count: ["id"] * count)
+        app = Dispatcher(
+            [Route(name="fail", path="/fail", handlers={"GET": fail})],
+            rejections=told,
+            new_request_id=lambda: "r-1",
+        )
+        server = HttpServer(app, new_request_id=lambda: "r-1", max_connections=10)
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(server, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        answer = await exchange(url, request_bytes("/fail", method="GET"))
+        await told.flush(float("inf"))
+        listener.close()
+        await server.shutdown(1)
+    assert answer is not None
+    assert (answer.status, answer.headers["X-Error-Type"]) == (500, "internal")
+    assert answer.headers["X-Request-Id"] == "r-1"
+    assert b"secret" not in answer.body
+    (record,) = [orjson.loads(row) for row in queue.rows("errors")]
+    assert (record["error_type"], record["request_id"]) == ("internal", "r-1")
 
 
 async def test_docs_page_needs_nothing_from_elsewhere(gateway: Gateway) -> None:

@@ -3,11 +3,13 @@
 It is driven by hand, because its pytest plugin (4.32) does not work with pytest 9.
 """
 
+from contextlib import suppress
 from typing import Any, Final
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
@@ -22,8 +24,8 @@ from tests.support.segops import Segops
 
 Operation = APIOperation[Any, Any, Any, Any]
 
-EXAMPLES: Final = 25
-"""Requests for each operation, way of generating, and credential."""
+EXAMPLES: Final = 15
+"""Requests for each operation and way of generating."""
 CHECKS: Final = [
     not_a_server_error,
     status_code_conformance,
@@ -33,12 +35,17 @@ CHECKS: Final = [
 ]
 
 
-def fuzz(operation: Operation, mode: GenerationMode, headers: dict[str, str]) -> int:
-    """Send what schemathesis makes of one operation; return how many requests it was."""
+def fuzz(
+    operation: Operation, mode: GenerationMode, headers: dict[str, str], *, examples: int
+) -> int:
+    """Send what schemathesis makes of one operation; return how many requests it was.
+
+    It cannot make invalid requests for an operation that has nothing to be invalid.
+    """
     sent = 0
 
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         derandomize=True,
         deadline=None,
         database=None,
@@ -51,23 +58,30 @@ def fuzz(operation: Operation, mode: GenerationMode, headers: dict[str, str]) ->
         case.validate_response(answer, checks=CHECKS)
         sent += 1
 
-    send()
+    with suppress(Unsatisfiable):
+        send()
     return sent
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
-def test_every_answer_is_declared_when_schemathesis_asks(api: Segops, mode: GenerationMode) -> None:
-    schema = schemathesis.openapi.from_url(f"{api.url}/openapi.json")
+def test_every_answer_is_declared_when_schemathesis_asks(
+    client: Segops, mode: GenerationMode
+) -> None:
+    schema = schemathesis.openapi.from_url(f"{client.url}/openapi.json")
     labels = set()
+    sent = 0
     for found in schema.get_all_operations():
         assert isinstance(found, Ok), found
         operation: Operation = found.ok()
         labels.add(operation.label)
         credential = (
-            f"ApiKey {api.api_key}" if operation.method == "post" else f"Bearer {api.read_token}"
+            f"ApiKey {client.api_key}"
+            if operation.method == "post"
+            else f"Bearer {client.read_token}"
         )
-        for headers in ({"Authorization": credential}, {}):
-            assert fuzz(operation, mode, headers) > 0
+        sent += fuzz(operation, mode, {"Authorization": credential}, examples=EXAMPLES)
+        sent += fuzz(operation, mode, {}, examples=2)
+    assert sent > 20
     assert {"POST /api/ingestion/track", "GET /api/ingestion/stats"} <= {
         label.rstrip("/") for label in labels
     }

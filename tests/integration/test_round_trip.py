@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.json_texts import NUMBERS, payloads
 from tests.support.segops import Segops, assert_counted
 
-EXAMPLES = 400
+EXAMPLES = 250
 IN_ONE_BATCH = 200
 
 NAMED = (

@@ -111,8 +111,8 @@ async def test_case_116_batch_of_600_is_one_400_that_the_sdk_raises(api: Segops)
     await api.assert_stored_only([])
 
 
-async def test_case_117_admin_sdk_parses_health(api: Segops) -> None:
-    admin = segops_admin.SegOpsAdmin(api.api_key, base_url=f"{api.url}/api", max_retries=0)
+async def test_case_117_admin_sdk_parses_health(client: Segops) -> None:
+    admin = segops_admin.SegOpsAdmin(client.api_key, base_url=f"{client.url}/api", max_retries=0)
 
     def is_well() -> object:
         return admin.http.request("GET", "/ingestion/health/")
@@ -121,9 +121,9 @@ async def test_case_117_admin_sdk_parses_health(api: Segops) -> None:
     assert health == {"pubsub_topic": "ok", "worker": "ok", "clickhouse": "ok"}
 
 
-async def test_admin_sdk_may_not_read_stats_with_a_secret_key(api: Segops) -> None:
+async def test_admin_sdk_may_not_read_stats_with_a_secret_key(client: Segops) -> None:
     """Section 2.3: a leaked ingest key must not read."""
-    admin = segops_admin.SegOpsAdmin(api.api_key, base_url=f"{api.url}/api", max_retries=0)
+    admin = segops_admin.SegOpsAdmin(client.api_key, base_url=f"{client.url}/api", max_retries=0)
 
     def read() -> int:
         try:

@@ -23,6 +23,17 @@ async def watching(path: Path) -> AsyncIterator[TenantsFile]:
         stop.set()
 
 
+def content_of(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def put(path: Path, content: bytes | None) -> None:
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "tenants.toml"
@@ -36,27 +47,24 @@ async def test_watcher_takes_over_what_another_process_wrote(path: Path) -> None
         assert file.problem == ""
 
 
-@pytest.mark.parametrize("damage", ["[tenants", "tenants = 1", None, b"\xff"], ids=str)
+@pytest.mark.parametrize("damage", [b"[tenants", b"tenants = 1", None, b"\xff"], ids=str)
 async def test_watcher_keeps_the_last_good_tenants_when_the_file_is_broken(
-    path: Path, damage: str | bytes | None
+    path: Path, damage: bytes | None
 ) -> None:
     key = TenantsFile(path).add_tenant("shop")
-    good = path.read_text()
+    good = content_of(path)
     async with watching(path) as file:
-        if damage is None:
-            path.unlink()
-        else:
-            path.write_bytes(damage if isinstance(damage, bytes) else damage.encode())
+        put(path, damage)
         await poll_until(lambda: file.problem, within_s=2, what="the problem is named")
         assert str(path) in file.problem
         assert file.directory.find_key(key) is not None
-        path.write_text(good)
+        put(path, good)
         await poll_until(lambda: not file.problem, within_s=2, what="the problem is over")
 
 
 def test_file_that_is_broken_from_the_start_is_refused(path: Path) -> None:
     path.write_text("[tenants.shop]\nenabled = 1\n")
-    with pytest.raises(ConfigError, match="shop.enabled is not true or false"):
+    with pytest.raises(ConfigError, match=r"shop\.enabled is not true or false"):
         TenantsFile(path)
 
 
@@ -106,7 +114,7 @@ def test_key_is_revoked_by_its_text_or_the_start_of_its_digest(path: Path) -> No
     file.revoke_key("shop", first)
     assert file.directory.find_key(first) is None
     [key] = file.directory.by_slug["shop"].api_keys
-    with pytest.raises(ConfigError, match="1 keys|0 keys"):
+    with pytest.raises(ConfigError, match=r"has (more than one|no) key"):
         file.revoke_key("shop", "")
     file.revoke_key("shop", key.digest[:8])
     assert file.directory.find_key(second) is None

@@ -212,7 +212,7 @@ async def test_curl_shapes_work_when_data_is_in_the_body_and_the_query_anywhere(
         ({"query": f"INSERT INTO {table} FORMAT CSV"}, b'1,"x"\n'),
         ({}, f"INSERT INTO {table} VALUES (2, 'y'), (3, 'z')".encode()),
         ({}, f"INSERT INTO {table} FORMAT TSV\n4\tw\n".encode()),
-        ({"query": f"INSERT INTO {table}"}, b"(5, 'v')"),
+        ({"query": f"INSERT INTO {table} VALUES"}, b"(5, 'v')"),
     ]
     for params, data in inserts:
         reply = await send(warehouse.service, data, params=params)

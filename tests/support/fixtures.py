@@ -23,6 +23,13 @@ async def api(shared: SharedParts) -> AsyncIterator[Segops]:
         yield client
 
 
+@pytest.fixture
+async def client(shared: SharedParts) -> AsyncIterator[Segops]:
+    """The client of a tenant that all tests share which read nothing back: quicker to have."""
+    async with shared.common_client() as common:
+        yield common
+
+
 @pytest.fixture(scope="session")
 def credentials(shared: SharedParts) -> Credentials:
     """Edits the keys of tenants."""

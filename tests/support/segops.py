@@ -4,6 +4,7 @@ It checks the manners that every answer of the API owes (reference/segops.md, 2.
 so that no test has to.
 """
 
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -79,7 +80,9 @@ class Warehouse:
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         parts = URL(url)
         self._session = session
-        self._auth = aiohttp.BasicAuth(parts.user or "", parts.password or "")
+        self._auth = {
+            "Authorization": aiohttp.encode_basic_auth(parts.user or "", parts.password or "")
+        }
         self._url = parts.with_user(None).with_path("/")
         self._settings = {
             "database": parts.path.strip("/"),
@@ -91,7 +94,7 @@ class Warehouse:
         """Return the rows of one query; ``params`` are its typed parameters."""
         query = self._settings | {f"param_{name}": value for name, value in params.items()}
         async with self._session.post(
-            self._url.with_query(query), data=sql.encode(), auth=self._auth
+            self._url.with_query(query), data=sql.encode(), headers=self._auth
         ) as answer:
             body = await answer.read()
             assert answer.status == 200, body[:500]
@@ -109,20 +112,20 @@ class Segops:
         self.api_key = api_key
         self.read_token = read_token
         self._warehouse_url = warehouse_url
-        self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Open the connections."""
-        connector = aiohttp.TCPConnector(limit=64)
-        self._session = await self._open.enter_async_context(
-            aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(total=30),
-                skip_auto_headers=("Content-Type", "User-Agent"),
+        """Open the connections, and wait until the gateway knows the tenant."""
+        async with AsyncExitStack() as opened:
+            self._session = await opened.enter_async_context(
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(limit=64),
+                    timeout=aiohttp.ClientTimeout(total=30),
+                    skip_auto_headers=("Content-Type", "User-Agent"),
+                )
             )
-        )
-        self.warehouse = Warehouse(self._session, self._warehouse_url)
-        await poll_until(self._is_known, every_s=0.01, what=f"the gateway knows {self.slug}")
+            self.warehouse = Warehouse(self._session, self._warehouse_url)
+            await poll_until(self._is_known, every_s=0.01, what=f"the gateway knows {self.slug}")
+            self._open = opened.pop_all()
         return self
 
     async def _is_known(self) -> bool:
@@ -146,7 +149,7 @@ class Segops:
             method,
             URL(self.url + target, encoded=True),
             headers=list(headers.items() if isinstance(headers, Mapping) else headers),
-            data=body,
+            data=None if body is None else io.BytesIO(body),
             allow_redirects=False,
         ) as answer:
             result = Answer(status=answer.status, headers=answer.headers, body=await answer.read())

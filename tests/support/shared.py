@@ -40,9 +40,20 @@ class SharedParts:
             "WORKER_URL": self._stack.worker_url,
         }
 
+    @cached_property
+    def _common(self) -> tuple[str, str, str]:
+        return self._stack.new_tenant()
+
+    def common_client(self, url: str | None = None) -> Segops:
+        """Return a client, to be entered, of the tenant of all tests that read nothing back."""
+        return self._client(self._common, url)
+
     def new_client(self, url: str | None = None) -> Segops:
         """Return the client of a new tenant, to be entered; ``url`` is of another gateway."""
-        slug, api_key, read_token = self._stack.new_tenant()
+        return self._client(self._stack.new_tenant(), url)
+
+    def _client(self, tenant: tuple[str, str, str], url: str | None) -> Segops:
+        slug, api_key, read_token = tenant
         return Segops(
             url or self._stack.url,
             self.warehouse_url,

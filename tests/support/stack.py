@@ -36,10 +36,15 @@ class Stack(msgspec.Struct, frozen=True):
 
     pid: int
     """Of the supervisor."""
-    data_dir: Path
+    folder: str
     port: int
     worker_port: int
     warehouse_port: int
+
+    @property
+    def data_dir(self) -> Path:
+        """Where its files are."""
+        return Path(self.folder)
 
     @property
     def url(self) -> str:
@@ -57,17 +62,15 @@ class Stack(msgspec.Struct, frozen=True):
         return self.data_dir / "tenants.toml"
 
     @property
-    def environment(self) -> dict[str, str]:
-        """The variables with which a command works on this stack's data."""
-        return environment(
-            {
-                "DATA_DIR": str(self.data_dir),
-                "PORT": str(self.port),
-                "WORKER_PORT": str(self.worker_port),
-                "WAREHOUSE_PORT": str(self.warehouse_port),
-                "WORKER_URL": self.worker_url,
-            }
-        )
+    def settings(self) -> dict[str, str]:
+        """The SLUICE_* variables, without prefix, with which a command works on this stack."""
+        return {
+            "DATA_DIR": str(self.data_dir),
+            "PORT": str(self.port),
+            "WORKER_PORT": str(self.worker_port),
+            "WAREHOUSE_PORT": str(self.warehouse_port),
+            "WORKER_URL": self.worker_url,
+        }
 
     @property
     def output(self) -> str:
@@ -158,7 +161,7 @@ def start_stack(data_dir: Path, settings: Mapping[str, str]) -> OwnedStack:
             stderr=log,
             start_new_session=True,  # Ctrl-C on the tests ends them first, then this, in order
         )
-    stack = Stack(process.pid, data_dir, *(int(given[name]) for name in names))
+    stack = Stack(process.pid, str(data_dir), *(int(given[name]) for name in names))
     owned = OwnedStack(stack, process)
     deadline = time.monotonic() + READY_WITHIN_S
     while "ready" not in stack.output.splitlines():

@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-START_S: Final = 30
+import uvloop
+
+from sluice.core.errors import ConfigError
+from sluice.settings import load_settings
+
 STOP_S: Final = 15
 KILLED: Final = -signal.SIGKILL
 
@@ -31,8 +35,8 @@ def start_warehouse(data_dir: Path) -> subprocess.Popen[str]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line.startswith("ready "):
-        process.kill()
-        message = f"the warehouse did not start: {line}{process.communicate()[0]}"
+        rest, _ = process.communicate(timeout=STOP_S)
+        message = f"the warehouse did not start: {line}{rest}"
         raise RuntimeError(message)
     return process
 
@@ -72,17 +76,17 @@ def _say_ready(url: str) -> None:
 
 
 async def _main(data_dir: Path) -> None:
-    from sluice.settings import load_settings
-    from sluice.warehouse.server import serve
-
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     port = int(os.environ.get("SLUICE_WAREHOUSE_PORT", "0"))
     settings = load_settings(data_dir=data_dir, warehouse_port=port)
-    await serve(settings, stop, _say_ready)
+    from sluice.warehouse.server import serve  # not in the process that runs the tests
+
+    try:
+        await serve(settings, stop, _say_ready)
+    except ConfigError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    import uvloop
-
     uvloop.run(_main(Path(sys.argv[1])))

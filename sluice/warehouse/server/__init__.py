@@ -58,7 +58,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_ready: Callable[[str
                 read_bufsize=READ_BUFFER_BYTES,
                 access_log=None,
             ),
-            shutdown_timeout=settings.stop_timeout_s * 0.75,
+            shutdown_timeout=settings.stop_timeout_s / 6,  # aiohttp waits this long twice
         )
         try:
             await runner.setup()

@@ -299,8 +299,13 @@ class _Job:
             return run
 
         run = await self._worker.run(begin)
-        async for portion in body.portions():
-            await self._worker.run(run.append, portion)
+        appended: asyncio.Future[None] | None = None
+        async for portion in body.portions():  # the next is read while the engine parses the last
+            if appended is not None:
+                await asyncio.shield(appended)
+            appended = self._worker.start(run.append, portion)
+        if appended is not None:
+            await asyncio.shield(appended)
         await self._worker.run(run.finish_insert)
         return run
 

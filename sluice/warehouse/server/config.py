@@ -92,7 +92,7 @@ class Budget:
 
 
 def budget_of_machine() -> Budget:
-    """Return a quarter of the memory, at least 1 and at most 4 GiB, and half the cores but one."""
+    """Return a quarter of the memory, at least 1 and at most 4 GiB, and at most 8 cores."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     server = max(1024 * MIB, min(4096 * MIB, physical // 4))
     return Budget(server, server // 2, max(1, min(8, os.cpu_count() or 1)))

@@ -15,8 +15,6 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote
 from uuid import uuid4
 
-from chdb.state.sqlitelike import Connection as ChdbConnection
-
 from sluice.core.errors import ConfigError
 from sluice.warehouse.server.config import budget_of_machine, write_config
 from sluice.warehouse.server.errors import (
@@ -260,25 +258,35 @@ class Run:
         self._connection.close()
 
 
+def _connect(address: str) -> Any:
+    """Open a connection; the library is loaded here, so that only a serving process pays for it."""
+    from chdb.state.sqlitelike import Connection
+
+    return Connection(address)
+
+
 class Engine:
     """The chDB engine of this process, open on one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
+        if "?" in self._folder:
+            message = f"The folder {folder} has a ? in its name, which chDB cannot open: rename it."
+            raise ConfigError(message)
         self._control_lock = threading.Lock()
         config = write_config(folder, budget_of_machine())
         try:
-            self._control = ChdbConnection(f"{folder}?config-file={quote(str(config))}")
+            self._control = _connect(f"{folder}?config-file={quote(str(config))}")
             self._control.query(f"CREATE DATABASE IF NOT EXISTS {DATABASE}", "Null")
             self.version = self._control.query("SELECT version()", "TSV").bytes().decode().strip()
         except Exception as error:
-            message = f"the warehouse in {folder} could not be opened: {error}"
+            message = f"The warehouse in {folder} could not be opened: {error}"
             raise ConfigError(message) from error
 
     def open(self, session: Session) -> Run:
         """Return a run on a connection of its own."""
         with _engine_errors():
-            return Run(ChdbConnection(self._folder), session)
+            return Run(_connect(self._folder), session)
 
     def kill(self, run: Run) -> None:
         """Ask the engine to stop a run; it ends with an error of its own soon after."""

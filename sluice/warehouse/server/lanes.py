@@ -39,6 +39,16 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
 
+    def start(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Begin a call in this thread, behind those begun before; await it with ``asyncio.shield``.
+
+        Whoever gives up on it may do so: the next call waits for its end.
+        """
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
+        future.add_done_callback(_look_at)
+        return future
+
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what ``call`` returns in this thread. If cancelled, wait for its end first."""
         return await self.run_or_kill(None, call, *args, **kwargs)
@@ -56,7 +66,7 @@ class Worker:
         lane finds it idle.
         """
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
+        future = self.start(call, *args, **kwargs)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -65,13 +75,17 @@ class Worker:
                     if kill is not None:
                         await loop.run_in_executor(None, kill)
                     await asyncio.wait({future}, timeout=KILL_EVERY_S)
-            if not future.cancelled():
-                future.exception()  # looked at, so that the loop does not report it
             raise
 
     def close(self) -> None:
         """End the thread; it is idle."""
         self._executor.shutdown(wait=True)
+
+
+def _look_at(future: asyncio.Future[T]) -> None:
+    """Take note of an error that nobody awaits any more, so that the loop does not report it."""
+    if not future.cancelled():
+        future.exception()
 
 
 class Lane:
@@ -133,7 +147,6 @@ def make_lanes(*, threads: int, person_bytes: int) -> Lanes:
         "max_execution_time": "30",
         "max_memory_usage": str(person_bytes),
         "max_result_bytes": str(256 * 1024 * 1024),
-        "priority": "1",
     }
     return Lanes(
         insert=Lane(LaneSpec(name="insert", threads=2, max_waiting=64, limit_s=600, defaults={})),

@@ -203,6 +203,20 @@ async def test_filter_is_filled_anew_when_the_other_worker_has_left(rig: Rig) ->
     assert await rig.count("events") == 2
 
 
+async def test_every_event_is_looked_up_when_there_are_more_keys_than_the_filter_holds(
+    rig: Rig,
+) -> None:
+    settings = rig.settings.model_copy(update={"dedup_filter_keys": 10})
+    before = rig.destination()
+    await rig.deliver(before, *(make_event(client_id=f"k{n}") for n in range(20)))
+    small = WarehouseDestination(settings, rig.warehouse)
+    await left(before, small)
+    await small.keys.keep_filter()
+    assert not small.keys.has_filter
+    await rig.deliver(small, make_event(client_id="k7"))
+    assert await rig.count("events") == 20
+
+
 async def test_copy_is_recognised_when_the_filter_holds_no_keys(rig: Rig) -> None:
     await migrate(rig.warehouse)
     settings = rig.settings.model_copy(update={"dedup_filter_keys": 0})

@@ -1,0 +1,120 @@
+"""Reading a request's body: bounded in bytes before and after decompression, and in time.
+
+A body that already arrived with its headers is taken without a wait, as nearly all single events
+are. What is inflated beyond the first 64 KiB of a chunk is inflated in a thread. At most the bound
+of compressed and the bound of inflated bytes are held, and no part of a body that was cut short is
+ever returned.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import StreamReader, hdrs
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import BaseRequest, RequestPayloadError
+
+from gateway.core.inflate import Encoding, InflatedTooLargeError, Inflater, UndecodableError
+from gateway.core.media import check_content_type, read_encoding
+from sluice.core.errors import ErrorType, Rejected
+
+INLINE_BYTES: Final = 65_536
+"""How much of a chunk is inflated on the event loop."""
+
+
+def check_headers(request: BaseRequest) -> Rejected | None:
+    """Return why this body is not even read: its type or encoding is not one that is taken."""
+    headers = request.headers
+    problem = check_content_type(headers.get(hdrs.CONTENT_TYPE, ""))
+    if problem is None and hdrs.CONTENT_ENCODING in headers:
+        encoding = _encoding(request)
+        if isinstance(encoding, Rejected):
+            return encoding
+    return problem
+
+
+async def read_body(request: BaseRequest, *, max_bytes: int, timeout_s: float) -> bytes | Rejected:
+    """Return the whole body, decompressed.
+
+    After a refusal the rest of the body may still be on its way, so the connection is to be closed.
+
+    Args:
+        request: Of an application that does not decompress by itself.
+        max_bytes: Bound on the body as it is sent, and as much again once it is decompressed.
+        timeout_s: Bound on the whole of it.
+    """
+    encoding = _encoding(request)
+    if isinstance(encoding, Rejected):
+        return encoding
+    length = request.content_length
+    if length is not None and length > max_bytes:
+        return Rejected(
+            ErrorType.BODY_TOO_LARGE,
+            f"The body has {length} bytes; {max_bytes} are allowed.",
+        )
+    content = request.content
+    try:
+        if encoding is None and content.is_eof():
+            body = content.read_nowait()
+            return body if len(body) <= max_bytes else _too_large(max_bytes)
+        async with asyncio.timeout(timeout_s):
+            if encoding is None:
+                return await _read_plain(content, max_bytes)
+            return await _read_encoded(content, encoding, max_bytes)
+    except TimeoutError:
+        return Rejected(
+            ErrorType.BODY_TIMEOUT, f"The body did not arrive within {timeout_s:g} seconds."
+        )
+    except (RequestPayloadError, HttpProcessingError, OSError):
+        return Rejected(ErrorType.BODY_INCOMPLETE, "The body ended before its announced length.")
+
+
+async def _read_plain(content: StreamReader, max_bytes: int) -> bytes | Rejected:
+    body = bytearray()
+    async for chunk in _chunks(content):
+        if len(body) + len(chunk) > max_bytes:
+            return _too_large(max_bytes)
+        if content.at_eof() and not body:
+            return chunk
+        body += chunk
+    return bytes(body)
+
+
+async def _read_encoded(
+    content: StreamReader, encoding: Encoding, max_bytes: int
+) -> bytes | Rejected:
+    inflater = Inflater(encoding, max_bytes=max_bytes)
+    size = 0
+    try:
+        async for chunk in _chunks(content):
+            size += len(chunk)
+            if size > max_bytes:
+                return Rejected(
+                    ErrorType.BODY_TOO_LARGE, f"The body is larger than {max_bytes} bytes."
+                )
+            inflater.feed(chunk)
+            if inflater.step(INLINE_BYTES):
+                await asyncio.to_thread(inflater.run)
+        return inflater.finish()
+    except InflatedTooLargeError:
+        return _too_large(max_bytes)
+    except UndecodableError:
+        return Rejected(ErrorType.BODY_UNDECODABLE, f"The body is not valid {encoding}.")
+
+
+async def _chunks(content: StreamReader) -> AsyncIterator[bytes]:
+    while not content.at_eof():
+        chunk = await content.readany()
+        if chunk:
+            yield chunk
+
+
+def _encoding(request: BaseRequest) -> Encoding | Rejected | None:
+    values = request.headers.getall(hdrs.CONTENT_ENCODING, None)
+    return None if values is None else read_encoding(",".join(values))
+
+
+def _too_large(max_bytes: int) -> Rejected:
+    return Rejected(
+        ErrorType.BODY_TOO_LARGE, f"The body is larger than {max_bytes} bytes once decompressed."
+    )

@@ -1,0 +1,27 @@
+import re
+
+import pytest
+
+from sluice.warehouse import queries
+from sluice.warehouse.queries import TENANT_QUERIES, Query
+
+TABLE = re.compile(r"\bFROM\s+(events|rollups|touched_hours|event_duplicates|errors)\b")
+
+
+@pytest.mark.parametrize("query", TENANT_QUERIES, ids=lambda query: query.name)
+def test_query_binds_the_tenant_for_every_table_that_it_reads(query: Query) -> None:
+    reads = len(TABLE.findall(query.sql))
+    binds = len(re.findall(r"WHERE tenant = \{tenant:String\}", query.sql))
+    assert reads
+    assert binds == reads
+
+
+def test_every_query_of_the_module_is_in_the_list() -> None:
+    defined = {value for value in vars(queries).values() if isinstance(value, Query)}
+    assert defined == set(TENANT_QUERIES)
+
+
+@pytest.mark.parametrize("query", TENANT_QUERIES, ids=lambda query: query.name)
+def test_query_has_no_place_that_text_could_be_put_into(query: Query) -> None:
+    braces = re.findall(r"\{[^}]*\}", query.sql)
+    assert all(re.fullmatch(r"\{[a-z_]+:[A-Za-z0-9()]+\}", brace) for brace in braces)
