@@ -2,6 +2,7 @@
 
 An operation lists the error types that it can answer; statuses, headers and texts follow from the
 table in ``sluice.core.errors``. A test compares the operations with the routes that are served.
+Longer than other modules because most of it is one table, which is best read in one piece.
 """
 
 from collections.abc import Mapping, Sequence

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from gateway.core.event_rules import (
+    EMPTY_PAYLOAD,
     MAX_INTEGER,
     Fields,
     Terms,
@@ -45,7 +46,7 @@ class _Event(msgspec.Struct, gc=False):
     user_id: str | int | None = None
     event_type: str | None = None
     occurred_at: str | int | None = None
-    payload: msgspec.Raw = _NULL
+    payload: msgspec.Raw = msgspec.Raw(EMPTY_PAYLOAD)
     event_id: str | int | None = None
     anonymous_id: str | None = None
 
@@ -219,10 +220,9 @@ def _elements(opened: Opened) -> list[tuple[bytes, bytes]] | Rejected:
     wrong = _wrong_count(len(kept_list))
     if wrong is not None:
         return wrong
-    marked_list = _RAW_LIST.decode(marked) if opened.is_repaired else kept_list
-    return [
-        (bytes(kept), bytes(marked)) for kept, marked in zip(kept_list, marked_list, strict=True)
-    ]
+    if not opened.is_repaired:
+        return [(text, text) for text in map(bytes, kept_list)]
+    return list(zip(map(bytes, kept_list), map(bytes, _RAW_LIST.decode(marked)), strict=True))
 
 
 def _judge_element(
@@ -355,7 +355,8 @@ def _may_hold_oversized(text: bytes, payloads: Sequence[bytes]) -> bool:
     # An event cannot be longer than all that is not in the payloads of the others.
     if len(text) <= MAX_EVENT_BYTES:
         return False
-    sizes = [0 if payload == b"null" else len(payload) for payload in payloads]
+    # One that is ``{}`` may not have been sent at all.
+    sizes = [0 if payload == EMPTY_PAYLOAD else len(payload) for payload in payloads]
     return len(text) - sum(sizes) + max(sizes) > MAX_EVENT_BYTES
 
 

@@ -24,7 +24,7 @@ from tests.support.segops import Segops
 
 Operation = APIOperation[Any, Any, Any, Any]
 
-EXAMPLES: Final = 15
+EXAMPLES: Final = 20
 """Requests for each operation and way of generating."""
 CHECKS: Final = [
     not_a_server_error,
