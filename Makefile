@@ -56,8 +56,8 @@ kill-test: $(VENV)/.dev ## kill -9 at random under load; make kill-test ROUNDS=5
 faults: $(VENV)/.dev ## every fault test
 	$(BIN)/python -m pytest -q tests/faults $(ARGS)
 
-lock: $(VENV)/.dev ## resolve the lock files anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --custom-compile-command "make lock" pyproject.toml --extra build -o requirements.lock
+lock: ## resolve the lock files anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --extra build -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements.lock pyproject.toml --extra build --extra dev -o requirements-dev.lock
 
 clean: ## remove what set-up and runs left (not your data)

@@ -119,10 +119,18 @@ def stamp(
         received_at: As ``format_ts`` writes it.
         new_id: A version 7 UUID in text form, used where the client named no id.
     """
-    (event,) = stamp_batch(
-        (candidate,), tenant=tenant, source=source, received_at=received_at, new_ids=(new_id,)
+    client_id = candidate.client_id
+    return Event(
+        tenant,
+        new_id if client_id is None else derive_event_id(tenant, client_id),
+        candidate.user_id,
+        candidate.anonymous_id,
+        candidate.event_type,
+        candidate.occurred_at or received_at,
+        received_at,
+        source,
+        _on_one_line(candidate.payload),
     )
-    return event
 
 
 def stamp_batch(

@@ -1,5 +1,5 @@
 """The running stack as one tenant's client sees it."""
 
-from tests.support.fixtures import api, client, credentials, shared, sign
+from tests.support.fixtures import api, client, credentials, gateway, shared, sign, slow_edge
 
-__all__ = ["api", "client", "credentials", "shared", "sign"]
+__all__ = ["api", "client", "credentials", "gateway", "shared", "sign", "slow_edge"]

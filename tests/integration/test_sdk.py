@@ -112,7 +112,7 @@ async def test_case_116_batch_of_600_is_one_400_that_the_sdk_raises(api: Segops)
 
 
 async def test_case_117_admin_sdk_parses_health(client: Segops) -> None:
-    admin = segops_admin.SegOpsAdmin(client.api_key, base_url=f"{client.url}/api", max_retries=0)
+    admin = segops_admin.SegOpsAdmin(client.api_key, base_url=f"{client.url}/api")
 
     def is_well() -> object:
         return admin.http.request("GET", "/ingestion/health/")

@@ -41,7 +41,7 @@ class Part:
 def running(command: str, *, data_dir: Path, settings: Mapping[str, str]) -> Iterator[Part]:
     """Run ``sluice <command>`` until the block ends; ``settings`` are SLUICE_* without the prefix.
 
-    It listens on a free port.
+    It listens on a free port, and must end well when asked to stop.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     given = {"DATA_DIR": str(data_dir), "WORKER_PORT": "0", "PORT": "0"} | dict(settings)
@@ -56,7 +56,9 @@ def running(command: str, *, data_dir: Path, settings: Mapping[str, str]) -> Ite
         try:
             yield Part(process=process, url=_address_when_ready(process, log.name))
         finally:
+            was_killed = process.poll() is not None
             _stop(process)
+        assert was_killed or process.returncode == 0, Path(log.name).read_text()[-3000:]
 
 
 def _address_when_ready(process: subprocess.Popen[bytes], log: str) -> str:

@@ -1,13 +1,15 @@
 """The running stack as one tenant's client sees it: fixtures for the tests from outside."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.support.credentials import Credentials, TokenMaker
-from tests.support.segops import Segops
+from tests.support.edge import Part, running
+from tests.support.segops import EVENT, Segops, assert_counted, assert_queued
 from tests.support.shared import SharedParts
 from tests.support.stack import Stack
+from tests.support.telemetry import server_errors
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,23 @@ def credentials(shared: SharedParts) -> Credentials:
 def sign(shared: SharedParts) -> TokenMaker:
     """Signs any claims with the stack's secret."""
     return TokenMaker(shared.jwt_secret)
+
+
+@pytest.fixture(scope="session")
+def slow_edge(shared: SharedParts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
+    """A gateway of the session's own, which waits a second for a body."""
+    settings = {**shared.settings, "BODY_TIMEOUT_S": "1"}
+    data_dir = tmp_path_factory.mktemp("edge")
+    with running("gateway", data_dir=data_dir, settings=settings) as edge:
+        yield edge
+
+
+@pytest.fixture
+async def gateway(slow_edge: Part, shared: SharedParts) -> AsyncIterator[Segops]:
+    """The client of a gateway with short time-outs; the good event follows each test."""
+    async with shared.common_client(slow_edge.url) as there:
+        before = server_errors(await there.metrics())
+        yield there
+        assert_queued(await there.track(EVENT))
+        assert_counted(await there.batch([EVENT, EVENT]), queued=2, skipped=0)
+        assert server_errors(await there.metrics()) == before
