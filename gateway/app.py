@@ -1,6 +1,7 @@
 """The gateway's composition root: ``build_app`` is the route table, ``serve`` the process."""
 
 import asyncio
+import sys
 import gc
 import time
 from collections.abc import Callable
@@ -94,6 +95,11 @@ def build_app(parts: Parts) -> Dispatcher:
     return dispatcher
 
 
+SWITCH_INTERVAL_S: Final = 0.0002
+"""How long a busy loop may keep the queue's thread from the interpreter. The default of 5 ms is
+longer than a commit, and everybody waits for the commit."""
+
+
 async def serve(settings: Settings, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
     """Serve until ``stop`` is set, then finish what is in hand within ``stop_timeout_s``.
 
@@ -105,6 +111,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_ready: Callable[[str
     Raises:
         ConfigError: The address cannot be listened on, or a file of the data dir is broken.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     tenants = TenantsFile(settings.tenants_path)
     jwks = JwksSource(settings.jwks_url) if settings.jwks_url else None
     token_keys = await _token_keys(settings, jwks)

@@ -3,8 +3,9 @@
 Constraints, in order of weight:
 
 * ``None`` is returned only after the queue's own ``publish`` returned: after its fsync.
-* While one group is on its way to the queue the next one gathers. Nothing lingers: a lone request
-  is on its way at once, and under load groups grow by themselves.
+* While one group is on its way to the queue the next one gathers. No timer makes anything linger: a
+  lone request is on its way after one turn of the loop, and under load groups grow by themselves,
+  also by what has arrived already and waits for its turn of the loop.
 * All requests of a group wait for one future that nobody can cancel, so a client that hangs up
   takes nobody's rows with it: rows that were admitted are published.
 * Bytes are bounded from admission until the queue has answered. Past the bound the answer is
@@ -33,6 +34,8 @@ from sluice.telemetry import PENDING_BYTES, PUBLISH_SECONDS, PUBLISHED_EVENTS
 SEAL_INLINE_BYTES: Final = 65_536
 """Compressing this much takes less time than handing it to a thread."""
 SEAL_THREADS: Final = 2
+MAX_TURNS: Final = 16
+"""Turns of the event loop that a group may go on gathering while each brings more rows."""
 DEFAULT_RETRY_AFTER_S: Final = 5.0
 RATE_WEIGHT: Final = 0.2
 
@@ -185,8 +188,20 @@ class Publisher:
                     self._wanted.clear()
                     await self._wanted.wait()
                     continue
+                await self._let_arrive(group)
+                if self._gathering is not group:
+                    continue  # it waited for too long and was given up
                 self._gathering = None
                 await self._commit(group)
+
+    async def _let_arrive(self, group: _Group) -> None:
+        """Let requests that have arrived already join; ends with the first turn that adds none."""
+        size = -1
+        for _ in range(MAX_TURNS):
+            if group.size == size:
+                return
+            size = group.size
+            await asyncio.sleep(0)
 
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()

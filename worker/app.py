@@ -82,7 +82,9 @@ async def _open(
                 queue, deliverer, subscription=destination.subscription, limits=limits
             )
             running.append(_Running(name, destination.subscription, deliverer, consumer))
-        watched = {one.name: Watched(one.subscription, one.consumer) for one in running}
+        watched = {
+            one.name: Watched(one.subscription, one.consumer, one.deliverer) for one in running
+        }
         yield running, StatusPort(queue, watched)
 
 

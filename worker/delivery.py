@@ -24,6 +24,10 @@ class Deliverer(Protocol[T]):
     nothing; so the consumer may deliver at least once.
     """
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the destination was seen to have what deliveries and readers need."""
+
     def prepare(self, delivery: Delivery) -> T:
         """Return what ``deliver`` needs of one envelope. Called in a thread; never raises."""
 

@@ -22,6 +22,7 @@ from sluice.telemetry import (
     render_metrics,
 )
 from worker.consumer import Consumer
+from worker.delivery import Deliverer
 
 BACKLOG_LIMIT_S: Final = 60.0
 """A backlog older than this degrades health."""
@@ -50,10 +51,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A destination's subscription and its consumer."""
+    """A destination's subscription, its consumer, and what that hands over to."""
 
     subscription: str
     consumer: Consumer
+    deliverer: Deliverer[Any]
 
 
 class StatusPort:
@@ -71,6 +73,7 @@ class StatusPort:
         return [
             web.get("/status", self._status),
             web.get("/livez", self._livez),
+            web.get("/readyz", self._readyz),
             web.get("/metrics", self._metrics),
         ]
 
@@ -86,6 +89,11 @@ class StatusPort:
     async def _livez(self, _request: web.Request) -> web.Response:
         is_stuck = self._heartbeat_age_s() > STUCK_S
         return web.Response(status=503 if is_stuck else 200, text="stuck" if is_stuck else "ok")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        waiting = [name for name, one in self._watched.items() if not one.deliverer.is_ready]
+        text = f"waiting for {', '.join(waiting)}" if waiting else "ok"
+        return web.Response(status=503 if waiting else 200, text=text)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         await self._refresh()

@@ -133,9 +133,12 @@ async def _wait_until_serving(
 ) -> bool:
     """Return True when every part serves; False when asked to stop or out of time."""
     host = base_url(settings.host, ports.gateway).removeprefix("http://").rpartition(":")[0]
-    probes = [(host.strip("[]"), ports.gateway, "/readyz"), (LOOPBACK, ports.worker, "/status")]
+    probes = [(host.strip("[]"), ports.gateway, "/readyz")]
     if _has_own_warehouse(settings):
-        probes.append((LOOPBACK, ports.warehouse, "/ping"))
+        # The worker makes the tables at its first start; only then can anything be read.
+        probes += [(LOOPBACK, ports.warehouse, "/ping"), (LOOPBACK, ports.worker, "/readyz")]
+    else:
+        probes.append((LOOPBACK, ports.worker, "/livez"))
 
     async def serving() -> None:
         await supervisor.wait_until_ready()

@@ -115,7 +115,7 @@ async def test_case_060_gzip_bomb_is_refused_in_bounded_memory(
                 for _ in range(5):
                     answer = await there.batch(bomb, Content_Encoding="gzip")
                     assert_refused(answer, 413, "body_too_large")
-            assert memory.growth_bytes < 30 * MIB
+            assert memory.growth_bytes < 20 * MIB
             assert_queued(await there.track(EVENT))
 
 

@@ -113,6 +113,11 @@ class WarehouseDestination:
         self._is_migrated = False
         self._is_settled = True
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the schema is up to date."""
+        return self._is_migrated
+
     def prepare(self, delivery: Delivery) -> Prepared:
         """Read of an envelope what decides about its rows. Called in a thread; never raises."""
         try:
