@@ -1,8 +1,8 @@
 """The gateway's composition root: ``build_app`` is the route table, ``serve`` the process."""
 
 import asyncio
-import sys
 import gc
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack

@@ -180,6 +180,7 @@ async def test_bomb_is_too_large_as_soon_as_it_has_grown_past_the_bound(
         ("zstd", zstandard.compress(BODY)[:-3]),
         ("zstd", zstandard.compress(BODY) + b"trailing"),
     ],
+    ids=["plain", "gzip cut", "gzip and more", "noise", "zstd cut", "zstd and more"],
 )
 async def test_body_is_undecodable_when_it_is_not_what_it_says(
     reader: Reader, encoding: str, body: bytes
