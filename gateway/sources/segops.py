@@ -303,7 +303,10 @@ def _judge_typed(events: Sequence[_Event], payloads: Sequence[bytes], terms: Ter
             and event_type in good_types
             and not isinstance(occurred_at, ErrorType)
             and payload[0] == _OPEN
-            and payload.count(b"{") + payload.count(b"[") <= MAX_PAYLOAD_DEPTH
+            and (  # a flat object, which most are, is seen at half the cost of counting
+                (payload.rfind(b"{") == 0 and payload.find(b"[") < 0)
+                or payload.count(b"{") + payload.count(b"[") <= MAX_PAYLOAD_DEPTH
+            )
             and (
                 event_id is None
                 or (
