@@ -23,8 +23,13 @@ INLINE_BYTES: Final = 65_536
 
 
 def check_headers(request: BaseRequest) -> Rejected | None:
-    """Return why this body is not even read: its type or encoding is not one that is taken."""
+    """Return why this body is not even read: how it is coded, or its type, is not taken."""
     headers = request.headers
+    if headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip().lower() != "chunked":
+        # aiohttp takes the frames off but leaves what a further coding did to the bytes.
+        return Rejected(
+            ErrorType.REQUEST_INVALID, "Use no Transfer-Encoding but chunked for the body."
+        )
     problem = check_content_type(headers.get(hdrs.CONTENT_TYPE, ""))
     if problem is None and hdrs.CONTENT_ENCODING in headers:
         encoding = _encoding(request)

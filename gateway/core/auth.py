@@ -13,6 +13,8 @@ import jwt
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.tenant import Directory, Tenant
 
+MAX_TIME_S: Final = 1e11
+"""Unix seconds beyond this are no time; not-a-number fails the comparison too."""
 LEEWAY_S: Final = 30
 MAX_HEADER_CHARS: Final = 8_000
 SESSION_AUDIENCE: Final = "sluice-ingest"
@@ -206,6 +208,7 @@ def _verify(token: str, keys: TokenKeys, *, now: float) -> dict[str, Any] | Deni
 
 
 def _time(value: object) -> float | None:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    """Return unix seconds; None for what is no time, such as a number that never comes."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_TIME_S:
         return value
     return None

@@ -59,6 +59,7 @@ async def test_gateway_refuses_request_smuggling(gateway: Segops) -> None:
         head(gateway, chunked, body=b"zz\r\n{}\r\n0\r\n\r\n"),
         head(gateway, chunked, body=b"-1\r\n{}\r\n0\r\n\r\n"),
         head(gateway, ("Transfer-Encoding", "gzip, chunked, x"), body=b"0\r\n\r\n"),
+        head(gateway, ("Transfer-Encoding", "gzip, chunked"), body=b"2\r\n{}\r\n0\r\n\r\n"),
         head(gateway, ("Content-Length", "5"), length="6", body=PLAIN),
     ):
         answer = await exchange(gateway.url, request)
