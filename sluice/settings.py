@@ -5,6 +5,7 @@ from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sluice.core.errors import ConfigError
@@ -159,6 +160,11 @@ class Settings(BaseSettings):
         return self.data_dir / "warehouse.url"
 
     @property
+    def warehouse_reader_url_file(self) -> Path:
+        """Where the embedded warehouse writes its address for people who only read (mode 0600)."""
+        return self.data_dir / "warehouse.reader.url"
+
+    @property
     def jwt_secret_file(self) -> Path:
         """Where a JWT secret that Sluice made itself is kept (mode 0600)."""
         return self.data_dir / "jwt.secret"
@@ -191,4 +197,20 @@ def _one_line(error: ValidationError) -> str:
     is_secret = field is not None and field.annotation is SecretStr
     shown = "(hidden)" if is_secret else repr(first.get("input"))
     reason = first["msg"].removeprefix("Value error, ")
+    if field is not None and field.annotation in {int, float}:
+        reason = f"use {_accepted(name, field)}"
     return f"SLUICE_{name.upper()} is {shown}: {reason}."
+
+
+def _accepted(name: str, field: FieldInfo) -> str:
+    """Return which numbers a setting takes, in words."""
+    low, above, high = (
+        next((getattr(rule, bound) for rule in field.metadata if hasattr(rule, bound)), None)
+        for bound in ("ge", "gt", "le")
+    )
+    if name.endswith("_bytes"):
+        return f"bytes as a whole number from {low} up, for example {field.default}"
+    kind = "a whole number" if field.annotation is int else "a number"
+    if above is not None:
+        return f"{kind} above {above}, at most {high}"
+    return f"{kind} from {low} {'up' if high is None else f'to {high}'}"

@@ -122,16 +122,15 @@ class TenantsFile:
 
     def rotate_key(self, slug: str, *, revoke_old: bool = False) -> str:
         """Add a secret key and return its text; the older ones stay live unless told otherwise."""
-        with self._edited() as document:
-            table = _tenant_table(document, slug)
+        with self._edited_tenant(slug) as table:
             if revoke_old:
                 _keep_keys(table, lambda key: key.get("kind", "secret") != "secret")
             return _append_key(table, "secret", "rotated")
 
     def add_key(self, slug: str, *, kind: KeyKind, label: str = "") -> str:
         """Add a key of either kind and return its text."""
-        with self._edited() as document:
-            return _append_key(_tenant_table(document, slug), kind, label)
+        with self._edited_tenant(slug) as table:
+            return _append_key(table, kind, label)
 
     def revoke_key(self, slug: str, digest_prefix: str) -> ApiKey:
         """Remove the one key whose digest starts with the prefix (or whose whole text is given).
@@ -146,8 +145,7 @@ class TenantsFile:
             count = "more than one key" if found else "no key"
             message = f"{slug!r} has {count} with a digest that starts with {digest_prefix!r}"
             raise ConfigError(f"{message}: `sluice tenant list` shows them.")
-        with self._edited() as document:
-            table = _tenant_table(document, slug)
+        with self._edited_tenant(slug) as table:
             _keep_keys(table, lambda key: key.get("digest") != found[0].digest)
         return found[0]
 
@@ -156,8 +154,7 @@ class TenantsFile:
         old = {key.digest for key in self._keys(slug) if key.kind == "secret"}
         newest = [key.digest for key in self._keys(slug) if key.kind == "secret"][-1:]
         old.difference_update(newest)
-        with self._edited() as document:
-            table = _tenant_table(document, slug)
+        with self._edited_tenant(slug) as table:
             _keep_keys(table, lambda key: key.get("digest") not in old)
         return len(old)
 
@@ -168,16 +165,28 @@ class TenantsFile:
             ConfigError: There is no such property, or the text does not fit its type.
         """
         value = parse_value(name, text)
-        with self._edited() as document:
-            _tenant_table(document, slug)[name] = value
+        with self._edited_tenant(slug) as table:
+            table[name] = value
         return value
 
     def _keys(self, slug: str) -> tuple[ApiKey, ...]:
         self.refresh()
         tenant = self._directory.by_slug.get(slug)
         if tenant is None:
-            raise unknown_tenant(slug)
+            raise unknown_tenant(slug, self.path)
         return tenant.api_keys
+
+    @contextmanager
+    def _edited_tenant(self, slug: str) -> Iterator[Any]:
+        if not self.path.exists():  # else looking for a tenant would make a folder
+            raise unknown_tenant(slug, self.path)
+        with self._edited() as document:
+            # tomlkit's items are typed for reading only; the whole file is parsed again before it
+            # is put in place, so a wrong shape cannot get out of here.
+            tenants: Any = document.get("tenants", {})
+            if slug not in tenants:
+                raise unknown_tenant(slug, self.path)
+            yield tenants[slug]
 
     @contextmanager
     def _edited(self) -> Iterator[TOMLDocument]:
@@ -214,9 +223,15 @@ def parse_value(name: str, text: str) -> object:
     return _WORDS[text]
 
 
-def unknown_tenant(slug: str) -> ConfigError:
-    """Return the error for a slug that stands nowhere in the file."""
-    return ConfigError(f"there is no tenant {slug!r}: `sluice tenant list` shows them.")
+def unknown_tenant(slug: str, path: Path) -> ConfigError:
+    """Return the error for a slug that stands nowhere in the file at ``path``."""
+    remedy = "`sluice tenant list` shows them"
+    if not path.exists():
+        remedy = (
+            f"the tenants file {path.absolute()} does not exist;"
+            " --data-dir (SLUICE_DATA_DIR) or SLUICE_TENANTS_FILE says where it is"
+        )
+    return ConfigError(f"there is no tenant {slug!r}: {remedy}.")
 
 
 def _read(path: Path) -> Directory:
@@ -250,15 +265,6 @@ def _lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _tenant_table(document: TOMLDocument, slug: str) -> Any:
-    # tomlkit's items are typed for reading only; the whole file is parsed again before it is put
-    # in place, so a wrong shape cannot get out of here.
-    tenants: Any = document.get("tenants", {})
-    if slug not in tenants:
-        raise unknown_tenant(slug)
-    return tenants[slug]
 
 
 def _append_key(table: Table, kind: KeyKind, label: str) -> str:

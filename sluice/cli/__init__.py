@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, str]] = {
 """Each command with the file that holds it, in the order of the help page."""
 
 FAILED: Final = 1
+INTERRUPTED: Final = 130
 USAGE: Final = 2
 """Exit status of a wrong setting, option or file, as of a wrong command line."""
 
@@ -40,6 +41,9 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.exit(_report(error, USAGE))
     except SluiceError as error:
         sys.exit(_report(error, FAILED))
+    except KeyboardInterrupt:  # while the command is imported; each command sees to its own
+        print("sluice: stopped", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def build_app(words: Sequence[str]) -> typer.Typer:

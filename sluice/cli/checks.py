@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
+from sluice.cli.no_answer import network_reason, reason_of
 from sluice.cli.run_lock import holder
 from sluice.cli.welcome import base_url
 from sluice.core.errors import ConfigError, SluiceError, WarehouseError
@@ -20,7 +22,7 @@ from sluice.queue import open_queue
 from sluice.queue.protocol import TOPICS, Backlog, QueueState
 from sluice.settings import MIB, Settings
 from sluice.tenants import TenantsFile
-from sluice.warehouse.client import Warehouse
+from sluice.warehouse.client import Warehouse, warehouse_url
 from sluice.warehouse.migrate import migrations
 from sluice.warehouse.queries import Query
 
@@ -78,7 +80,7 @@ async def check_all(settings: Settings) -> list[Finding]:
 
 def _files(settings: Settings) -> Iterator[Finding]:
     yield _data_dir(settings.data_dir)
-    yield _tenants(settings.tenants_path)
+    yield _tenants(settings.tenants_path, is_named=settings.tenants_file is not None)
     yield _tokens(settings)
 
 
@@ -97,8 +99,11 @@ def _data_dir(path: Path) -> Finding:
     return Finding(name, "ok", shown)
 
 
-def _tenants(path: Path) -> Finding:
+def _tenants(path: Path, *, is_named: bool) -> Finding:
     name = "tenants"
+    if is_named and not path.exists():
+        remedy = "correct SLUICE_TENANTS_FILE, or `sluice tenant add SLUG` makes it"
+        return Finding(name, "fail", f"{path} does not exist", remedy)
     if not path.exists():
         return Finding(name, "warn", f"{path} does not exist", "`sluice tenant add SLUG`")
     try:
@@ -191,7 +196,11 @@ async def _warehouse(settings: Settings) -> Finding:
         return Finding(name, "fail", f"no answer within {TIMEOUT_S:g} s", "see its log")
     except WarehouseError as error:
         remedy = "check SLUICE_WAREHOUSE_URL" if _is_remote(settings) else RUN
-        return Finding(name, "fail", str(error), remedy)
+        detail = str(error)
+        if reason := network_reason(error):
+            parts = urlsplit(warehouse_url(settings))
+            detail = f"no answer at {parts.scheme}://{parts.hostname}:{parts.port} ({reason})"
+        return Finding(name, "fail", detail, remedy)
     missing = [migration for migration, _ in migrations() if migration not in applied]
     if missing:
         return Finding(name, "fail", f"{', '.join(missing)} not applied", "`sluice setup`")
@@ -204,8 +213,9 @@ def _is_remote(settings: Settings) -> bool:
 
 async def _worker(url: str) -> Finding:
     status = await _get(f"{url}/status")
-    if not isinstance(status, dict):
-        return Finding("worker", "fail", f"no answer at {url}", f"{RUN}, or set SLUICE_WORKER_URL")
+    if isinstance(status, str):
+        remedy = f"{RUN}, or set SLUICE_WORKER_URL"
+        return Finding("worker", "fail", f"no answer at {url} ({status})", remedy)
     slow = [
         f"{name} ({each.get('backlog_age_s', 0):.0f} s behind, breaker {each.get('breaker')})"
         for name, each in status.get("destinations", {}).items()
@@ -219,18 +229,21 @@ async def _worker(url: str) -> Finding:
 
 async def _gateway(url: str) -> Finding:
     health = await _get(f"{url}/api/ingestion/health")
-    if not isinstance(health, dict):
-        return Finding("gateway", "fail", f"no answer at {url}", RUN)
+    if isinstance(health, str):
+        return Finding("gateway", "fail", f"no answer at {url} ({health})", RUN)
     ill = [f"{name} {word}" for name, word in health.items() if word != "ok"]
     if ill:
         return Finding("gateway", "warn", f"health: {', '.join(ill)}", "see the lines above")
     return Finding("gateway", "ok", f"serves at {url}")
 
 
-async def _get(url: str) -> Any:
+async def _get(url: str) -> dict[str, Any] | str:
+    """Return the answer, or in words why there is none that can be used."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
-            return msgspec.json.decode(await answer.read())
-    except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
-        return None
+            return msgspec.json.decode(await answer.read(), type=dict[str, Any])
+    except msgspec.DecodeError:
+        return "what answers there is not Sluice"
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return reason_of(error)

@@ -41,6 +41,19 @@ def choose_ports(settings: Settings) -> Ports:
     )
 
 
+def moved_lines(settings: Settings, ports: Ports) -> list[str]:
+    """Return a line for each part of ours that does not listen where it does by default."""
+    places = [("worker", settings.worker_port, ports.worker)]
+    if not settings.warehouse_url.get_secret_value():
+        places.append(("warehouse", settings.warehouse_port, ports.warehouse))
+    return [
+        f"port {wanted} is taken; the {name} listens on {port} this time;"
+        f" set SLUICE_{name.upper()}_PORT to choose"
+        for name, wanted, port in places
+        if wanted not in {0, port}
+    ]
+
+
 def _outer(settings: Settings) -> int:
     if settings.port == 0:
         return free_port(settings.host)

@@ -9,8 +9,8 @@ from typing import Annotated, Final
 import typer
 
 from sluice.cli.options import DataDir
-from sluice.cli.ports import LOOPBACK, Ports, choose_ports
-from sluice.cli.run_lock import RunNote, hold
+from sluice.cli.ports import LOOPBACK, Ports, choose_ports, moved_lines
+from sluice.cli.run_lock import RunNote, hold, refuse_if_held
 from sluice.cli.supervisor import PartRefusedError, Supervisor
 from sluice.cli.welcome import (
     DEMO,
@@ -18,6 +18,7 @@ from sluice.cli.welcome import (
     data_dir_option,
     first_key_lines,
     this_command,
+    warehouse_lines,
     welcome_lines,
 )
 from sluice.core.errors import SluiceError
@@ -56,10 +57,10 @@ def run(
     Example: `sluice run --port 9000 --data-dir /var/lib/sluice`
     """
     settings = load_settings(host=host, port=port, data_dir=data_dir)
+    refuse_if_held(settings.data_dir)
+    ports = choose_ports(settings)  # before anything is made: a refused start leaves nothing
     ensure_private_dir(settings.data_dir)
     with hold(settings.data_dir) as lock:
-        lock.write(RunNote(os.getpid()))
-        ports = choose_ports(settings)
         lock.write(
             RunNote(
                 os.getpid(),
@@ -67,6 +68,8 @@ def run(
                 base_url(LOOPBACK, ports.worker),
             )
         )
+        for line in moved_lines(settings, ports):
+            _report(line)
         key = _first_start(settings)
         try:
             asyncio.run(_supervise(settings, ports, key))
@@ -107,6 +110,9 @@ async def _supervise(settings: Settings, ports: Ports, key: str | None) -> None:
             url = base_url(settings.host, ports.gateway)
             option = data_dir_option(settings.data_dir)
             print(welcome_lines(url, this_command(), option, key))
+            if _has_own_warehouse(settings):
+                warehouse = base_url(LOOPBACK, ports.warehouse)
+                print(warehouse_lines(warehouse, settings.warehouse_reader_url_file))
             print("ready", flush=True)
         elif not stop.is_set():
             stop.set()

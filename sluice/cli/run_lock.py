@@ -44,13 +44,7 @@ def hold(data_dir: Path) -> Iterator[RunLock]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            note = _note(data_dir)
-            holder = f" (process {note.pid})" if note else ""
-            message = (
-                f"another `sluice run`{holder} uses SLUICE_DATA_DIR {str(data_dir)!r}:"
-                " stop it, or choose another folder with --data-dir."
-            )
-            raise ConfigError(message) from None
+            raise _in_use(data_dir, _note(data_dir)) from None
         yield RunLock(descriptor)
     finally:
         os.close(descriptor)
@@ -69,6 +63,24 @@ def holder(data_dir: Path) -> RunNote | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def refuse_if_held(data_dir: Path) -> None:
+    """Look whether the data dir can be held, without making anything in it.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    if note := holder(data_dir):
+        raise _in_use(data_dir, note)
+
+
+def _in_use(data_dir: Path, note: RunNote | None) -> ConfigError:
+    who = f" (process {note.pid})" if note else ""
+    return ConfigError(
+        f"another `sluice run`{who} uses SLUICE_DATA_DIR {str(data_dir)!r}:"
+        " stop it, or choose another folder with --data-dir."
+    )
 
 
 def _path(data_dir: Path) -> Path:

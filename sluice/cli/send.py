@@ -34,6 +34,7 @@ SHOWN_SKIPS: Final = 5
 BAR_EVERY_S: Final = 0.2
 LINE_EVERY_S: Final = 5.0
 INCOMPLETE: Final = 1
+STOPPED: Final = "stopped"
 
 app = typer.Typer()
 
@@ -76,8 +77,8 @@ def send(
     text in the file), unless it has one, so a repeat, also of a longer file, is counted once for 7
     days. After a lost connection, 429 or 503 it goes on by itself.
 
-    Exit status: 0 every line queued; 1 some were skipped, or it gave up (send again to go on);
-    2 wrong file, address or key.
+    Exit status: 0 every line queued; 1 some were skipped, it gave up, or Ctrl-C stopped it (send
+    again to go on); 2 wrong file, address or key.
 
     Example: `sluice send events.ndjson.gz --url http://127.0.0.1:8080 --api-key sk_live_…`
 
@@ -91,16 +92,16 @@ def send(
         give_up_after_s=parse_ttl(give_up_after, name="--give-up-after"),
         is_compressed=not _is_loopback(url),
     )
-    with _opened(file) as opened:
-        total = os.fstat(opened.fileno()).st_size if file != "-" else 0
-        sender = Sender(options, Source(opened))
-        started = time.monotonic()
-        try:
-            uvloop.run(_send_and_show(sender, total, is_quiet=as_json))
-        except BaseExceptionGroup as group:
-            raise first_cause(group) from group
-        except KeyboardInterrupt:
-            sender.tally.problem = "interrupted"
+    opened = _opened(file)
+    total = os.fstat(opened.fileno()).st_size if file != "-" else 0
+    sender = Sender(options, Source(opened), _say)
+    started = time.monotonic()
+    try:
+        uvloop.run(_send_and_show(sender, total, is_quiet=as_json))
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from group
+    except KeyboardInterrupt:
+        sender.tally.problem = STOPPED
     seconds = time.monotonic() - started
     _print_result(sender.tally, seconds, as_json=as_json)
     if sender.tally.skipped or sender.tally.problem:
@@ -123,17 +124,17 @@ async def _show(tally: Tally, total: int, done: asyncio.Event) -> None:
     started = time.monotonic()
     if not console.is_terminal:
         while not await _ended(done, LINE_EVERY_S):
-            share = f"{100 * tally.read_bytes // total} % " if total else ""
+            share = f"{100 * tally.settled_bytes // total} % " if total else ""
             rate = _rate(tally, time.monotonic() - started)
             line = f"{share}queued {tally.queued:,} skipped {tally.skipped:,} at {rate:,}/s"
-            print(line, file=sys.stderr, flush=True)
+            _say(line)
         return
     with _progress(console) as progress:
         task = progress.add_task("sending", total=total or None, rate="0", queued="0")
         while not await _ended(done, BAR_EVERY_S):
             rate = _rate(tally, time.monotonic() - started)
             progress.update(
-                task, completed=tally.read_bytes, queued=f"{tally.queued:,}", rate=f"{rate:,}"
+                task, completed=tally.settled_bytes, queued=f"{tally.queued:,}", rate=f"{rate:,}"
             )
 
 
@@ -174,6 +175,12 @@ def _print_result(tally: Tally, seconds: float, *, as_json: bool) -> None:
             }
         )
         return
+    if tally.problem == STOPPED:
+        _say(f"stopped; {tally.queued:,} queued; send again to go on")
+        return
+    if not (tally.queued or tally.skipped or tally.problem):
+        print("queued 0: the file has no lines")
+        return
     print(f"queued {tally.queued:,}, skipped {tally.skipped:,}, {rate:,} events/s, {seconds:.1f} s")
     for skip in tally.skips[:SHOWN_SKIPS]:
         print(f"  line {skip.line}: {skip.error_type}: {skip.detail}")
@@ -184,15 +191,19 @@ def _print_result(tally: Tally, seconds: float, *, as_json: bool) -> None:
         print("Send it again to go on; what was queued is counted once.", file=sys.stderr)
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _rate(tally: Tally, seconds: float) -> int:
     return math.floor((tally.queued + tally.skipped) / seconds) if seconds > 0 else 0
 
 
-def _opened(file: str) -> io.BufferedReader:
+def _opened(file: str) -> io.FileIO:
     try:
         if file == "-":
-            return io.open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: UP020
-        return Path(file).open("rb")
+            return io.FileIO(sys.stdin.fileno(), closefd=False)
+        return Path(file).open("rb", buffering=0)
     except OSError as error:
         message = f"FILE is {file!r}: {error.strerror}."
         raise ConfigError(message) from None

@@ -13,7 +13,8 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +22,7 @@ import aiohttp
 import msgspec
 import zstandard
 
+from sluice.cli.no_answer import reason_of
 from sluice.core.errors import ConfigError, SluiceError
 from sluice.core.event_lines import Batch, Batcher, Skip
 from sluice.core.retry import backoff_s
@@ -34,7 +36,7 @@ BACKOFF_BASE_S: Final = 0.1
 BACKOFF_CAP_S: Final = 10.0
 KEPT_SKIPS: Final = 100
 MAX_WAITING_BLOCKS: Final = 2
-"""Read but not yet taken by a sender: bounds the memory, and how far the bar runs ahead."""
+"""Read but not yet taken by a sender: bounds the memory."""
 GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
@@ -47,7 +49,7 @@ class SendOptions:
     api_key: str = field(repr=False)
     batch_size: int
     concurrency: int
-    give_up_after_s: float
+    give_up_after_s: int
     is_compressed: bool
     """Whether bodies go out as zstd."""
 
@@ -62,9 +64,19 @@ class Tally:
     """The first ones, by line number within a batch."""
     read_bytes: int = 0
     """How far the file was read, in its own (compressed) bytes."""
+    read_events: int = 0
+    """Lines among them that were put into batches or skipped."""
     retries: int = 0
     problem: str = ""
     """Why it ended early; empty when the whole file was sent."""
+
+    @property
+    def settled_bytes(self) -> int:
+        """How much of the file is queued or skipped, judged by the share of what was read."""
+        if not self.read_events:
+            return 0
+        settled = min(self.queued + self.skipped, self.read_events)
+        return self.read_bytes * settled // self.read_events
 
     def skip(self, count: int, reasons: list[Skip]) -> None:
         """Count skipped lines and keep the first reasons."""
@@ -95,16 +107,17 @@ class _Answer(msgspec.Struct):
 class Source:
     """The file, plain or gzip (told by its first bytes), in blocks."""
 
-    def __init__(self, file: io.BufferedReader) -> None:
-        self._file = file
+    def __init__(self, file: io.RawIOBase) -> None:
         self._raw = _Counted(file)
-        is_gzip = file.peek(2)[:2] == GZIP_MAGIC
-        self._gzip = gzip.GzipFile(fileobj=self._raw) if is_gzip else None
 
     @property
     def read_bytes(self) -> int:
         """How much of the file itself was read."""
         return self._raw.count
+
+    def close(self) -> None:
+        """Close the file; for the thread that reads, because no other knows that it does not."""
+        self._raw.close()
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the content until its end.
@@ -112,8 +125,9 @@ class Source:
         Raises:
             SluiceError: The file cannot be read further.
         """
-        read = self._raw.read if self._gzip is None else self._gzip.read1
         try:
+            is_gzip = self._raw.peek(len(GZIP_MAGIC)) == GZIP_MAGIC
+            read = gzip.GzipFile(fileobj=self._raw).read1 if is_gzip else self._raw.read
             while block := read(BLOCK_BYTES):
                 yield block
         except (OSError, EOFError, zlib.error) as error:
@@ -122,27 +136,47 @@ class Source:
 
 
 class _Counted(io.RawIOBase):
-    """Counts what is read through it, also where a file cannot tell its position (a pipe)."""
+    """Counts what is read through it, also where a file cannot tell its position (a pipe).
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    The file has no buffer: a buffer's lock, held while a pipe is silent, would keep Ctrl-C waiting.
+    What comes slowly is sent as it comes, not when a block is full.
+    """
+
+    def __init__(self, file: io.RawIOBase) -> None:
         super().__init__()
         self._file = file
+        self._head = b""
         self.count = 0
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        # read1: what comes slowly through a pipe is sent as it comes, not when a block is full
-        block = self._file.read1(size)
+        if self._head:
+            block, self._head = self._head, b""
+        else:
+            block = self._file.read(size) or b""
         self.count += len(block)
         return block
 
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def peek(self, size: int) -> bytes:
+        """Return the first bytes of the file, fewer if it has no more; reading starts at them."""
+        while len(self._head) < size and (block := self._file.read(size - len(self._head))):
+            self._head += block
+        return self._head
+
 
 class Sender:
-    """Sends one file; ``tally`` tells at any time how far it is."""
+    """Sends one file; ``tally`` tells at any time how far it is.
 
-    def __init__(self, options: SendOptions, source: Source) -> None:
+    ``report`` gets a line when a request first has to be repeated, and when the reason changes.
+    """
+
+    def __init__(self, options: SendOptions, source: Source, report: Callable[[str], None]) -> None:
         self.tally = Tally()
         self._options = options
         self._source = source
@@ -154,6 +188,8 @@ class Sender:
         if options.is_compressed:
             self._headers["Content-Encoding"] = "zstd"
         self._last_success = time.monotonic()
+        self._report = report
+        self._reported = ""
 
     async def run(self) -> None:
         """Send everything, or until it makes no sense to go on; ``tally.problem`` says which.
@@ -166,7 +202,7 @@ class Sender:
         reader = threading.Thread(
             target=self._read, args=(asyncio.get_running_loop(), waiting), daemon=True
         )
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=None)  # each request has its own
         async with aiohttp.ClientSession(timeout=timeout, headers=self._headers) as session:
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -180,25 +216,34 @@ class Sender:
         self, loop: asyncio.AbstractEventLoop, waiting: asyncio.Queue[list[Batch] | None]
     ) -> None:
         def hand_over(batches: list[Batch] | None) -> None:
-            asyncio.run_coroutine_threadsafe(waiting.put(batches), loop).result()
+            self._take_skips(batcher)
+            self.tally.read_events += sum(len(batch.events) for batch in batches or ())
+            putting = waiting.put(batches)
+            try:
+                done = asyncio.run_coroutine_threadsafe(putting, loop)
+            except RuntimeError:
+                putting.close()
+                raise
+            done.result()
 
         batcher = Batcher(self._options.batch_size, MAX_BATCH_BYTES)
         try:
             try:
                 for block in self._source.blocks():
                     hand_over(list(batcher.feed(block)))
-                    self._take_skips(batcher)
             except SluiceError as error:
                 self.tally.problem = f"{error} (after line {batcher.line})"
             hand_over(list(batcher.finish()))
-            self._take_skips(batcher)
             hand_over(None)
-        except (RuntimeError, asyncio.CancelledError):
+        except (RuntimeError, CancelledError):
             return  # the loop has ended: nobody listens any more
+        finally:
+            self._source.close()
 
     def _take_skips(self, batcher: Batcher) -> None:
         skips, batcher.skips = batcher.skips, []
         self.tally.skip(len(skips), skips)
+        self.tally.read_events += len(skips)
         self.tally.read_bytes = self._source.read_bytes
 
     async def _send_all(
@@ -214,12 +259,14 @@ class Sender:
         if self._options.is_compressed:
             body = await asyncio.to_thread(zstandard.compress, body, 1)
         failures = 0
+        started = time.monotonic()  # a file that comes slowly is no silence of the server
         while True:
-            verdict, reason = await self._try(session, batch, body)
+            left_s = self._left_s(started)
+            verdict, reason = await self._try(session, batch, body, within_s=left_s)
             match verdict:
                 case Again(after_s):
                     failures += 1
-                    await self._wait(failures, after_s, reason)
+                    await self._wait(failures, after_s, reason, left_s=self._left_s(started))
                 case Halve():
                     for half in batch.halves():
                         await self._send(session, half)
@@ -227,29 +274,43 @@ class Sender:
                 case _:
                     return
 
-    async def _wait(self, failures: int, after_s: float | None, reason: str) -> None:
-        silent_s = time.monotonic() - self._last_success
-        if silent_s > self._options.give_up_after_s:
-            message = f"nothing was accepted for {silent_s:.0f} s: {reason}"
-            raise _GaveUpError(message)
-        self.tally.retries += 1
+    def _left_s(self, started: float) -> float:
+        since = max(self._last_success, started)
+        return since + self._options.give_up_after_s - time.monotonic()
+
+    async def _wait(
+        self, failures: int, after_s: float | None, reason: str, *, left_s: float
+    ) -> None:
+        patience = _in_words(self._options.give_up_after_s)
+        kind = reason.partition(" (")[0] if reason.startswith(_ANSWERED) else reason
+        if kind != self._reported:
+            self._reported = kind
+            self._report(f"{reason}; trying for up to {patience}")
         wait_s = backoff_s(
             failures,
             base_s=BACKOFF_BASE_S,
             cap_s=BACKOFF_CAP_S,
             jitter=random.random(),  # noqa: S311 - spreads retries, keeps no secret
         )
-        await asyncio.sleep(max(wait_s, after_s or 0.0))
+        wait_s = max(wait_s, after_s or 0.0)
+        await asyncio.sleep(max(0.0, min(wait_s, left_s)))
+        if wait_s >= left_s:
+            message = f"nothing was accepted for {patience}: {reason}"
+            raise _GaveUpError(message)
+        self.tally.retries += 1
 
     async def _try(
-        self, session: aiohttp.ClientSession, batch: Batch, body: bytes
+        self, session: aiohttp.ClientSession, batch: Batch, body: bytes, *, within_s: float
     ) -> tuple[Done | Again | Halve | Drop, str]:
         url = self._track if batch.is_single else f"{self._track}/batch"
         try:
-            async with session.post(url, data=body, allow_redirects=False) as answer:
+            async with (
+                asyncio.timeout(min(within_s, REQUEST_TIMEOUT_S)),
+                session.post(url, data=body, allow_redirects=False) as answer,
+            ):
                 text = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return Again(), f"no answer ({str(error) or type(error).__name__})"
+            return Again(), f"no answer from {self._options.url} ({reason_of(error)})"
         verdict = judge(answer.status, answer.headers.get("Retry-After"), events=len(batch.events))
         match verdict:
             case Done():
@@ -263,7 +324,7 @@ class Sender:
                 raise WrongRequestError(message)
             case Again() | Halve():
                 pass
-        return verdict, f"the server answered {answer.status} ({_detail(text)})"
+        return verdict, f"{_ANSWERED} {answer.status} ({_detail(text)})"
 
     def _count(self, batch: Batch, text: bytes) -> None:
         try:
@@ -280,6 +341,14 @@ class Sender:
                 if 0 <= each.index < len(batch.lines)
             ],
         )
+
+
+_ANSWERED: Final = "the server answered"
+
+
+def _in_words(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{seconds} s" if rest else f"{minutes} min"
 
 
 def _detail(text: bytes) -> str:

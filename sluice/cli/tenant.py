@@ -40,12 +40,14 @@ def add(
 @tenant.command(name="list")
 def list_tenants(*, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """List the tenants with their keys' digests."""
-    found = list(_file(data_dir).directory.by_slug.values())
+    file = _file(data_dir)
+    found = list(file.directory.by_slug.values())
     if as_json:
         print_json({"tenants": [_as_data(each) for each in found]})
         return
     if not found:
-        print("No tenants yet: `sluice tenant add SLUG` makes one.")
+        missing = "" if file.path.exists() else f" ({file.path.absolute()} does not exist)"
+        print(f"No tenants yet{missing}: `sluice tenant add SLUG` makes one.")
         return
     table = Table(box=None, pad_edge=False)
     for title in ("slug", "name", "enabled", "strict", "keys"):

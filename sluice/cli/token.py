@@ -28,8 +28,9 @@ def token(
     """
     settings = load_settings(data_dir=data_dir)
     ttl_s = parse_ttl(ttl)
-    if slug not in TenantsFile(settings.tenants_path).directory.by_slug:
-        raise unknown_tenant(slug)
+    path = settings.tenants_path
+    if slug not in TenantsFile(path).directory.by_slug:
+        raise unknown_tenant(slug, path)
     now = datetime.now(UTC)
     minted = mint_read_token(slug, secret=jwt_secret(settings), now=now, ttl_s=ttl_s)
     if as_json:

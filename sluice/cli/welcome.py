@@ -9,6 +9,7 @@ from typing import Final
 
 ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}  # noqa: S104 - shown
 DEMO: Final = "demo"
+COUNT_EVENTS: Final = "SELECT count() FROM events"
 
 
 def base_url(host: str, port: int) -> str:
@@ -70,4 +71,16 @@ def welcome_lines(url: str, command: str, option: str, key: str | None) -> str:
     ]
     if key is None:
         lines += [f"A new API key: {command} tenant rotate-key {DEMO}{option}", ""]
+    return "\n".join(lines)
+
+
+def warehouse_lines(url: str, address_file: Path) -> str:
+    """Return where the embedded warehouse is, and how to query it."""
+    path = shlex.quote(str(address_file))
+    lines = [
+        f"Query the tables; the warehouse is on {url}, its read-only address in {path}:",
+        "",
+        f'  curl "$(cat {path})" --data "{COUNT_EVENTS}"',
+        "",
+    ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Adding a destination, a kind of row or a command is one file and one line: folder equals registry."""
+"""Adding a destination, a kind of row or a command is one file and one line."""
 
 from importlib import import_module
 from pathlib import Path

@@ -11,7 +11,6 @@ import itertools
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ import orjson
 
 from tests.faults.oracle import Oracle, Verdict
 from tests.support.poll import poll_until
+from tests.support.ports import free_port
 
 RATE_PER_S = 2_000
 """Events a second that are sent in each round."""
@@ -40,13 +40,6 @@ TRIES = 40
 VICTIMS = ("gateway", "worker", "warehouse", "all")
 OPEN_ERROR = "publish_timeout"
 """The one refusal that leaves open whether the event is stored."""
-
-
-def free_port() -> int:
-    """Return a port of loopback that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Stack:

@@ -39,6 +39,8 @@ async def test_doctor_names_a_remedy_for_each_thing_that_fails(tmp_path: Path) -
     assert {check["name"] for check in failed} >= {
         *("tenants", "read tokens", "queue", "warehouse", "worker", "gateway")
     }
+    [gateway] = [check for check in failed if check["name"] == "gateway"]
+    assert gateway["detail"] == "no answer at http://127.0.0.1:1 (connection refused)"
     assert (tmp_path / "queue.sqlite").read_bytes() == NO_DATABASE, "a doctor changes nothing"
 
 
@@ -46,6 +48,25 @@ async def test_doctor_says_which_setting_is_wrong(tmp_path: Path) -> None:
     ran = await sluice("doctor", settings={"DATA_DIR": str(tmp_path), "PORT": "x"})
     assert ran.status == 1
     assert ran.stdout.startswith("fail  settings: SLUICE_PORT is 'x'")
+
+
+async def test_doctor_fails_when_the_named_tenants_file_does_not_exist(tmp_path: Path) -> None:
+    missing = tmp_path / "nope.toml"
+    ran = await sluice(
+        "doctor", settings={"DATA_DIR": str(tmp_path), "TENANTS_FILE": str(missing), "PORT": "1"}
+    )
+    assert ran.status == 1
+    assert f"fail  tenants: {missing} does not exist -> correct SLUICE_TENANTS_FILE" in ran.stdout
+
+
+async def test_doctor_says_why_the_warehouse_does_not_answer(tmp_path: Path) -> None:
+    url = "http://u:hidden-secret@127.0.0.1:1/sluice"
+    ran = await sluice(
+        "doctor", settings={"DATA_DIR": str(tmp_path), "WAREHOUSE_URL": url, "PORT": "1"}
+    )
+    words = "fail  warehouse: no answer at http://127.0.0.1:1 (connection refused)"
+    assert words in ran.stdout
+    assert "hidden-secret" not in ran.stdout
 
 
 async def test_setup_changes_nothing_when_everything_is_there(stack: Stack) -> None:

@@ -93,13 +93,16 @@ async def test_parts_end_when_their_supervisor_is_killed_and_the_ports_are_free_
 
 async def test_run_names_port_and_option_when_the_port_is_taken(tmp_path: Path) -> None:
     with listening() as port:
-        result = await sluice("run", "--port", str(port), settings={"DATA_DIR": str(tmp_path)})
+        result = await sluice(
+            "run", "--port", str(port), settings={"DATA_DIR": str(tmp_path / "fresh")}
+        )
     assert result.status == 2
     assert result.error == (
         f"sluice: SLUICE_PORT (--port) is {port}: 127.0.0.1:{port} is taken: stop what listens"
         " there, or choose another port."
     )
     assert result.stdout == "", "no key is shown for a start that did not happen"
+    assert not (tmp_path / "fresh").exists(), "nothing is made for it either"
 
 
 async def test_run_names_the_variable_when_a_part_s_port_is_taken(tmp_path: Path) -> None:
@@ -146,6 +149,10 @@ async def test_first_start_prints_what_to_paste(stack: Stack) -> None:
     pasted = text[start : text.index("\n\n", start)].replace("\\\n", " ")
     answer = await run("sh", "-c", pasted)
     assert msgspec.json.decode(answer.stdout)["window"] == "24h"
+
+    [pasted] = [line for line in lines if "SELECT count() FROM events" in line]
+    answer = await run("sh", "-c", pasted)
+    assert answer.stdout.strip().isdigit(), answer
 
 
 def test_secrets_are_readable_by_their_owner_only(stack: Stack) -> None:

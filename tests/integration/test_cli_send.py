@@ -1,6 +1,9 @@
 """``sluice send`` against the running stack, and against a server that behaves badly."""
 
+import asyncio
 import gzip
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,12 +12,14 @@ from typing import Any
 
 import aiohttp
 import orjson
+import pytest
 import zstandard
 from aiohttp import web
 
 from tests.support.command import Ran, sluice
 from tests.support.poll import poll_until
-from tests.support.stack import Stack
+from tests.support.ports import free_port
+from tests.support.stack import Stack, environment
 
 GOOD = [
     {"user_id": f"u-{n % 7}", "event_type": "page_viewed", "payload": {"n": n}} for n in range(40)
@@ -159,9 +164,56 @@ async def test_sender_gives_up_when_nothing_is_accepted_for_long() -> None:
     async with moody(*[busy(503)] * 1000) as server:
         sent = await send(server.url, "sk_x", "-", "--give-up-after", "1s", stdin=lines(*GOOD))
     assert sent.status == 1
-    assert "nothing was accepted for" in sent.json["problem"]
+    assert sent.json["problem"].startswith("nothing was accepted for 1 s: ")
     assert "503" in sent.json["problem"]
     assert sent.json["queued"] == 0
+    assert 1 <= sent.json["seconds"] < 2
+    assert sent.error.startswith("the server answered 503 ")
+    assert sent.error.endswith("; trying for up to 1 s")
+
+
+async def test_sender_says_once_that_nobody_answers() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    sent = await send(url, "sk_x", "-", "--give-up-after", "1s", stdin=lines(*GOOD))
+    assert sent.status == 1
+    assert sent.error == f"no answer from {url} (connection refused); trying for up to 1 s"
+    assert sent.json["problem"].endswith(f"no answer from {url} (connection refused)")
+
+
+@pytest.mark.parametrize("count", [1, 40_000], ids=["waiting-for-input", "waiting-for-the-server"])
+async def test_sender_ends_with_one_line_when_it_is_interrupted(count: int) -> None:
+    async with moody(*[busy(503)] * (1000 if count > 1 else 0)) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sluice.cli", "send", "-", "--batch-size", "1"),
+            env=environment({"URL": server.url, "API_KEY": "sk_x"}),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(lines(*[GOOD[0] | {"note": "x" * 60}] * count))
+        try:
+            await poll_until(lambda: server.requests > 0, within_s=10, what="a first request")
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(10):
+                stdout, stderr = await process.stdout.read(), await process.stderr.read()
+                assert await process.wait() == 1
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    said = [line for line in stderr.decode().splitlines() if not line.startswith("the server")]
+    assert len(said) == 1, stderr
+    assert said[0].startswith("stopped; ")
+    assert said[0].endswith(" queued; send again to go on")
+    assert stdout == b""
+
+
+async def test_sender_says_so_when_there_is_nothing_to_send() -> None:
+    ran = await sluice("send", "-", settings={"URL": "http://127.0.0.1:1", "API_KEY": "sk_x"})
+    assert (ran.status, ran.stdout) == (0, "queued 0: the file has no lines\n")
 
 
 async def test_sender_does_not_follow_a_redirect() -> None:

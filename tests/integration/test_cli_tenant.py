@@ -1,5 +1,6 @@
 """``sluice tenant`` and ``sluice token`` beside a running gateway."""
 
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -93,3 +94,13 @@ async def test_command_refuses_with_one_line_what_cannot_be_done(stack: Stack) -
         ran = await sluice(*words, settings=stack.settings)
         assert ran.status == 2
         assert reason in ran.error
+
+
+async def test_command_names_the_tenants_file_when_it_does_not_exist(tmp_path: Path) -> None:
+    data_dir = tmp_path / "elsewhere"
+    for words in (("token", "demo"), ("tenant", "rotate-key", "demo")):
+        ran = await sluice(*words, settings={"DATA_DIR": str(data_dir)})
+        assert ran.status == 2
+        assert f"{data_dir / 'tenants.toml'} does not exist" in ran.error
+        assert "SLUICE_TENANTS_FILE" in ran.error
+    assert not data_dir.exists(), "asking for a tenant makes no folder"

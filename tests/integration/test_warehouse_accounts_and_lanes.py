@@ -6,8 +6,12 @@ One process serves most tests of this file; each test has tables of its own name
 # ruff: noqa: S608 - names of tables are made by the tests
 
 import asyncio
+import contextlib
+import os
+import pty
 import signal
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -95,6 +99,140 @@ async def test_reader_is_refused_when_it_does_anything_but_read(
     assert reply.status >= 400
     assert b"root:" not in reply.body
     assert (await client.query(f"EXISTS TABLE {table}")).result_rows == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("query", "params"),
+    [
+        ("SELECT 1 FORMAT Template", {"format_template_row": "{file}"}),
+        ("SELECT 1 FORMAT CSV", {"format_template_row": "{file}"}),
+        ("SELECT 1 FORMAT Template", {"format_template_resultset": "{file}"}),
+        ("SELECT 1 FORMAT Template SETTINGS format_template_row = '{file}'", {}),
+        ("SELECT 1 SETTINGS format_template_row = '{file}'", {"default_format": "Template"}),
+        ("SELECT 1", {"default_format": "Template"}),
+        (
+            "SELECT * FROM format(Template, 'x String', 'x')"
+            " SETTINGS `format_template_row` = '{file}'",
+            {},
+        ),
+        (
+            "SELECT * FROM (SELECT * FROM format(concat('Temp', 'late'), 'x String', 'x')"
+            " SETTINGS max_threads = 1, /* */ format_template_row = '{file}')",
+            {},
+        ),
+        ("SELECT * FROM format(Protobuf, 'x')", {"format_schema": "{file}:x"}),
+        ("SELECT formatRow('CapnProto', 1) SETTINGS format_schema = '{file}:x'", {}),
+        ("SELECT 1 FORMAT Protobuf SETTINGS output_format_schema = '{file}.proto'", {}),
+        ("SELECT * FROM executable('cat', LineAsString, 'x String')", {}),
+        ("SELECT * FROM fileCluster('default', '{file}', 'LineAsString')", {}),
+        ("SELECT * FROM filesystem('/')", {}),
+        ("SELECT * FROM eval('SELECT 1')", {}),
+    ],
+)
+async def test_reader_sees_no_file_when_a_format_or_source_could_open_it(
+    warehouse: Warehouse, query: str, params: dict[str, str]
+) -> None:
+    """Hole: ``format_template_row`` made the engine read any file and quote it in its error."""
+    file = str(warehouse.data_dir / "warehouse.url")
+    reply = await send(
+        warehouse.reader,
+        query.replace("{file}", file),
+        params={name: value.replace("{file}", file) for name, value in params.items()},
+    )
+    assert (reply.status, reply.code) == (403, "497")
+    assert (login_of(warehouse.service).password or "-").encode() not in reply.body
+
+
+async def test_files_stay_closed_when_even_the_service_names_one_in_a_setting(
+    warehouse: Warehouse,
+) -> None:
+    """Hole: nothing but the server's own check stood between a setting and any file."""
+    file = str(warehouse.data_dir / "warehouse.url")
+    params = {"format_template_row": file}
+    reply = await send(warehouse.service, "SELECT 1 FORMAT Template", params=params)
+    assert reply.code == "452"
+
+
+@pytest.mark.parametrize(
+    "structure", ["a String DEFAULT file('/etc/passwd')", "a String) ENGINE = Log; SELECT (1"]
+)
+async def test_reader_is_refused_when_external_data_has_more_than_types(
+    warehouse: Warehouse, structure: str
+) -> None:
+    """Hole: a DEFAULT in the structure of external data could call ``file()``, unseen."""
+    form = aiohttp.FormData()
+    form.add_field("k", b"1\n", filename="k")
+    params = {"query": "SELECT * FROM k", "k_structure": structure}
+    async with (
+        aiohttp.ClientSession(headers=basic(login_of(warehouse.reader))) as session,
+        session.post(bare(warehouse.reader), data=form, params=params) as answer,
+    ):
+        assert (answer.status, "root:" in await answer.text()) == (403, False)
+
+
+@pytest.mark.parametrize(
+    ("setting", "bound"),
+    [("max_memory_usage", "99999999999999"), ("max_execution_time", "600")],
+)
+async def test_reader_stays_under_its_limits_when_it_asks_for_more(
+    warehouse: Warehouse, setting: str, bound: str
+) -> None:
+    """Hole: ``max_memory_usage=0&max_execution_time=0`` lifted a reader's own limits."""
+    show = f"SELECT getSetting('{setting}')"
+    usual = (await send(warehouse.reader, show)).text
+    assert (await send(warehouse.reader, show, params={setting: bound})).text == usual
+    assert (await send(warehouse.reader, show, params={setting: "2"})).text == "2\n"
+    assert (await send(warehouse.reader, show, params={setting: "0"})).status == 403
+    for value in ("0", bound, "0.0001", "1e15", "'1G'"):
+        inner = f"SELECT * FROM ({show} SETTINGS {setting} = {value})"
+        for query in (f"{show} SETTINGS {setting} = {value}", inner):
+            assert (await send(warehouse.reader, query)).status in (400, 403)
+
+
+async def test_reader_cannot_turn_on_the_log_when_it_sets_its_level(warehouse: Warehouse) -> None:
+    """Hole: ``send_logs_level=trace`` made the engine write to the process's stderr."""
+    reply = await send(warehouse.reader, "SELECT 1", params={"send_logs_level": "trace"})
+    assert (reply.status, reply.code) == (403, "497")
+
+
+@pytest.mark.parametrize("account", ["service", "reader"])
+async def test_mark_of_a_statement_stays_when_a_request_brings_its_own(
+    warehouse: Warehouse, account: str
+) -> None:
+    """Hole: ``query_cache_tag`` replaced the mark by which a running statement is killed."""
+    url = getattr(warehouse, account)
+    reply = await send(url, "SELECT 1", params={"query_cache_tag": "x"})
+    assert (reply.status, reply.code) == (400, "36")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT Settings['max_threads'] FROM system.processes LIMIT 1",
+        "EXPLAIN indexes = 1 SELECT 1 SETTINGS max_threads = 1",
+        "WITH a AS (SELECT 1 AS x SETTINGS max_threads = 1), b AS (SELECT 2 AS y)"
+        " SELECT x, y FROM a, b ORDER BY x, y SETTINGS log_comment = 'a, b' FORMAT JSON",
+        "SELECT 'a' REGEXP 'a' SETTINGS max_execution_time = 5 -- seconds",
+        "SELECT * FROM format(JSONEachRow, 'a Int8', '[]') SETTINGS join_use_nulls = 1",
+        "SHOW TABLES",
+    ],
+)
+async def test_reader_is_served_when_settings_are_what_tools_send(
+    warehouse: Warehouse, query: str
+) -> None:
+    params = {
+        "max_execution_time": "60",
+        "readonly": "1",
+        "extremes": "0",
+        "max_result_rows": "1000",
+        "result_overflow_mode": "break",
+        "output_format_json_quote_64bit_integers": "1",
+        "date_time_input_format": "best_effort",
+        "session_timezone": "UTC",
+        "wait_end_of_query": "1",
+    }
+    reply = await send(warehouse.reader, query, params=params)
+    assert reply.status == 200, reply.text
 
 
 async def test_reader_counts_exactly_when_duplicates_are_not_merged_yet(
@@ -224,6 +362,32 @@ def test_everything_acknowledged_is_there_when_the_process_is_killed(tmp_path: P
         assert (tmp_path / "warehouse.url").stat().st_mode & 0o777 == 0o600
         assert (tmp_path / "warehouse.reader.url").stat().st_mode & 0o777 == 0o600
         assert asyncio.run(count(url)) == [(written,)]
+
+
+def test_engine_keeps_its_log_to_itself_when_stderr_is_a_terminal(tmp_path: Path) -> None:
+    """Hole: on a terminal the engine turned its console log on and wrote hundreds of lines."""
+
+    def drain() -> bytes:
+        seen = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while part := os.read(ours, 65536):
+                seen += part
+        return seen
+
+    ours, theirs = pty.openpty()
+    with ThreadPoolExecutor(1) as reading:
+        seen = reading.submit(drain)
+        try:
+            process = start_warehouse(tmp_path, stderr=theirs)
+        finally:
+            os.close(theirs)
+        try:
+            assert asyncio.run(send(service_url(tmp_path), "SELECT 1")).text == "1\n"
+        finally:
+            stop_warehouse(process)
+    os.close(ours)
+    assert b"Debug" not in seen.result()
+    assert b"Trace" not in seen.result()
 
 
 async def start_here(data_dir: Path, port: int) -> None:

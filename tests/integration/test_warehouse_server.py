@@ -224,6 +224,28 @@ async def test_curl_shapes_work_when_data_is_in_the_body_and_the_query_anywhere(
     assert orjson.loads(rows.headers["X-ClickHouse-Summary"])["read_rows"] == "5"
 
 
+@pytest.mark.parametrize("account", ["service", "reader"])
+async def test_curl_reaches_the_database_when_it_is_given_the_whole_address(
+    warehouse: Warehouse, account: str
+) -> None:
+    """Hole: the path of an address file's own URL, ``/sluice``, was answered with 404."""
+    url = getattr(warehouse, account)  # as in: curl "$(cat warehouse.reader.url)" -d "select ..."
+    sql = "SELECT currentDatabase()"
+    async with aiohttp.ClientSession() as session:
+        for address, database in ((url, "sluice"), (f"{url}?database=system", "system")):
+            form = {"Content-Type": "application/x-www-form-urlencoded"}
+            async with session.post(address, data=sql, headers=form) as answer:
+                assert (answer.status, await answer.text()) == (200, f"{database}\n")
+        async with session.get(url, params={"query": sql}) as answer:
+            assert await answer.text() == "sluice\n"
+        async with session.head(url, params={"query": sql}) as answer:
+            assert answer.status == 200
+        for path in ("/nowhere", "/sluice/x", "/sluice/", "/a-b", ""):
+            address = url.removesuffix("/sluice") + (path or "/sluice")
+            async with session.get(address, params={"query": sql} if path else {}) as answer:
+                assert answer.status == 404
+
+
 async def test_get_reads_but_does_not_write_when_a_query_is_in_the_address(
     warehouse: Warehouse, client: AsyncClient
 ) -> None:
@@ -315,7 +337,7 @@ async def test_setting_is_refused_when_its_name_or_value_is_an_attack(
     warehouse: Warehouse, params: dict[str, str]
 ) -> None:
     reply = await send(warehouse.reader, "SELECT getSetting('readonly')", params=params)
-    assert reply.status in (400, 404)
+    assert reply.status in (400, 403, 404)
 
 
 async def test_setting_text_stays_text_when_it_has_quotes_in_it(warehouse: Warehouse) -> None:

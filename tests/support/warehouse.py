@@ -19,8 +19,12 @@ STOP_S: Final = 15
 KILLED: Final = -signal.SIGKILL
 
 
-def start_warehouse(data_dir: Path) -> subprocess.Popen[str]:
+def start_warehouse(data_dir: Path, *, stderr: int = subprocess.STDOUT) -> subprocess.Popen[str]:
     """Start a warehouse on a free port and return when it serves.
+
+    Args:
+        data_dir: Its data directory.
+        stderr: A descriptor of its own for what it complains of.
 
     Raises:
         RuntimeError: It did not come up; the text is what it wrote.
@@ -28,7 +32,7 @@ def start_warehouse(data_dir: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(  # noqa: S603 - this very module
         [sys.executable, "-m", "tests.support.warehouse", str(data_dir)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
         start_new_session=True,
     )

@@ -6,16 +6,17 @@ from sluice.core.errors import ConfigError
 from sluice.settings import Settings, load_settings
 
 WRONG = {
-    "PORT": ("70000", "'70000'"),
-    "WORKER_PORT": ("http", "'http'"),
+    "PORT": ("70000", "use a whole number from 0 to 65535"),
+    "WORKER_PORT": ("http", "use a whole number from 0 to 65535"),
     "QUEUE_URL": ("pubsub", "use local:PATH"),
     "WAREHOUSE_URL": ("tcp://u:hidden-secret@h", "use http(s)://user:password@host:port/database"),
     "WORKER_URL": ("localhost:8082", "use http(s)://host:port"),
     "JWKS_URL": ("file:///keys", "use http(s)://host:port"),
     "JWT_SECRET": ("hidden-secret", "at least 32 bytes"),
-    "QUEUE_MAX_BYTES": ("1", "greater than or equal to 1048576"),
-    "PUBLISH_TIMEOUT_S": ("10", "less than or equal to 9"),
-    "BATCH_MAX_AGE_S": ("nan", "less than or equal to 60"),
+    "QUEUE_MAX_BYTES": ("1", "use bytes as a whole number from 1048576 up, for example 1073741824"),
+    "PUBLISH_TIMEOUT_S": ("10", "use a number above 0, at most 9"),
+    "BATCH_MAX_AGE_S": ("nan", "use a number above 0, at most 60"),
+    "BATCH_MAX_ROWS": ("many", "use a whole number from 1 up"),
     "LOG_FORMAT": ("xml", "use one of auto, json, text"),
     "LOG_LEVEL": ("trace", "use one of debug, info, warning, error"),
 }

@@ -19,8 +19,10 @@ from sluice.warehouse.server.body import MAX_STATEMENT_BYTES, Body
 from sluice.warehouse.server.engine import Engine, External, Run, Session, is_streamed
 from sluice.warehouse.server.errors import StatementError, bad_argument, not_supported
 from sluice.warehouse.server.lanes import Lane, Lanes, Worker
+from sluice.warehouse.server.person import read_only
 from sluice.warehouse.server.request import (
     Call,
+    database_in,
     external_structure,
     is_loopback,
     read_call,
@@ -81,7 +83,8 @@ class Server:
             return web.Response(status=421, text="This server answers for loopback names only.\n")
         if request.path in ("/ping", "/replicas_status"):
             return web.Response(text=OK)
-        if request.path != "/":
+        has_query = bool(request.query_string) or request.method == "POST"
+        if request.path != "/" and not (has_query and database_in(request.path)):
             return web.Response(status=404, text=f"There is no handle {request.path}\n")
         if request.method in ("GET", "HEAD") and not request.query_string:
             return web.Response(text=OK, headers={"X-ClickHouse-Server-Display-Name": DISPLAY_NAME})
@@ -89,7 +92,7 @@ class Server:
             return web.Response(status=405, text="Use GET, HEAD or POST.\n")
         try:
             person = self._authenticate(request)
-            call = read_call(request.query.items(), request.headers)
+            call = read_call(request.query.items(), request.headers, path=request.path)
             call = replace(call, query_id=call.query_id or str(uuid4()))
             answer = Answer(request, call, self._engine.version)
             is_readonly = person or request.method != "POST"
@@ -155,7 +158,7 @@ class Server:
             else:
                 files.append((name, data))
         tables = [name for name, _ in files]
-        call = read_call(pairs, request.headers, tables=tables)
+        call = read_call(pairs, request.headers, tables=tables, path=request.path)
         params = dict(pairs)
         externals = tuple(
             External(
@@ -229,7 +232,9 @@ class Server:
     async def _insert(
         self, asked: Asked, insert: Insert, body: Body, answer: Answer
     ) -> web.StreamResponse:
-        lane = self._lanes.people if asked.is_person else self._lanes.insert
+        if asked.is_person:
+            raise read_only()
+        lane = self._lanes.insert
         async with lane.worker() as worker:
             job = _Job(self._engine, lane, worker, asked.session())
             try:
@@ -271,7 +276,7 @@ class _Job:
 
         def work() -> tuple[Run, list[bytes], bool]:
             run = self._open()
-            run.check(sql)
+            run.check(sql, output_format)
             run.load(externals)
             if not is_in_parts:
                 return run, [run.read(sql, output_format)], True

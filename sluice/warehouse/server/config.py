@@ -20,9 +20,23 @@ GRANTS: Final = (
     "GRANT TABLE ENGINE ON *",
 )
 
+READONLY_SETTINGS: Final = (
+    "format_template_row",
+    "format_template_row_format",
+    "format_template_resultset",
+    "format_template_resultset_format",
+    "format_schema",
+    "format_schema_source",
+    "output_format_schema",
+    "format_avro_schema_registry_url",
+    "send_logs_level",
+)
+"""Settings that nobody may change: they make the engine read or write files, or call out."""
+
+# Without <console> the engine writes its log, down to <Trace>, wherever stderr is a terminal.
 SERVER_XML: Final = """\
 <clickhouse>
-  <logger><level>none</level></logger>
+  <logger><level>none</level><console>false</console></logger>
   <users_config>{users}</users_config>
   <max_server_memory_usage>{server_bytes}</max_server_memory_usage>
   <mark_cache_size>33554432</mark_cache_size>
@@ -62,6 +76,7 @@ USERS_XML: Final = """\
       <constraints>
         <max_memory_usage><max>{statement_bytes}</max></max_memory_usage>
         <max_threads><max>{threads}</max></max_threads>
+        {readonly}
       </constraints>
     </default>
   </profiles>
@@ -109,6 +124,7 @@ def write_config(folder: Path, budget: Budget) -> Path:
             statement_bytes=budget.statement_bytes,
             spill_bytes=budget.statement_bytes // 2,
             grants=grants,
+            readonly="".join(f"<{name}><readonly/></{name}>" for name in READONLY_SETTINGS),
         )
     )
     server.write_text(SERVER_XML.format(users=escape(str(users)), server_bytes=budget.server_bytes))

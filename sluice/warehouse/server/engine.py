@@ -8,7 +8,7 @@ different connections run side by side. Nothing here may run on the event loop.
 import contextlib
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -23,15 +23,27 @@ from sluice.warehouse.server.errors import (
     not_supported,
     parse_engine_error,
 )
-from sluice.warehouse.server.statement import STREAMED_FORMATS, identifiers
+from sluice.warehouse.server.person import (
+    ALLOWED_TABLE_FUNCTIONS,
+    BOUNDED,
+    REFUSED_FUNCTIONS,
+    check_calls,
+    check_format,
+    check_names,
+    check_structure,
+    check_text,
+    denied,
+    read_only,
+    settings_of_person,
+)
+from sluice.warehouse.server.statement import STREAMED_FORMATS
 
 DATABASE: Final = "sluice"
 TAG_SETTING: Final = "query_cache_tag"
 """A setting without effect here whose value marks a running statement, so that it can be killed."""
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-PERSON_NAMES: Final = frozenset(("file", "python", TAG_SETTING))
-"""Names that people may not use: two functions that read outside the warehouse, and the mark."""
-_TREE_NAME: Final = re.compile(r"(?:Function|Identifier) (\S+)")
+_TREE_NAME: Final = re.compile(r"(Function|Identifier) (\S+)")
+_TREE_SET: Final = re.compile(r"^ *Set\b", re.MULTILINE)
 _POSITION: Final = re.compile(r"(failed at position )(\d+)")
 
 
@@ -95,6 +107,12 @@ def _engine_errors() -> Iterator[None]:
         raise parse_engine_error(str(error)) from None
 
 
+def _check_names_of(settings: Mapping[str, str]) -> None:
+    for name in settings:
+        if _NAME.fullmatch(name) is None:
+            raise bad_argument(f"{name!r} is not the name of a setting")
+
+
 def quote_string(value: str) -> str:
     """Return a string literal; nothing in ``value`` can end it."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
@@ -108,9 +126,11 @@ def quote_name(name: str) -> str:
 class Run:
     """One statement on a connection of its own. Used by one thread at a time; close it."""
 
-    def __init__(self, connection: Any, session: Session) -> None:
+    def __init__(self, connection: Any, session: Session, refused: Collection[str]) -> None:
         self._connection = connection
         self._session = session
+        self._refused = refused
+        self._bounds: dict[str, str] = {}
         self.tag = uuid4().hex
         self.progress = Progress()
         self._stream: Any = None
@@ -120,20 +140,25 @@ class Run:
         """Put the session's settings and database in force.
 
         Raises:
-            StatementError: A setting or the database is unknown.
+            StatementError: A setting or the database is unknown, or the setting not allowed.
         """
+        self._bounds = {name: value for name, value in defaults.items() if name in BOUNDED}
         settings = {**defaults, TAG_SETTING: self.tag}
         if self._session.is_readonly:
             settings["readonly"] = "2"
         self._set(settings)
-        if self._session.settings:
-            self._set(self._session.settings)
+        if own := self._session.settings:
+            _check_names_of(own)
+            if TAG_SETTING in own:
+                raise bad_argument(f"The setting {TAG_SETTING} is taken: it marks statements here")
+            if self._session.is_person:
+                own = settings_of_person(own, self._bounds)
+        if own:
+            self._set(own)
         self._execute(f"USE {quote_name(self._session.database or DATABASE)}")
 
     def _set(self, settings: Mapping[str, str]) -> None:
-        for name in settings:
-            if _NAME.fullmatch(name) is None:
-                raise bad_argument(f"{name!r} is not the name of a setting")
+        _check_names_of(settings)
         pairs = (f"{name} = {quote_string(value)}" for name, value in settings.items())
         self._execute(f"SET {', '.join(pairs)}")
 
@@ -144,15 +169,15 @@ class Run:
             )
         return result
 
-    def check(self, sql: str) -> None:
+    def check(self, sql: str, output_format: str) -> None:
         """Refuse what the engine would let through but a ClickHouse server would not.
 
         That is several statements in one text and INTO OUTFILE; for a person with read access also
-        everything that is not reading. ``readonly`` and the grants stop nearly all of it; left are
-        KILL and the like, and two functions that read outside the warehouse: ``file()`` and chDB's
-        ``Python()``. Names are looked for twice, in the text and in the tree that the engine's own
+        everything that is not reading. ``readonly`` and the grants stop most of it; left are KILL
+        and the like, functions that read outside the warehouse, and settings that name files or
+        lift limits. Names are looked for twice, in the text and in the tree that the engine's own
         parser makes of it: the one sees through ``APPLY(file)``, the other cannot be fooled by
-        quotes.
+        quotes. The text comes first, for its settings are in force when the tree is asked for.
 
         Raises:
             StatementError: The statement is refused.
@@ -167,13 +192,12 @@ class Run:
         if not self._session.is_person:
             return
         if kind not in ("READ_ONLY", "UNKNOWN"):
-            raise StatementError(164, "READONLY", "reader: Cannot execute query in readonly mode")
-        names = {name.lower() for name in identifiers(sql)} | self._names_in_tree(sql)
-        if found := sorted(names & PERSON_NAMES):
-            what = f"reader: Not enough privileges to use the name {found[0]}"
-            raise StatementError(497, "ACCESS_DENIED", what)
+            raise read_only()
+        check_format(output_format)
+        clauses = check_text(sql, self._bounds, self._refused)
+        self._check_tree(sql, clauses)
 
-    def _names_in_tree(self, sql: str) -> set[str]:
+    def _check_tree(self, sql: str, clauses: int) -> None:
         prefix = "EXPLAIN AST "
         try:
             tree = self._execute(prefix + sql, "TabSeparatedRaw").bytes().decode()
@@ -181,11 +205,19 @@ class Run:
             # A position counts from the start of the text that the person wrote.
             message = _POSITION.sub(lambda at: f"{at[1]}{int(at[2]) - len(prefix)}", error.message)
             raise StatementError(error.code, error.name, message) from None
-        return {name.lower() for at in _TREE_NAME.finditer(tree) for name in at[1].split(".")}
+        for at in _TREE_NAME.finditer(tree):
+            check_names(at[2].split("."))
+            if at[1] == "Function":
+                check_calls([at[2]], self._refused)
+        if len(_TREE_SET.findall(tree)) > clauses:
+            raise denied("hide a SETTINGS clause")
 
     def load(self, tables: Sequence[External]) -> None:
         """Create the tables that came with the request; they end with the connection."""
         for table in tables:
+            if self._session.is_person:
+                check_structure(table.structure)
+                check_format(table.format)
             name = quote_name(table.name)
             self._execute(f"CREATE TEMPORARY TABLE {name} ({table.structure}) ENGINE = Memory")
             self.begin_insert(f"INSERT INTO {name}", table.format)
@@ -278,15 +310,20 @@ class Engine:
         try:
             self._control = _connect(f"{folder}?config-file={quote(str(config))}")
             self._control.query(f"CREATE DATABASE IF NOT EXISTS {DATABASE}", "Null")
-            self.version = self._control.query("SELECT version()", "TSV").bytes().decode().strip()
+            self.version = self._ask("SELECT version()")
+            sources = set(self._ask("SELECT lower(name) FROM system.table_functions").split())
+            self._refused = (sources - ALLOWED_TABLE_FUNCTIONS) | REFUSED_FUNCTIONS
         except Exception as error:
             message = f"The warehouse in {folder} could not be opened: {error}"
             raise ConfigError(message) from error
 
+    def _ask(self, sql: str) -> str:
+        return str(self._control.query(sql, "TSV").bytes().decode()).strip()
+
     def open(self, session: Session) -> Run:
         """Return a run on a connection of its own."""
         with _engine_errors():
-            return Run(_connect(self._folder), session)
+            return Run(_connect(self._folder), session, self._refused)
 
     def kill(self, run: Run) -> None:
         """Ask the engine to stop a run; it ends with an error of its own soon after."""

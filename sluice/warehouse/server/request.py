@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -39,6 +40,7 @@ TRANSPORT: Final = frozenset(
 """Parameters that are no settings of the engine, or mean nothing to it here."""
 
 LOOPBACK: Final = frozenset(("127.0.0.1", "localhost", "[::1]", "host.docker.internal"))
+_DATABASE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TRUE: Final = frozenset(("1", "true"))
 EXTERNAL_PARTS: Final = ("_format", "_structure", "_types")
 
@@ -125,8 +127,18 @@ def is_loopback(host: str) -> bool:
     return name.lower() in LOOPBACK
 
 
+def database_in(path: str) -> str:
+    """Return the database that a path of one name stands for, as in the address files, or empty."""
+    name = path.removeprefix("/")
+    return name if _DATABASE.fullmatch(name) else ""
+
+
 def read_call(
-    pairs: Iterable[tuple[str, str]], headers: Mapping[str, str], *, tables: Iterable[str] = ()
+    pairs: Iterable[tuple[str, str]],
+    headers: Mapping[str, str],
+    *,
+    tables: Iterable[str] = (),
+    path: str = "/",
 ) -> Call:
     """Return the request's parameters, sorted.
 
@@ -134,6 +146,7 @@ def read_call(
         pairs: Names and values of the URL and of form fields; the last one of a name wins.
         headers: The request's headers.
         tables: Names of external tables, whose ``NAME_structure`` and the like are no settings.
+        path: The request's path, which may name the database where nothing else does.
     """
     params = dict(pairs)
     skipped = {f"{table}{part}" for table in tables for part in EXTERNAL_PARTS}
@@ -145,7 +158,9 @@ def read_call(
     }
     return Call(
         query=params.get("query", ""),
-        database=params.get("database") or headers.get("X-ClickHouse-Database", ""),
+        database=(
+            params.get("database") or headers.get("X-ClickHouse-Database") or database_in(path)
+        ),
         default_format=params.get("default_format") or headers.get("X-ClickHouse-Format"),
         query_id=params.get("query_id", ""),
         is_compressed=_is_true(params, "compress"),

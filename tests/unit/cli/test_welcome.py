@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from sluice.cli.welcome import base_url, command_words, data_dir_option, welcome_lines
+from sluice.cli.welcome import (
+    base_url,
+    command_words,
+    data_dir_option,
+    warehouse_lines,
+    welcome_lines,
+)
 
 PYTHON = "/home/ada/sluice/.venv/bin/python"
 FOLDER = "/home/ada/sluice"
@@ -55,3 +61,9 @@ def test_later_start_says_how_to_get_a_new_key() -> None:
     text = welcome_lines("http://127.0.0.1:8080", "sluice", " --data-dir d", None)
     assert "sluice tenant rotate-key demo --data-dir d" in text
     assert "sk_live_" not in text
+
+
+def test_address_of_the_warehouse_is_pasted_from_its_file() -> None:
+    text = warehouse_lines("http://127.0.0.1:8123", Path("my data/warehouse.reader.url"))
+    assert "http://127.0.0.1:8123" in text
+    assert "curl \"$(cat 'my data/warehouse.reader.url')\" --data " in text

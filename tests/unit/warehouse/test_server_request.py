@@ -74,6 +74,24 @@ def test_call_sorts_parameters_when_all_kinds_come_together() -> None:
     assert call.wants_http_compression
 
 
+@pytest.mark.parametrize(
+    ("path", "params", "headers", "database"),
+    [
+        ("/d", {}, {}, "d"),
+        ("/d", {"database": "e"}, {}, "e"),
+        ("/d", {}, {"X-ClickHouse-Database": "f"}, "f"),
+        ("/", {}, {}, ""),
+        ("/d/e", {}, {}, ""),
+        ("/d`", {}, {}, ""),
+    ],
+)
+def test_call_takes_the_database_from_the_path_when_nothing_else_names_one(
+    path: str, params: dict[str, str], headers: dict[str, str], database: str
+) -> None:
+    """Hole: ``curl $(cat warehouse.url)`` had its ``/sluice`` refused."""
+    assert read_call(params.items(), headers, path=path).database == database
+
+
 @pytest.mark.parametrize("name", ["session_check", "role"])
 def test_call_is_refused_when_it_asks_for_what_is_left_out(name: str) -> None:
     with pytest.raises(StatementError) as caught:
