@@ -3,8 +3,9 @@
 import pytest
 from typer.testing import CliRunner
 
-from sluice.cli import COMMANDS, build_app
+from sluice.cli import COMMANDS, main
 from sluice.cli.checks import check_variables
+from sluice.cli.command_line import build_app
 from sluice.cli.doctor import line_of
 from sluice.cli.parts import chosen_names
 from sluice.cli.supervisor import in_words
@@ -49,3 +50,16 @@ def test_doctor_suggests_the_variable_that_was_meant() -> None:
         "warn  settings: SLUICE_PROT is not known -> did you mean SLUICE_PORT?"
     )
     assert check_variables({"SLUICE_PORT": "1"}).state == "ok"
+
+
+def test_interrupted_command_says_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_environment: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sluice.cli.doctor.check_variables", interrupt)
+    with pytest.raises(SystemExit) as caught:
+        main(["doctor"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "sluice: stopped\n"
