@@ -75,14 +75,14 @@ async def read_body(request: BaseRequest, *, max_bytes: int, timeout_s: float) -
 
 
 async def _read_plain(content: StreamReader, max_bytes: int) -> bytes | Rejected:
-    body = bytearray()
+    chunks: list[bytes] = []
+    size = 0
     async for chunk in _chunks(content):
-        if len(body) + len(chunk) > max_bytes:
+        size += len(chunk)
+        if size > max_bytes:
             return _too_large(max_bytes)
-        if content.at_eof() and not body:
-            return chunk
-        body += chunk
-    return bytes(body)
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 async def _read_encoded(

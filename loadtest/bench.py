@@ -240,7 +240,9 @@ async def _count(session: aiohttp.ClientSession, url: str, tenant: str) -> int:
         f"http://{parts.hostname}:{parts.port}/",
         params={"param_tenant": tenant, "database": parts.path.strip("/")},
         data=b"SELECT count() FROM events FINAL WHERE tenant = {tenant:String}",
-        auth=aiohttp.BasicAuth(parts.username or "", parts.password or ""),
+        headers={
+            "Authorization": aiohttp.encode_basic_auth(parts.username or "", parts.password or "")
+        },
     ) as answer:
         answer.raise_for_status()
         return int(await answer.text())
@@ -260,12 +262,13 @@ async def _direct_insert(data_dir: Path, tenant: str) -> float:
             "event_id, user_id, anonymous_id, event_type, occurred_at, received_at, source, payload"
         )
         rows = await client.raw_query(
-            f"SELECT concat(tenant, '-direct') AS tenant, {columns} FROM events"  # noqa: S608 - constants
-            " WHERE tenant = {tenant:String} LIMIT 200000",
+            f"SELECT concat(e.tenant, '-direct') AS tenant, {columns} FROM events AS e"  # noqa: S608 - constants
+            " WHERE e.tenant = {tenant:String}",
             parameters={"tenant": tenant},
             fmt="JSONEachRow",
         )
         lines = rows.splitlines(keepends=True)
+        assert len(lines) == PIPELINE_EVENTS
         blocks = [
             b"".join(lines[at : at + INSERT_ROWS]) for at in range(0, len(lines), INSERT_ROWS)
         ]

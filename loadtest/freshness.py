@@ -94,7 +94,11 @@ async def _watch_warehouse(
                     "database": parts.path.strip("/"),
                 },
                 data=query.encode(),
-                auth=aiohttp.BasicAuth(parts.username or "", parts.password or ""),
+                headers={
+                    "Authorization": aiohttp.encode_basic_auth(
+                        parts.username or "", parts.password or ""
+                    )
+                },
             ) as answer:
                 answer.raise_for_status()
                 text = await answer.text()

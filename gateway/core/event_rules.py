@@ -63,6 +63,10 @@ class Terms:
     uid: str | None = None
     """The user of a session token; every event is this user's, whatever it says."""
 
+    def client_id(self, index: int) -> str | None:
+        """Return what the Idempotency-Key makes of an event of a batch that has no event_id."""
+        return None if self.idempotency_key is None else f"{self.idempotency_key}:{index}"
+
 
 class Fault(NamedTuple):
     """One broken rule."""

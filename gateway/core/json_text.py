@@ -1,6 +1,7 @@
 """Bytes that claim to be JSON: opened whole, or refused with the place where they are not."""
 
 import re
+from codecs import utf_8_decode
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,7 @@ from sluice.core.errors import ErrorType, Rejected
 
 MAX_DEPTH: Final = 1000
 
+_PIECE_BYTES: Final = 16_384
 _BOM: Final = b"\xef\xbb\xbf"
 _GRAMMAR: Final = msgspec.json.Decoder(msgspec.Raw)
 _PLACE: Final = re.compile(r"\(byte (\d+)\)")
@@ -37,11 +39,25 @@ def without_bom(body: bytes) -> bytes | Rejected:
         return Rejected(ErrorType.BODY_EMPTY, "The body is empty; send a JSON object.")
     if not text.isascii():
         # msgspec does not look at the bytes inside of strings that it leaves as they are.
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            return not_json(text, error.start)
+        fault = _first_fault_of_utf8(text)
+        if fault is not None:
+            return not_json(text, fault)
     return text
+
+
+def _first_fault_of_utf8(text: bytes) -> int | None:
+    # Piece by piece, because a large text that is thrown away at once costs several times as much
+    # in fresh memory as in decoding.
+    view = memoryview(text)
+    at = 0
+    while at < len(view):
+        piece = view[at : at + _PIECE_BYTES]
+        try:
+            _, length = utf_8_decode(piece, "strict", at + len(piece) == len(view))
+        except UnicodeDecodeError as error:
+            return at + error.start
+        at += length
+    return None
 
 
 def open_json(text: bytes) -> Opened | Rejected:

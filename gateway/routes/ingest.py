@@ -20,9 +20,9 @@ from gateway.publisher import Publisher, Unstored
 from gateway.rejections import Rejections
 from gateway.sources.segops import parse_batch, parse_track
 from gateway.stamps import Stamps
-from sluice.core.envelope import encode
+from sluice.core.envelope import Rows, encode
 from sluice.core.errors import ErrorType, Rejected
-from sluice.core.event import stamp, stamp_batch
+from sluice.core.event import Candidates, stamp, stamp_batch
 from sluice.core.tenant import Directory, Tenant
 from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
 
@@ -90,29 +90,30 @@ class Ingest:
             return admitted
         tenant, body, key = admitted
         parsed = parse_batch(body, strict=tenant.strict_event_types, idempotency_key=key)
-        del body, admitted  # what waits for the disk needs only the rows
         if isinstance(parsed, Rejected):
             return self._refused(exchange, [parsed])
-        candidates = parsed.candidates
-        if candidates:
-            rows = encode(
-                "events",
-                stamp_batch(
-                    candidates,
-                    tenant=tenant.slug,
-                    source=BATCH,
-                    received_at=self.stamps.received_at(),
-                    new_ids=self.stamps.new_ids(len(candidates)),
-                ),
-            )
+        accepted, rejected, normalised = len(parsed.candidates), parsed.rejected, parsed.normalised
+        rows = self._rows(tenant, parsed.candidates)
+        del body, admitted, parsed  # what waits for the disk needs only the rows
+        if rows:
             unstored = await self.publisher.publish(rows)
             if unstored is not None:
                 return _unstored(exchange, unstored)
-            EVENTS_ACCEPTED.add(len(candidates), BATCH)
-        for reason, count in parsed.normalised.items():
+            EVENTS_ACCEPTED.add(accepted, BATCH)
+        for reason, count in normalised.items():
             EVENTS_NORMALISED.add(count, reason)
-        self.rejections.record(tenant.slug, BATCH, parsed.rejected, exchange.request_id)
-        return queued_batch(len(candidates), parsed.rejected)
+        self.rejections.record(tenant.slug, BATCH, rejected, exchange.request_id)
+        return queued_batch(accepted, rejected)
+
+    def _rows(self, tenant: Tenant, candidates: Candidates) -> list[Rows]:
+        events = stamp_batch(
+            candidates,
+            tenant=tenant.slug,
+            source=BATCH,
+            received_at=self.stamps.received_at(),
+            new_ids=self.stamps.new_ids(len(candidates)),
+        )
+        return encode("events", events)
 
     async def _admit(self, exchange: Exchange) -> tuple[Tenant, bytes, str | None] | Answer:
         request = exchange.request

@@ -5,20 +5,25 @@ text. Only a body in which some field is not what nearly all clients send is rea
 event, so that one odd event costs nobody else anything (reference, 4 and 5).
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
+from gateway.core.columns import (
+    are_event_types,
+    are_plain_ids,
+    are_plain_or_missing,
+    are_shallow_objects,
+    are_times,
+)
 from gateway.core.event_rules import (
     EMPTY_PAYLOAD,
     MAX_INTEGER,
     Fields,
     Terms,
     Unfit,
-    is_event_type,
     judge,
     kind_of,
 )
@@ -29,14 +34,16 @@ from sluice.core.event import (
     MAX_BATCH_EVENTS,
     MAX_EVENT_BYTES,
     MAX_EVENT_ID_CHARS,
-    MAX_PAYLOAD_DEPTH,
     MAX_USER_ID_CHARS,
     Candidate,
+    Candidates,
 )
-from sluice.core.times import parse_occurred_at
+from sluice.core.times import parse_all_occurred_at
 
 _NULL: Final = msgspec.Raw(b"null")
 _OPEN: Final = ord("{")
+MAX_SPAN_JUDGED: Final = 8
+"""So few events are judged one by one when something in them is not plainly good."""
 _MAX_INTEGER_DIGITS: Final = len(str(MAX_INTEGER))
 
 
@@ -82,7 +89,7 @@ _STRING: Final = msgspec.json.Decoder(str)
 class Batch:
     """What a batch holds: every element is a candidate or refused."""
 
-    candidates: list[Candidate]
+    candidates: Candidates
     rejected: list[Rejected]
     """One for each refused element, with its index, ascending."""
     total: int
@@ -190,18 +197,15 @@ def _parse_odd_batch(text: bytes, terms: Terms) -> Batch | Rejected:
     elements = _elements(opened)
     if isinstance(elements, Rejected):
         return elements
-    candidates: list[Candidate] = []
+    candidates = Candidates()
     rejected: list[Rejected] = []
-    key = terms.idempotency_key
     for index, (kept, marked) in enumerate(elements):
-        client_id = None if key is None else f"{key}:{index}"
-        verdict = _judge_element(kept, marked, terms, client_id=client_id, index=index)
+        verdict = _judge_element(kept, marked, terms, client_id=terms.client_id(index), index=index)
         if isinstance(verdict, list):
             rejected.append(verdict[0])
         else:
             candidates.append(verdict)
-    normalised = Counter(reason for candidate in candidates for reason in candidate.normalised)
-    return Batch(candidates, rejected, len(elements), dict(normalised))
+    return Batch(candidates, rejected, len(elements), candidates.count_normalised())
 
 
 def _elements(opened: Opened) -> list[tuple[bytes, bytes]] | Rejected:
@@ -278,69 +282,71 @@ def _value(raw: msgspec.Raw) -> str | int | Unfit | None:
 def _judge_typed(events: Sequence[_Event], payloads: Sequence[bytes], terms: Terms) -> Batch:
     """Judge a batch whose every field has an easy type.
 
-    This loop is what the edge spends its time in. An event that passes these few checks, which are
-    stricter than the rules, is good; the rules themselves look at the others.
+    This is what the edge spends its time in. All events are looked at together, column by column;
+    where something is not plainly good, each half of them is, down to the few that the rules
+    themselves must look at.
     """
-    uid, key, strict = terms.uid, terms.idempotency_key, terms.strict
-    sent_types = {event.event_type for event in events}
-    good_types = {name for name in sent_types if name and is_event_type(name, strict=strict)}
-    candidates: list[Candidate] = []
+    candidates = Candidates()
     rejected: list[Rejected] = []
-    client_id: str | None = None
-    for index, (event, payload) in enumerate(zip(events, payloads, strict=True)):
-        user_id = event.user_id if uid is None else uid
-        event_type = event.event_type
-        event_id = event.event_id
-        anonymous_id = event.anonymous_id
-        occurred_at = parse_occurred_at(event.occurred_at)
-        if key is not None:
-            client_id = f"{key}:{index}"
-        if (
-            isinstance(user_id, str)
-            and 0 < len(user_id) <= MAX_USER_ID_CHARS
-            and user_id.isprintable()
-            and user_id[0] != " "
-            and event_type in good_types
-            and not isinstance(occurred_at, ErrorType)
-            and payload[0] == _OPEN
-            and (  # a flat object, which most are, is seen at half the cost of counting
-                (payload.rfind(b"{") == 0 and payload.find(b"[") < 0)
-                or payload.count(b"{") + payload.count(b"[") <= MAX_PAYLOAD_DEPTH
+    spans = [(0, len(events))]
+    while spans:
+        begin, end = spans.pop()
+        if _take_columns(candidates, events[begin:end], payloads[begin:end], terms, begin):
+            continue
+        if end - begin > MAX_SPAN_JUDGED:
+            middle = (begin + end) // 2
+            spans += [(middle, end), (begin, middle)]
+            continue
+        for index in range(begin, end):
+            verdict = judge(
+                _typed_fields(events[index], payloads[index]),
+                terms,
+                client_id=terms.client_id(index),
+                index=index,
             )
-            and (
-                event_id is None
-                or (
-                    isinstance(event_id, str)
-                    and 0 < len(event_id) <= MAX_EVENT_ID_CHARS
-                    and event_id.isprintable()
-                )
-            )
-            and (
-                anonymous_id is None
-                or (
-                    0 < len(anonymous_id) <= MAX_USER_ID_CHARS
-                    and anonymous_id.isprintable()
-                    and anonymous_id[0] != " "
-                )
-            )
-        ):
-            candidates.append(
-                Candidate(
-                    user_id,
-                    event_type,
-                    occurred_at,
-                    payload,
-                    client_id if event_id is None else event_id,
-                    anonymous_id or "",
-                )
-            )
-        else:
-            verdict = judge(_typed_fields(event, payload), terms, client_id=client_id, index=index)
             if isinstance(verdict, list):
                 rejected.append(verdict[0])
             else:
                 candidates.append(verdict)
     return Batch(candidates, rejected, len(events), {})
+
+
+def _take_columns(
+    candidates: Candidates,
+    events: Sequence[_Event],
+    payloads: Sequence[bytes],
+    terms: Terms,
+    begin: int,
+) -> bool:
+    """Add the events, the first of which is number ``begin``, if all are plainly good."""
+    user_ids = [event.user_id if terms.uid is None else terms.uid for event in events]
+    event_types = [event.event_type for event in events]
+    event_ids = [event.event_id for event in events]
+    anonymous_ids = [event.anonymous_id or "" for event in events]
+    if not (
+        are_plain_ids(user_ids, limit=MAX_USER_ID_CHARS)
+        and are_event_types(event_types, strict=terms.strict)
+        and are_plain_or_missing(event_ids, limit=MAX_EVENT_ID_CHARS)
+        and are_plain_or_missing([one or None for one in anonymous_ids], limit=MAX_USER_ID_CHARS)
+        and are_shallow_objects(payloads)
+    ):
+        return False
+    occurred_ats = parse_all_occurred_at([event.occurred_at for event in events])
+    if not are_times(occurred_ats):
+        return False
+    client_ids: Sequence[str | None] = event_ids
+    if terms.idempotency_key is not None:
+        numbered = enumerate(event_ids, begin)
+        client_ids = [terms.client_id(at) if one is None else one for at, one in numbered]
+    candidates.extend_columns(
+        user_ids=user_ids,
+        event_types=event_types,
+        occurred_ats=occurred_ats,
+        payloads=[event.payload for event in events],
+        client_ids=client_ids,
+        anonymous_ids=anonymous_ids,
+    )
+    return True
 
 
 def _typed_fields(event: _Event, payload: bytes) -> Fields:

@@ -5,10 +5,11 @@ its ids and times for good. A redelivered event is byte for byte the same, so it
 function of the event as first accepted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha1
-from typing import Final
+from typing import Final, overload
 from uuid import UUID
 
 import msgspec
@@ -24,6 +25,8 @@ NEW_ID_RANDOM_BYTES: Final = 10
 
 NAMESPACE: Final = UUID("6f6a3f0e-6d0c-5b7e-9c55-0f4a8a1b7d10")
 """Namespace of the version 5 ids. Changing it would make every client retry a new event."""
+_TAILS: Final = [f"{number:03x}" for number in range(0x1000)]
+"""The last three hexadecimal digits of an id."""
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 """The hexadecimal digit that holds the variant, by the digit that the hash has there."""
 
@@ -42,6 +45,87 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     anonymous_id: str = ""
     normalised: tuple[str, ...] = ()
     """Why the payload is not byte for byte what was sent (reference, 4); nearly always empty."""
+
+
+class Candidates(Sequence[Candidate]):
+    """The candidates of a batch, column by column: most are never made as objects of their own.
+
+    The columns have one entry for each candidate, with the meaning of the field of ``Candidate``.
+    """
+
+    __slots__ = (
+        "_normalised",
+        "anonymous_ids",
+        "client_ids",
+        "event_types",
+        "occurred_ats",
+        "payloads",
+        "user_ids",
+    )
+
+    def __init__(self, candidates: Sequence[Candidate] = ()) -> None:
+        self.user_ids: list[str] = []
+        self.event_types: list[str] = []
+        self.occurred_ats: list[str | None] = []
+        self.payloads: list[msgspec.Raw] = []
+        self.client_ids: list[str | None] = []
+        self.anonymous_ids: list[str] = []
+        self._normalised: dict[int, tuple[str, ...]] = {}
+        for candidate in candidates:
+            self.append(candidate)
+
+    def append(self, candidate: Candidate) -> None:
+        """Add a candidate behind the others."""
+        if candidate.normalised:
+            self._normalised[len(self)] = candidate.normalised
+        self.user_ids.append(candidate.user_id)
+        self.event_types.append(candidate.event_type)
+        self.occurred_ats.append(candidate.occurred_at)
+        self.payloads.append(msgspec.Raw(candidate.payload))
+        self.client_ids.append(candidate.client_id)
+        self.anonymous_ids.append(candidate.anonymous_id)
+
+    def extend_columns(
+        self,
+        *,
+        user_ids: Sequence[str],
+        event_types: Sequence[str],
+        occurred_ats: Sequence[str | None],
+        payloads: Sequence[msgspec.Raw],
+        client_ids: Sequence[str | None],
+        anonymous_ids: Sequence[str],
+    ) -> None:
+        """Add columns of one length, of candidates in which nothing was repaired."""
+        self.user_ids += user_ids
+        self.event_types += event_types
+        self.occurred_ats += occurred_ats
+        self.payloads += payloads
+        self.client_ids += client_ids
+        self.anonymous_ids += anonymous_ids
+
+    def count_normalised(self) -> dict[str, int]:
+        """Return how many were repaired, by reason."""
+        return dict(Counter(reason for why in self._normalised.values() for reason in why))
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Candidates": ...
+    def __getitem__(self, index: int | slice) -> "Candidate | Candidates":
+        if isinstance(index, slice):
+            return Candidates([self[at] for at in range(*index.indices(len(self)))])
+        return Candidate(
+            self.user_ids[index],
+            self.event_types[index],
+            self.occurred_ats[index],
+            bytes(self.payloads[index]),
+            self.client_ids[index],
+            self.anonymous_ids[index],
+            self._normalised.get(range(len(self))[index], ()),
+        )
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -97,7 +181,12 @@ def new_event_ids(now_ms: int, random_bytes: bytes, count: int) -> list[str]:
     first = min(int.from_bytes(random_bytes[4:10]), 2**48 - count)  # so that no carry is needed
     millis = f"{now_ms:012x}"
     prefix = f"{millis[:8]}-{millis[8:]}-7{rand_a:03x}-{rand_b:04x}-"
-    return [f"{prefix}{number:012x}" for number in range(first, first + count)]
+    ids: list[str] = []
+    while len(ids) < count:
+        head, tail = divmod(first + len(ids), len(_TAILS))
+        head_text = f"{prefix}{head:09x}"
+        ids += [head_text + text for text in _TAILS[tail : tail + count - len(ids)]]
+    return ids
 
 
 def format_ts(moment: datetime) -> str:
@@ -134,12 +223,12 @@ def stamp(
 
 
 def stamp_batch(
-    candidates: Sequence[Candidate],
+    candidates: Candidates,
     *,
     tenant: str,
     source: str,
     received_at: str,
-    new_ids: Iterable[str],
+    new_ids: Sequence[str],
 ) -> list[Event]:
     """Return what ``stamp`` returns for each candidate, in order.
 
@@ -150,32 +239,46 @@ def stamp_batch(
         received_at: As ``format_ts`` writes it.
         new_ids: A version 7 UUID for each candidate, also for those that do not need one.
     """
-    scope = _scope(tenant)
-    payloads = [candidate.payload for candidate in candidates]
     return [
         Event(
             tenant,
-            new_id if candidate.client_id is None else _derive(scope, candidate.client_id),
-            candidate.user_id,
-            candidate.anonymous_id,
-            candidate.event_type,
-            candidate.occurred_at or received_at,
+            event_id,
+            user_id,
+            anonymous_id,
+            event_type,
+            occurred_at or received_at,
             received_at,
             source,
             payload,
         )
-        for candidate, new_id, payload in zip(
-            candidates, new_ids, _payloads_on_one_line(payloads), strict=True
+        for event_id, user_id, anonymous_id, event_type, occurred_at, payload in zip(
+            _ids(tenant, candidates.client_ids, new_ids),
+            candidates.user_ids,
+            candidates.anonymous_ids,
+            candidates.event_types,
+            candidates.occurred_ats,
+            _payloads_on_one_line(candidates.payloads),
+            strict=True,
         )
     ]
 
 
-def _payloads_on_one_line(texts: Sequence[bytes]) -> Iterable[msgspec.Raw]:
+def _ids(tenant: str, client_ids: Sequence[str | None], new_ids: Sequence[str]) -> Sequence[str]:
+    if client_ids.count(None) == len(client_ids):
+        return new_ids
+    scope = _scope(tenant)
+    return [
+        new_id if client_id is None else _derive(scope, client_id)
+        for client_id, new_id in zip(client_ids, new_ids, strict=True)
+    ]
+
+
+def _payloads_on_one_line(payloads: Sequence[msgspec.Raw]) -> Sequence[msgspec.Raw]:
     # One search through all is much cheaper than one through each, and hardly ever finds anything.
-    together = b"".join(texts)
+    together = b"".join(payloads)
     if b"\n" in together or b"\r" in together:
-        return map(_on_one_line, texts)
-    return map(msgspec.Raw, texts)
+        return [_on_one_line(bytes(payload)) for payload in payloads]
+    return payloads
 
 
 def _on_one_line(text: bytes) -> msgspec.Raw:

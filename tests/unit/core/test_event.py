@@ -12,6 +12,7 @@ from sluice.core.event import (
     NAMESPACE,
     NEW_ID_RANDOM_BYTES,
     Candidate,
+    Candidates,
     derive_event_id,
     format_ts,
     is_derived,
@@ -96,7 +97,7 @@ def test_fields_stand_in_the_order_of_the_columns() -> None:
 def test_payload_travels_as_text_on_one_line_when_it_has_several(break_: str) -> None:
     text = f'{{{break_} "a": "\\n"}}'.encode()
     plain, broken = stamp_batch(
-        [make_candidate(b'{"b":1}'), make_candidate(text)],
+        Candidates([make_candidate(b'{"b":1}'), make_candidate(text)]),
         tenant="acme",
         source="batch",
         received_at=RECEIVED_AT,
@@ -112,7 +113,7 @@ def test_batch_is_stamped_as_each_alone() -> None:
     candidates = [make_candidate(), make_candidate(client_id="k:1"), make_candidate(b'{"a":1}')]
     ids = new_event_ids(1, bytes(NEW_ID_RANDOM_BYTES), 3)
     together = stamp_batch(
-        candidates, tenant="acme", source="batch", received_at=RECEIVED_AT, new_ids=ids
+        Candidates(candidates), tenant="acme", source="batch", received_at=RECEIVED_AT, new_ids=ids
     )
     alone = [
         stamp(candidate, tenant="acme", source="batch", received_at=RECEIVED_AT, new_id=new_id)
@@ -124,9 +125,13 @@ def test_batch_is_stamped_as_each_alone() -> None:
 
 
 def test_batch_is_refused_when_ids_are_missing() -> None:
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="longer"):
         stamp_batch(
-            [make_candidate()], tenant="acme", source="batch", received_at=RECEIVED_AT, new_ids=[]
+            Candidates([make_candidate()]),
+            tenant="acme",
+            source="batch",
+            received_at=RECEIVED_AT,
+            new_ids=[],
         )
 
 
