@@ -14,7 +14,7 @@ Constraints, in order of weight:
   away; one that is on its way may yet be stored, which its clients were told (``publish_timeout``).
 
 A crash before the queue's fsync loses rows that nobody was promised; one after it loses nothing.
-Rows above 64 KiB are compressed in a thread before they join a group, side by side.
+Rows above 64 KiB are compressed in a thread before they join a group.
 """
 
 import asyncio
@@ -33,7 +33,9 @@ from sluice.telemetry import PENDING_BYTES, PUBLISH_SECONDS, PUBLISHED_EVENTS
 
 SEAL_INLINE_BYTES: Final = 65_536
 """Compressing this much takes less time than handing it to a thread."""
-SEAL_THREADS: Final = 2
+SEAL_THREADS: Final = 1
+"""One compresses several times as fast as the event loop can parse; a second would only be in its
+way."""
 MAX_TURNS: Final = 16
 """Turns of the event loop that a group may go on gathering while each brings more rows."""
 DEFAULT_RETRY_AFTER_S: Final = 5.0

@@ -23,9 +23,10 @@ def free_port() -> int:
 
 
 def pin(pid: int, cores: set[int]) -> None:
-    """Bind a process to cores, where the machine has so many."""
+    """Bind all threads of a process to cores, where the machine has so many."""
     if max(cores) < (os.cpu_count() or 1):
-        os.sched_setaffinity(pid, cores)
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 @contextmanager

@@ -54,7 +54,6 @@ def are_shallow_objects(payloads: Sequence[bytes]) -> bool:
     return {text[0] for text in payloads} == {_OPEN} and not [
         text
         for text in payloads
-        # A flat object, which most are, is seen at half the cost of counting.
-        if (text.rfind(b"{") or text.find(b"[") >= 0)
-        and text.count(b"{") + text.count(b"[") > MAX_PAYLOAD_DEPTH
+        # In most the last brace is the first: then only brackets are left to count.
+        if text.count(b"[") + (text.count(b"{") if text.rfind(b"{") else 1) > MAX_PAYLOAD_DEPTH
     ]

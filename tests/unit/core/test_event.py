@@ -139,3 +139,33 @@ def test_time_is_written_in_utc_with_six_digits() -> None:
     zone = timezone(timedelta(hours=2))
     assert format_ts(datetime(2026, 4, 25, 16, 32, tzinfo=zone)) == "2026-04-25T14:32:00.000000"
     assert format_ts(datetime(2026, 4, 25, 14, 32, 0, 7, UTC)) == "2026-04-25T14:32:00.000007"
+
+
+def test_candidates_of_a_batch_are_those_that_were_added() -> None:
+    repaired = msgspec.structs.replace(make_candidate(), normalised=("nan", "surrogate"))
+    added = [make_candidate(b'{"a":1}', client_id="k"), repaired, make_candidate()]
+    candidates = Candidates(added)
+    candidates.extend_columns(
+        user_ids=["u-2"],
+        event_types=["seen"],
+        occurred_ats=[None],
+        payloads=[msgspec.Raw(b"{}")],
+        client_ids=[None],
+        anonymous_ids=["a"],
+    )
+    added.append(Candidate("u-2", "seen", None, b"{}", None, "a"))
+    assert list(candidates) == added
+    assert candidates[-1] == added[-1]
+    assert candidates[-3] == repaired
+    assert list(candidates[1:3]) == added[1:3]
+    assert candidates.count_normalised() == {"nan": 1, "surrogate": 1}
+
+
+def test_new_ids_go_on_counting_when_their_last_digits_are_used_up() -> None:
+    random_bytes = bytes(4) + (0x1FFE).to_bytes(6)
+    assert [one[-5:] for one in new_event_ids(1, random_bytes, 4)] == [
+        "01ffe",
+        "01fff",
+        "02000",
+        "02001",
+    ]

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.core.errors import ErrorType
-from sluice.core.times import END, FIRST, parse_epoch, parse_occurred_at
+from sluice.core.times import (
+    END,
+    FIRST,
+    parse_all_occurred_at,
+    parse_epoch,
+    parse_occurred_at,
+)
 
 INVALID = ErrorType.OCCURRED_AT_INVALID
 OUT_OF_RANGE = ErrorType.OCCURRED_AT_OUT_OF_RANGE
@@ -142,3 +148,32 @@ def test_parser_never_fails_and_reads_its_own_output(text: str) -> None:
     read = parse_occurred_at(text)
     if read is not None and not isinstance(read, ErrorType):
         assert parse_occurred_at(read) == read
+
+
+common = st.datetimes(FIRST - timedelta(days=2), END + timedelta(days=2)).map(
+    lambda moment: f"{moment.isoformat()}Z"
+)
+odd = st.sampled_from([*READ, "2026-02-30T00:00:00Z", "2026-04-25T24:00:00Z", "", "a\nb"])
+written = st.lists(common, max_size=5) | st.lists(
+    common
+    | odd
+    | st.none()
+    | st.integers()
+    | st.lists(common, min_size=2, max_size=2).map("\n".join)
+    | st.text(max_size=30),
+    max_size=5,
+)
+
+
+@given(written)
+def test_times_of_a_batch_are_read_as_each_alone(values: list[object]) -> None:
+    assert list(parse_all_occurred_at(values)) == [parse_occurred_at(value) for value in values]
+
+
+def test_line_feed_in_a_time_makes_no_second_time() -> None:
+    """Two values in three lines, each of which looks like a time."""
+    time = "2026-04-25T14:32:00Z"
+    assert list(parse_all_occurred_at([f"{time}\n{time}", time])) == [
+        INVALID,
+        "2026-04-25T14:32:00",
+    ]
