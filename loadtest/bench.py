@@ -40,7 +40,7 @@ from loadtest.processes import (
 SAMPLE = Path(__file__).parent.parent / "tests/data/wikiticker.first500.ndjson"
 PERFORMANCE = Path(__file__).parent.parent / "docs/performance.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-PIPELINE_EVENTS = 200_000
+PIPELINE_EVENTS = 500_000
 INSERT_ROWS = 50_000
 BATCH_CONNECTIONS = 32
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from sluice.core.errors import ErrorType
 
@@ -64,20 +64,23 @@ def parse_occurred_at(value: object) -> str | ErrorType | None:
 def parse_all_occurred_at(values: Sequence[object]) -> Sequence[str | ErrorType | None]:
     """Return what ``parse_occurred_at`` returns for each value.
 
-    Where all of them are written as nearly all clients do, the work is done on the whole at once:
-    their days are mostly the same few, and what is left is one pattern and one cut.
+    Where all are written as nearly all clients do, the work is done on the whole at once.
     """
     try:
         lines = "\n".join(values) + "\n"  # type: ignore[arg-type]  # what is no text raises
-        days = {value[:10] for value in values}  # type: ignore[index]
     except TypeError:
         return list(map(parse_occurred_at, values))
-    if all(map(_is_day, days)) and _COMMON_LINES(lines):
-        times = lines.replace("Z\n", "\n").split("\n")
-        times.pop()
-        if len(times) == len(values):  # else one of them has a line feed in it
-            return times
+    is_one_a_line = lines.count("\n") == len(values)
+    if is_one_a_line and all(map(_is_day, _days(lines, values))) and _COMMON_LINES(lines):
+        return lines[:-2].split("Z\n")
     return list(map(parse_occurred_at, values))
+
+
+def _days(lines: str, values: Sequence[Any]) -> set[str]:
+    first = lines[:10]
+    if lines.count(f"\n{first}") == len(values) - 1:
+        return {first}
+    return {value[:10] for value in values}
 
 
 @lru_cache(maxsize=4096)
