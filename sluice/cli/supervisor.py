@@ -23,6 +23,19 @@ PART_STOP_TIMEOUT_S: Final = 2.5
 MAX_LINE_BYTES: Final = 65_536
 READY: Final = b"ready"
 CONFIG_STATUS: Final = 2
+PLAIN_VARIABLES: Final = (
+    "HOME",
+    "LANG",
+    "LC_",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "PYTHON",
+    "SLUICE_",
+    "TZ",
+    "VIRTUAL_ENV",
+)
+"""How the variables begin that a process needs to run at all."""
+SECRET_VARIABLES: Final = ("SLUICE_JWT_SECRET", "SLUICE_WAREHOUSE_URL", "SLUICE_API_KEY")
 
 Report = Callable[[str], None]
 
@@ -132,7 +145,7 @@ class Supervisor:
             | {"SLUICE_STOP_TIMEOUT_S": f"{PART_STOP_TIMEOUT_S:g}"}
             | {f"SLUICE_{name}": value for name, value in settings.items()}
         )
-        self._parts = [Part(name, environment, report) for name in names]
+        self._parts = [Part(name, variables_for(name, environment), report) for name in names]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep every part alive until ``stop``, then stop them one after the other.
@@ -156,6 +169,21 @@ class Supervisor:
     def waiting_for(self) -> list[str]:
         """The parts that are not ready now."""
         return [part.name for part in self._parts if not part.is_ready.is_set()]
+
+
+def variables_for(name: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of an environment that a part is given.
+
+    The warehouse runs people's statements, which may come to see its environment: it gets no secret
+    that is not its own.
+    """
+    if name != "warehouse":
+        return dict(environment)
+    return {
+        key: value
+        for key, value in environment.items()
+        if key.startswith(PLAIN_VARIABLES) and key not in SECRET_VARIABLES
+    }
 
 
 def in_words(status: int) -> str:

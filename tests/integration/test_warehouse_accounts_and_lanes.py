@@ -138,6 +138,67 @@ async def test_reader_sees_no_file_when_a_format_or_source_could_open_it(
     assert (login_of(warehouse.service).password or "-").encode() not in reply.body
 
 
+ZERO_WIDTH = "\u200b"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT b FROM values('a String, b String ALIAS file(''{file}'')', ('x'))",
+        "SELECT b FROM generateRandom('a UInt8, b String ALIAS file(''{file}'')') LIMIT 1",
+        "SELECT * FROM format(Values, 'a String', '(file(''{file}''))')",
+        "SELECT * APPLY(`fi\\Nle`) FROM (SELECT '{file}' AS x)",
+        "SELECT 1 AS explain, getSetting('max_memory_usage') SETTINGS{gap}max_memory_usage=0",
+        "SELECT 1 AS explain SETTINGS{gap}query_cache_tag='z'",
+        "SELECT 1 AS explain, count() FROM numbers(1) SETTINGS{gap}"
+        "additional_table_filters={'numbers':'throwIf(1,file(''{file}''))'}",
+        "SELECT * FROM system.processes",
+        "SHOW PROCESSLIST",
+        "SELECT " + "1," * 40_000 + "1",
+    ],
+    ids=lambda query: query[:24],
+)
+async def test_reader_finds_no_way_around_the_look_at_its_text(
+    warehouse: Warehouse, query: str
+) -> None:
+    """Holes: expressions in strings, white space that only the engine skips, endless texts."""
+    file = str(warehouse.data_dir / "warehouse.url")
+    reply = await send(warehouse.reader, query.replace("{file}", file).replace("{gap}", ZERO_WIDTH))
+    assert reply.status >= 400
+    assert (login_of(warehouse.service).password or "-").encode() not in reply.body
+
+
+async def test_external_data_of_a_reader_is_never_run(warehouse: Warehouse) -> None:
+    form = aiohttp.FormData()
+    form.add_field("t", b"(file('/etc/hosts'))", filename="t")
+    async with aiohttp.ClientSession() as session:
+        answer = await session.post(
+            bare(warehouse.reader),
+            params={"query": "SELECT * FROM t", "t_structure": "a String", "t_format": "Values"},
+            headers=basic(login_of(warehouse.reader)),
+            data=form,
+        )
+        assert answer.status == 403
+        assert b"localhost" not in await answer.read()
+
+
+@pytest.mark.parametrize("output", ["TabSeparated", "JSON"])
+async def test_result_of_a_reader_ends_at_its_bound(warehouse: Warehouse, output: str) -> None:
+    """Hole: the engine does not look at ``max_result_bytes`` for every format."""
+    query = f"SELECT repeat('x', 1000) FROM numbers(20000) FORMAT {output}"
+    reply = await send(warehouse.reader, query, params={"max_result_bytes": "1000000"})
+    assert b"Limit for result exceeded" in reply.body
+    assert len(reply.body) < 5_000_000
+
+
+async def test_kernel_keeps_the_warehouse_in_its_folder(warehouse: Warehouse) -> None:
+    """Not even the service's account gets at a file outside, whatever its SQL says."""
+    for file in ("/etc/hosts", str(warehouse.data_dir / "warehouse.url")):
+        reply = await send(warehouse.service, f"SELECT file('{file}')")
+        assert reply.status >= 400
+        assert b"Permission denied" in reply.body
+
+
 async def test_files_stay_closed_when_even_the_service_names_one_in_a_setting(
     warehouse: Warehouse,
 ) -> None:
@@ -202,12 +263,14 @@ async def test_mark_of_a_statement_stays_when_a_request_brings_its_own(
 @pytest.mark.parametrize(
     "query",
     [
-        "SELECT Settings['max_threads'] FROM system.processes LIMIT 1",
+        "SELECT name FROM system.tables LIMIT 1",
         "EXPLAIN indexes = 1 SELECT 1 SETTINGS max_threads = 1",
         "WITH a AS (SELECT 1 AS x SETTINGS max_threads = 1), b AS (SELECT 2 AS y)"
         " SELECT x, y FROM a, b ORDER BY x, y SETTINGS log_comment = 'a, b' FORMAT JSON",
         "SELECT 'a' REGEXP 'a' SETTINGS max_execution_time = 5 -- seconds",
-        "SELECT * FROM format(JSONEachRow, 'a Int8', '[]') SETTINGS join_use_nulls = 1",
+        "SELECT * FROM numbers(3) AS a LEFT JOIN numbers(2) AS b USING number"
+        " SETTINGS join_use_nulls = 1",
+        "SELECT 'naïve — “quoted”' AS `größe`",
         "SHOW TABLES",
     ],
 )

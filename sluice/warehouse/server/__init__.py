@@ -10,6 +10,10 @@ write, nor reach anything outside the warehouse. What it leaves out: sessions, r
 import asyncio
 import errno
 import fcntl
+import logging
+import os
+import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +21,7 @@ from typing import Final
 
 from aiohttp import web
 
+import sluice
 from sluice.core.errors import ConfigError
 from sluice.settings import Settings
 from sluice.warehouse.server.accounts import load_passwords, write_addresses
@@ -24,6 +29,9 @@ from sluice.warehouse.server.app import Server
 from sluice.warehouse.server.config import budget_of_machine
 from sluice.warehouse.server.engine import DATABASE, Engine
 from sluice.warehouse.server.lanes import Lanes, make_lanes
+from sluice.warehouse.server.sandbox import confine
+
+log = logging.getLogger(__name__)
 
 HOST: Final = "127.0.0.1"
 MAX_URL_BYTES: Final = 1024 * 1024
@@ -43,11 +51,14 @@ async def serve(settings: Settings, stop: asyncio.Event, on_ready: Callable[[str
         ConfigError: The port is taken, or another process has the folder open.
     """
     folder = settings.warehouse_dir.absolute()
-    with _locked(folder):
+    with _locked(folder), _bound(settings.warehouse_port) as listener:
+        port = listener.getsockname()[1]
+        passwords = load_passwords(settings.warehouse_url_file)
+        write_addresses(settings.warehouse_url_file, passwords, port=port, database=DATABASE)
+        _confine(folder)  # from here on no other file can be opened
         budget = budget_of_machine()
         engine = await asyncio.to_thread(Engine, folder)
         lanes = make_lanes(threads=budget.threads, person_bytes=budget.server_bytes // 4)
-        passwords = load_passwords(settings.warehouse_url_file)
         server = Server(engine, lanes, passwords.accounts())
         runner = web.ServerRunner(
             web.Server(
@@ -62,8 +73,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_ready: Callable[[str
         )
         try:
             await runner.setup()
-            port = await _listen(runner, settings.warehouse_port)
-            write_addresses(settings.warehouse_url_file, passwords, port=port, database=DATABASE)
+            await web.SockSite(runner, listener).start()
             on_ready(f"http://{HOST}:{port}/{DATABASE}")
             await stop.wait()
         finally:
@@ -76,18 +86,31 @@ def _close(engine: Engine, lanes: Lanes) -> None:
     engine.close()
 
 
-async def _listen(runner: web.ServerRunner, port: int) -> int:
-    site = web.TCPSite(runner, HOST, port)
-    try:
-        await site.start()
-    except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-            raise
-        why = "is taken" if error.errno == errno.EADDRINUSE else "may not be used"
-        message = f"Port {port} on {HOST} {why}: free it, or set SLUICE_WAREHOUSE_PORT to another."
-        raise ConfigError(message) from error
-    address = runner.addresses[0]
-    return int(address[1])
+def _confine(folder: Path) -> None:
+    scratch = folder / "tmp"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(mode=0o700)
+    os.environ["TMPDIR"] = str(scratch)  # where the engine puts what it needs for moments
+    if not confine(folder, also_read=[Path(sluice.__file__).parent]):
+        log.warning("This system cannot lock the warehouse into its folder")
+
+
+@contextmanager
+def _bound(port: int) -> Iterator[socket.socket]:
+    """Hold the port; nobody can connect before the server listens."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            why = "is taken" if error.errno == errno.EADDRINUSE else "may not be used"
+            message = (
+                f"Port {port} on {HOST} {why}: free it, or set SLUICE_WAREHOUSE_PORT to another."
+            )
+            raise ConfigError(message) from error
+        yield listener
 
 
 @contextmanager

@@ -7,6 +7,7 @@ portions; neither is ever held whole, but for formats that are one document and 
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import uuid4
@@ -19,7 +20,7 @@ from sluice.warehouse.server.body import MAX_STATEMENT_BYTES, Body
 from sluice.warehouse.server.engine import Engine, External, Run, Session, is_streamed
 from sluice.warehouse.server.errors import StatementError, bad_argument, not_supported
 from sluice.warehouse.server.lanes import Lane, Lanes, Worker
-from sluice.warehouse.server.person import read_only
+from sluice.warehouse.server.person import check_size
 from sluice.warehouse.server.request import (
     Call,
     database_in,
@@ -44,6 +45,8 @@ MAX_HEAD_BYTES: Final = 1024 * 1024
 """Bytes within which the data of an INSERT must begin."""
 FIRST_PART_BYTES: Final = 256 * 1024
 """A result up to here is sent whole, with its length and its true summary."""
+INLINE_CHARS: Final = 4 * 1024
+"""A longer statement is looked through in a thread."""
 MAX_EXTERNAL_BYTES: Final = 256 * 1024 * 1024
 OK: Final = "Ok.\n"
 
@@ -122,6 +125,9 @@ class Server:
             asked = await self._read_form(request, asked)
             return await self._statement(asked, asked.call.query, answer)
         head = asked.call.query.encode() + b"\n" if asked.call.query else b""
+        if asked.is_person:  # who inserts nothing: all of the body is statement
+            head += await body.whole(MAX_STATEMENT_BYTES)
+            return await self._statement(asked, _decode(head), answer)
         text, insert = await self._find_insert(head, body, asked.call)
         if insert is not None:
             return await self._insert(asked, insert, body, answer)
@@ -187,7 +193,9 @@ class Server:
                 )
 
     async def _statement(self, asked: Asked, text: str, answer: Answer) -> web.StreamResponse:
-        statement = read_statement(text)
+        if asked.is_person:
+            check_size(text)
+        statement = await _off_loop(lambda: read_statement(text), len(text))
         if not statement.sql.strip():
             raise StatementError(62, "SYNTAX_ERROR", "Syntax error: Empty query")
         output_format = statement.format or asked.call.default_format or "TabSeparated"
@@ -232,8 +240,6 @@ class Server:
     async def _insert(
         self, asked: Asked, insert: Insert, body: Body, answer: Answer
     ) -> web.StreamResponse:
-        if asked.is_person:
-            raise read_only()
         lane = self._lanes.insert
         async with lane.worker() as worker:
             job = _Job(self._engine, lane, worker, asked.session())
@@ -332,6 +338,10 @@ async def _read_part(part: BodyPartReader, room: int) -> bytes:
 
 def _is_insert(text: str) -> bool:
     return read_statement(text[:200]).kind == "insert"
+
+
+async def _off_loop(read: Callable[[], Statement], size: int) -> Statement:
+    return read() if size < INLINE_CHARS else await asyncio.to_thread(read)
 
 
 def _decode(data: bytes) -> str:

@@ -26,8 +26,10 @@ from sluice.warehouse.server.errors import (
 from sluice.warehouse.server.person import (
     ALLOWED_TABLE_FUNCTIONS,
     BOUNDED,
+    DEFAULTS,
     REFUSED_FUNCTIONS,
     check_calls,
+    check_external_format,
     check_format,
     check_names,
     check_structure,
@@ -133,6 +135,8 @@ class Run:
         self._bounds: dict[str, str] = {}
         self.tag = uuid4().hex
         self.progress = Progress()
+        self._sent_bytes = 0
+        self._max_result_bytes: float | None = None
         self._stream: Any = None
         self._inserter: Any = None
 
@@ -144,6 +148,8 @@ class Run:
         """
         self._bounds = {name: value for name, value in defaults.items() if name in BOUNDED}
         settings = {**defaults, TAG_SETTING: self.tag}
+        if self._session.is_person:
+            settings |= DEFAULTS
         if self._session.is_readonly:
             settings["readonly"] = "2"
         self._set(settings)
@@ -153,6 +159,8 @@ class Run:
                 raise bad_argument(f"The setting {TAG_SETTING} is taken: it marks statements here")
             if self._session.is_person:
                 own = settings_of_person(own, self._bounds)
+        if self._session.is_person and (bound := {**defaults, **own}.get("max_result_bytes")):
+            self._max_result_bytes = float(bound)
         if own:
             self._set(own)
         self._execute(f"USE {quote_name(self._session.database or DATABASE)}")
@@ -217,7 +225,7 @@ class Run:
         for table in tables:
             if self._session.is_person:
                 check_structure(table.structure)
-                check_format(table.format)
+                check_external_format(table.format)
             name = quote_name(table.name)
             self._execute(f"CREATE TEMPORARY TABLE {name} ({table.structure}) ENGINE = Memory")
             self.begin_insert(f"INSERT INTO {name}", table.format)
@@ -231,7 +239,9 @@ class Run:
         self._note(result)
         self.progress.written_rows = result.rows_written()
         self.progress.written_bytes = result.bytes_written()
-        return result.bytes()
+        data = result.bytes()
+        self._count(data)
+        return data
 
     def open_stream(self, sql: str, output_format: str) -> None:
         """Begin a read whose result is fetched part by part."""
@@ -248,7 +258,17 @@ class Run:
             self._stream = None
             return None
         self._note(result)
-        return bytes(result.bytes())
+        data = bytes(result.bytes())
+        self._count(data)
+        return data
+
+    def _count(self, data: bytes) -> None:
+        # The engine looks at this bound only between blocks, and not at all for some formats.
+        self._sent_bytes += len(data)
+        bound = self._max_result_bytes
+        if bound is not None and self._sent_bytes > bound:
+            message = f"Limit for result exceeded, max bytes: {bound:.0f}"
+            raise StatementError(396, "TOO_MANY_ROWS_OR_BYTES", message)
 
     def _note(self, result: _Result) -> None:
         progress = self.progress

@@ -11,7 +11,8 @@ from typing import Final, Literal
 
 Kind = Literal["word", "quoted", "string", "other"]
 
-_SKIP: Final = re.compile(r"(?:\s+|--[^\n]*|#[ !][^\n]*|/\*.*?(?:\*/|\Z))+", re.DOTALL)
+# ASCII: what else the engine skips (a zero-width space) is a token here, and can be refused.
+_SKIP: Final = re.compile(r"(?:[ \t\n\r\f\v]+|--[^\n]*|#[ !][^\n]*|/\*.*?(?:\*/|\Z))+", re.DOTALL)
 _WORD: Final = re.compile(r"[^\W\d][\w$]*")
 _HEREDOC: Final = re.compile(r"\$\w*\$")
 _CURLY_ENDS: Final = {"‘": "’", "“": "”"}  # noqa: RUF001 - the lexer takes typographic quotes

@@ -13,7 +13,6 @@ from typing import Final
 
 from sluice.warehouse.server.errors import StatementError, bad_argument
 from sluice.warehouse.server.lexer import Token, tokens
-from sluice.warehouse.server.statement import identifiers
 
 BOUNDED: Final = frozenset(
     ("max_threads", "max_execution_time", "max_memory_usage", "max_result_bytes")
@@ -45,6 +44,7 @@ ALLOWED: Final = BOUNDED | frozenset(
         "join_use_nulls",
         "limit",
         "log_comment",
+        "log_queries",
         "low_cardinality_allow_in_native_format",
         "max_block_size",
         "max_bytes_to_read",
@@ -100,25 +100,21 @@ ALLOWED_PREFIXES: Final = (
 
 ALLOWED_TABLE_FUNCTIONS: Final = frozenset(
     [
-        "format",
-        "generaterandom",
         "generateseries",
         "generate_series",
-        "loop",
-        "merge",
         "null",
         "numbers",
         "numbers_mt",
         "primes",
         "sqlstandardvalues",
-        "values",
         "view",
         "viewifpermitted",
         "zeros",
         "zeros_mt",
     ]
 )
-"""Table functions that read nothing but the warehouse, in lower case."""
+"""Table functions that read nothing but the warehouse, in lower case. Those that take columns as
+text (``values``, ``format``) are not among them: such a text may hold expressions."""
 
 REFUSED_FUNCTIONS: Final = frozenset(
     [
@@ -140,8 +136,9 @@ REFUSED_FUNCTIONS: Final = frozenset(
 )
 """Refused in any case, in lower case; the engine's list of table functions adds to them."""
 
-REFUSED_NAMES: Final = frozenset(("file", "python"))
-"""Functions that read outside the warehouse, refused even without parentheses: ``APPLY(file)``."""
+REFUSED_NAMES: Final = frozenset(("file", "python", "processes", "processlist", "query_log"))
+"""Refused wherever they stand: functions that read outside the warehouse also work without
+parentheses (``APPLY(file)``), and what others ask is nobody's business."""
 
 REFUSED_FORMATS: Final = frozenset(
     [
@@ -157,6 +154,23 @@ REFUSED_FORMATS: Final = frozenset(
     ]
 )
 """Formats that need a schema or template from a file or another server, in lower case."""
+
+EXTERNAL_FORMATS: Final = (
+    "arrow",
+    "csv",
+    "json",
+    "native",
+    "ndjson",
+    "parquet",
+    "rowbinary",
+    "tabseparated",
+    "tsv",
+)
+"""How the formats begin that external data may have, in lower case: no expression is read there."""
+DEFAULTS: Final = {"input_format_values_interpret_expressions": "0"}
+"""In force for people beside the lane's own."""
+MAX_TEXT_CHARS: Final = 65_536
+"""Longer statements of people are refused before anybody looks into them."""
 
 _FORMAT_FUNCTIONS: Final = frozenset(("format", "formatrow", "formatrownonewline"))
 _READONLY_VALUES: Final = frozenset(("1", "2"))
@@ -246,8 +260,11 @@ def check_text(sql: str, bounds: Mapping[str, str], functions: Collection[str]) 
     Raises:
         StatementError: A setting, a format or a function is not allowed.
     """
-    check_names(identifiers(sql))
+    check_size(sql)
     found = list(tokens(sql))
+    for token in found:
+        _check_plain(token)
+    check_names(token.identifier for token in found)
     for token, follower in pairwise(found):
         if follower.text == "(":
             check_calls([token.identifier], functions)
@@ -258,7 +275,27 @@ def check_text(sql: str, bounds: Mapping[str, str], functions: Collection[str]) 
             _check_name(name.identifier)
             if name.identifier in BOUNDED:
                 _check_bound(sql, name, bounds)
-    return len(clauses) + sum(token.upper == "EXPLAIN" for token in found)
+    explained = [
+        token
+        for token, before in zip(found, [None, *found], strict=False)
+        if token.upper == "EXPLAIN" and (before is None or before.text == "(")
+    ]
+    return len(clauses) + len(explained)
+
+
+def check_size(sql: str) -> None:
+    """Refuse a text that is too long to be looked through."""
+    if len(sql) > MAX_TEXT_CHARS:
+        message = f"The query has {len(sql)} characters; people may send {MAX_TEXT_CHARS}"
+        raise StatementError(66, "QUERY_IS_TOO_LARGE", message)
+
+
+def _check_plain(token: Token) -> None:
+    """Refuse what the engine may read in another way than the lexer here."""
+    if token.kind in ("word", "other") and not token.text.isascii():
+        raise denied("use characters outside of ASCII but in quotes")
+    if token.kind == "quoted" and "\\" in token.text:
+        raise denied("escape characters in a name")
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -279,6 +316,12 @@ def check_format(name: str | None) -> None:
     """Refuse formats that read files or ask other servers."""
     if name is not None and name.lower() in REFUSED_FORMATS:
         raise denied(f"use the format {name}: it reads a schema from a file")
+
+
+def check_external_format(name: str) -> None:
+    """Refuse formats of external data in which the engine would run expressions."""
+    if not name.lower().startswith(EXTERNAL_FORMATS):
+        raise denied(f"send external data as {name}: use CSV, TabSeparated, JSONEachRow or Parquet")
 
 
 def check_structure(structure: str) -> None:

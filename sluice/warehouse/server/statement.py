@@ -162,8 +162,3 @@ def _insert_format(
     at += text.startswith("\r", at)
     at += text.startswith("\n", at)
     return Insert(text[: word.start], name.text, at)
-
-
-def identifiers(sql: str) -> frozenset[str]:
-    """Return every name in the text, bare or quoted, as the engine reads it."""
-    return frozenset(token.identifier for token in tokens(sql) if token.identifier)

@@ -8,7 +8,7 @@ from sluice.cli.checks import check_variables
 from sluice.cli.command_line import build_app
 from sluice.cli.doctor import line_of
 from sluice.cli.parts import chosen_names
-from sluice.cli.supervisor import in_words
+from sluice.cli.supervisor import in_words, variables_for
 from sluice.core.errors import ConfigError
 
 RUN = CliRunner()
@@ -63,3 +63,15 @@ def test_interrupted_command_says_one_line(
         main(["doctor"])
     assert caught.value.code == 130
     assert capsys.readouterr().err == "sluice: stopped\n"
+
+
+def test_warehouse_is_given_no_secret_of_others() -> None:
+    """Its environment may come to be read by whoever may query it."""
+    environment = {
+        "PATH": "/bin",
+        "SLUICE_DATA_DIR": "d",
+        "SLUICE_JWT_SECRET": "s",
+        "CLOUD_TOKEN": "t",
+    }
+    assert variables_for("warehouse", environment) == {"PATH": "/bin", "SLUICE_DATA_DIR": "d"}
+    assert variables_for("gateway", environment) == environment
