@@ -13,18 +13,35 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 # A stamp per lock file, so that nothing is checked with the package index unless a lock file changed.
+# Set-up may be interrupted at any moment, and started twice: one make at a time holds a lock on the
+# Makefile; an environment that was not made whole is made anew; while a mark tells that an
+# installation did not end, every package is installed again. The stamp comes last.
+ALONE := exec 9<Makefile; $(PYTHON) -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null || { \
+	echo "Waiting for another make that sets up $(VENV)…"; $(PYTHON) -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 2>/dev/null; }
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+
 $(VENV)/.runtime: requirements.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sluice needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
-	@test -x $(BIN)/python || echo "Setting up $(VENV) (about a minute, only once)…"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
+	@test -e $@ || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sluice needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	@$(ALONE); set -e; \
+	if test $@ -nt requirements.lock && test $@ -nt pyproject.toml; then exit 0; fi; \
+	if ! { test -e $@ || test -e $@.begun; } || ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
+		echo "Setting up $(VENV) (about a minute, only once)…"; \
+		$(PYTHON) -m venv --clear $(VENV); \
+	fi; \
+	again=; if test -e $@.begun; then again=--force-reinstall; echo "Setting up $(VENV) again, because it was interrupted…"; fi; \
+	touch $@.begun; \
+	$(PIP) $$again --require-hashes -r requirements.lock; \
+	$(PIP) --no-build-isolation --editable .; \
+	rm $@.begun; touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
-	@echo "Installing the tools for tests and checks…"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
-	@touch $@
+	@$(ALONE); set -e; \
+	if test $@ -nt requirements-dev.lock && test $@ -nt $(VENV)/.runtime; then exit 0; fi; \
+	echo "Installing the tools for tests and checks…"; \
+	again=; if test -e $@.begun; then again=--force-reinstall; fi; \
+	touch $@.begun; \
+	$(PIP) $$again --require-hashes -r requirements-dev.lock; \
+	rm $@.begun; touch $@
 
 run: $(VENV)/.runtime ## start everything on embedded defaults (ARGS="--port 9000" for options)
 	@exec $(BIN)/sluice run $(ARGS)

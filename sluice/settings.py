@@ -1,5 +1,6 @@
 """Every SLUICE_* variable, with its unit and meaning. Nothing else reads the environment."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -47,13 +48,19 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address that the gateway listens on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        8080, description="Port that the gateway listens on; 0 takes a free one."
+        8080,
+        description="Port that the gateway listens on; 0 takes a free one. "
+        "A taken one stops the start.",
     )
     warehouse_port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        8123, description="Port of the embedded warehouse on loopback; 0 takes a free one."
+        8123,
+        description="Port of the embedded warehouse on loopback; 0 takes a free one. Where the "
+        "default is taken, `sluice run` takes a free one and says so; a set one stops the start.",
     )
     worker_port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        8082, description="Port of the worker's status and metrics; 0 takes a free one."
+        8082,
+        description="Port of the worker's status and metrics; 0 takes a free one. Where the "
+        "default is taken, `sluice run` takes a free one and says so; a set one stops the start.",
     )
     queue_max_bytes: Annotated[int, Field(ge=MIB)] = Field(
         1024 * MIB, description="Bytes that the local queue may store; past it: 503."
@@ -187,10 +194,10 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic checks the values itself
     except ValidationError as error:
-        raise ConfigError(_one_line(error)) from None
+        raise ConfigError(_one_line(error, given)) from None
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(error: ValidationError, given: Mapping[str, object]) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
     field = Settings.model_fields.get(name)
@@ -199,7 +206,8 @@ def _one_line(error: ValidationError) -> str:
     reason = first["msg"].removeprefix("Value error, ")
     if field is not None and field.annotation in {int, float}:
         reason = f"use {_accepted(name, field)}"
-    return f"SLUICE_{name.upper()} is {shown}: {reason}."
+    option = f" (--{name.replace('_', '-')})" if name in given else ""
+    return f"SLUICE_{name.upper()}{option} is {shown}: {reason}."
 
 
 def _accepted(name: str, field: FieldInfo) -> str:

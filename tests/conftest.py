@@ -1,10 +1,15 @@
-"""The one running stack that all tests share."""
+"""The one running stack that all tests share, and what holds for every property test."""
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.stack import Stack, shared_stack
+
+# Tests run in parallel on a busy machine: how long an example takes says nothing about the code.
+settings.register_profile("sluice", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sluice")
 
 
 @pytest.fixture(scope="session")

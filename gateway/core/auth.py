@@ -105,7 +105,7 @@ def authenticate_ingest(
         if key.kind != "secret":
             return _denied(
                 ErrorType.KEY_TYPE_NOT_ALLOWED,
-                "A public key cannot write events; exchange it at /api/auth/session/ first.",
+                "A public key cannot write events; use a secret key, sk_…",
                 tenant.slug,
             )
         return _enabled(tenant)

@@ -155,7 +155,8 @@ def read_id(value: object, *, name: str, limit: int) -> str | Fault | None:
         return value if problem is None else Fault(wrong, f"{name} {problem}")
     if isinstance(value, Unfit) and value.number.lstrip("-").isdigit():
         return Fault(wrong, f"{name} as an integer must fit 64 bits; send it as a string.")
-    return Fault(wrong, f"{name} must be a string, not {_kind(value)}.")
+    kind = _kind(value).replace("a number", "another number")
+    return Fault(wrong, f"{name} must be a string or an integer, not {kind}.")
 
 
 def _id_problem(value: str, limit: int, *, may_be_blank: bool) -> str | None:

@@ -132,7 +132,9 @@ def parse_limit(text: str | None) -> int | Rejected:
         digits = text.lstrip("0")
         return min(int(digits), MAX_LIMIT) if len(digits) <= len(str(MAX_LIMIT)) else MAX_LIMIT
     return Rejected(
-        ErrorType.LIMIT_INVALID, f"Use a whole number from 1 to {MAX_LIMIT}.", field="limit"
+        ErrorType.LIMIT_INVALID,
+        f"Use a whole number from 1; above {MAX_LIMIT} means {MAX_LIMIT}.",
+        field="limit",
     )
 
 

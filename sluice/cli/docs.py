@@ -65,11 +65,15 @@ _SETTINGS_WORDS: Final = (
 _WORDS: Final = (
     "Every refusal carries `X-Error-Type`; a skipped event of a batch has it in `errors`. Once"
     " released, a name never changes. *Recorded*: it leaves an error record that"
-    " `GET /api/ingestion/errors` shows, where the tenant is known."
+    " `GET /api/ingestion/errors` shows, where the tenant is known. The others leave none."
 )
 _METRICS_WORDS: Final = (
     "At `/metrics` of the gateway and of the worker's own port, in the Prometheus text format,"
-    " beside the usual `process_*` and `python_info`."
+    " beside the usual `process_*` and `python_info`. Both list every metric, and each fills its"
+    " own: the gateway `sluice_http_*`, `sluice_events_*` and `sluice_queue_*`; the worker"
+    " `sluice_warehouse_*`, `sluice_destination_*` and, as the gateway does,"
+    " `sluice_queue_oldest_age_seconds` and `sluice_queue_backlog_events`. The embedded warehouse"
+    " has no `/metrics`."
 )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sluice.cli.options import DataDir
+from sluice.cli.options import DataDir, Host, Port
 from sluice.cli.ports import LISTEN_ERRORS, listen_error
 from sluice.core.errors import ConfigError
 from sluice.lifecycle import run_service
@@ -19,14 +19,6 @@ ServePart = Callable[[Settings, asyncio.Event, OnReady], Awaitable[None]]
 
 app = typer.Typer()
 
-Host = Annotated[
-    str | None,
-    typer.Option("--host", help="Address to listen on (SLUICE_HOST).", show_default=False),
-]
-Port = Annotated[
-    int | None,
-    typer.Option("--port", help="Port to listen on (SLUICE_PORT).", show_default=False),
-]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 

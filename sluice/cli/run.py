@@ -4,11 +4,11 @@ import asyncio
 import http.client
 import os
 import sys
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
-from sluice.cli.options import DataDir
+from sluice.cli.options import DataDir, Host, Port
 from sluice.cli.ports import LOOPBACK, Ports, choose_ports, moved_lines
 from sluice.cli.run_lock import RunNote, hold, refuse_if_held
 from sluice.cli.supervisor import PartRefusedError, Supervisor
@@ -39,14 +39,8 @@ app = typer.Typer()
 @app.command()
 def run(
     *,
-    host: Annotated[
-        str | None,
-        typer.Option("--host", help="Address to listen on (SLUICE_HOST).", show_default=False),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option("--port", help="Port to listen on (SLUICE_PORT).", show_default=False),
-    ] = None,
+    host: Host = None,
+    port: Port = None,
     data_dir: DataDir = None,
 ) -> None:
     """Start everything: the embedded warehouse, the worker and the gateway.

@@ -4,6 +4,7 @@ import asyncio
 import io
 import math
 import os
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -75,10 +76,11 @@ def send(
 
     Each line gets an `event_id` made from its content (`<hash>:<n>` for the n-th line of that very
     text in the file), unless it has one, so a repeat, also of a longer file, is counted once for 7
-    days. After a lost connection, 429 or 503 it goes on by itself.
+    days. After a lost connection, 408, 425, 429 or any 5xx but 501 and 505 it tries again by
+    itself, for as long as `--give-up-after` says; any other refusal of the whole ends it at once.
 
-    Exit status: 0 every line queued; 1 some were skipped, it gave up, or Ctrl-C stopped it (send
-    again to go on); 2 wrong file, address or key.
+    Exit status: 0 every line queued; 1 some were skipped, it gave up, or Ctrl-C or SIGTERM stopped
+    it (send again to go on); 2 wrong file, address or key.
 
     Example: `sluice send events.ndjson.gz --url http://127.0.0.1:8080 --api-key sk_live_…`
 
@@ -110,6 +112,10 @@ def send(
 
 async def _send_and_show(sender: Sender, total: int, *, is_quiet: bool) -> None:
     done = asyncio.Event()
+    # SIGTERM ends it as Ctrl-C does: the runner of the loop knows how.
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGTERM, signal.raise_signal, signal.SIGINT
+    )
     async with asyncio.TaskGroup() as tasks:
         if not is_quiet:
             tasks.create_task(_show(sender.tally, total, done))
@@ -210,16 +216,23 @@ def _opened(file: str) -> io.FileIO:
 
 
 def _key(api_key: str) -> str:
-    if not api_key.isascii() or not api_key.isprintable() or not api_key.strip():
+    if not api_key.strip():
+        message = "--api-key (or SLUICE_API_KEY) is empty: give the whole key, sk_…"
+        raise ConfigError(message)
+    if not api_key.isascii() or not api_key.isprintable():
         message = "--api-key is not visible ASCII text: copy the whole key, sk_…"
         raise ConfigError(message)
     return api_key.strip()
 
 
 def _base_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        message = f"--url is {url!r}: use http(s)://host:port"
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, or a port above 65535
+        is_usable = False
+    if not is_usable:
+        message = f"--url is {url!r}: use http(s)://host:port, with a port from 1 to 65535."
         raise ConfigError(message)
     return url.rstrip("/").removesuffix("/batch").removesuffix("/api/ingestion/track")
 

@@ -2,8 +2,9 @@
 
 A thread reads, names and batches; tasks of the loop send. Between them is a bounded queue, so
 memory stays the same for any file. Every batch is tried until the server answers for it: a lost
-connection, 429 and 5xx are tried again, with the waits that the server asks for, until nothing
-was accepted for ``give_up_after_s``. A repeat is harmless, because each event has its id.
+connection, 408, 425, 429 and 5xx but 501 and 505 are tried again, with the waits that the server
+asks for, until nothing was accepted for ``give_up_after_s``. A repeat is harmless, because each
+event has its id.
 """
 
 import asyncio

@@ -86,7 +86,14 @@ def rotate_key(
 def add_key(
     slug: Slug,
     *,
-    kind: Annotated[str, typer.Option("--kind", help="secret or public.")] = "secret",
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            help="secret (sk_…) or public (pk_…). A public key cannot send events yet: it would be "
+            "exchanged for a session at /api/auth/session/, which is not served so far.",
+        ),
+    ] = "secret",
     label: Annotated[str, typer.Option("--label", help="What the key is for.")] = "",
     as_json: AsJson = False,
     data_dir: DataDir = None,

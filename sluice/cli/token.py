@@ -1,5 +1,6 @@
 """``sluice token``: a JWT that reads one tenant's stats and errors."""
 
+import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -29,8 +30,15 @@ def token(
     settings = load_settings(data_dir=data_dir)
     ttl_s = parse_ttl(ttl)
     path = settings.tenants_path
-    if slug not in TenantsFile(path).directory.by_slug:
+    tenant = TenantsFile(path).directory.by_slug.get(slug)
+    if tenant is None:
         raise unknown_tenant(slug, path)
+    if not tenant.enabled:
+        print(
+            f"warning: {slug} is switched off, so the token is refused until"
+            f" `sluice tenant set {slug} enabled=true`.",
+            file=sys.stderr,
+        )
     now = datetime.now(UTC)
     minted = mint_read_token(slug, secret=jwt_secret(settings), now=now, ttl_s=ttl_s)
     if as_json:

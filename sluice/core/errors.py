@@ -115,7 +115,9 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         403, "The token is valid but not for this.", "Use a token with the right scope."
     ),
     ErrorType.TENANT_DISABLED: _client(
-        403, "The tenant is switched off.", "Ask the operator: `sluice tenant set enabled=true`."
+        403,
+        "The tenant is switched off.",
+        "Ask the operator: `sluice tenant set SLUG enabled=true`.",
     ),
     ErrorType.TENANT_UNKNOWN: _client(
         403,
@@ -168,10 +170,10 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
     ErrorType.EVENT_NOT_OBJECT: _client(
         400, "An element of `events` is not an object.", "Send objects."
     ),
-    ErrorType.USER_ID_MISSING: _client(400, "user_id is missing.", "Send user_id."),
+    ErrorType.USER_ID_MISSING: _client(400, "user_id is missing.", "Send user_id or anonymous_id."),
     ErrorType.USER_ID_INVALID: _client(
         400,
-        "user_id is not text of 1 to 255 characters.",
+        "user_id is neither text of 1 to 255 characters nor an integer of 64 bits.",
         "Send a string without control characters, or an integer of 64 bits.",
     ),
     ErrorType.EVENT_TYPE_MISSING: _client(400, "event_type is missing.", "Send event_type."),
@@ -181,7 +183,9 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         "Send a name such as page_viewed.",
     ),
     ErrorType.OCCURRED_AT_INVALID: _client(
-        400, "occurred_at is not a time.", "Send ISO 8601 or epoch seconds."
+        400,
+        "occurred_at is not a time.",
+        "Send ISO 8601, or the epoch in seconds, milliseconds, microseconds or nanoseconds.",
     ),
     ErrorType.OCCURRED_AT_OUT_OF_RANGE: _client(
         400, "occurred_at is before 1970 or after 2261.", "Check the client's clock and units."
@@ -192,8 +196,9 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
     ),
     ErrorType.EVENT_ID_INVALID: _client(
         400,
-        "event_id is not text of 1 to 128 characters.",
-        "Send such a string, or leave it out.",
+        "event_id is neither text of 1 to 128 characters nor an integer of 64 bits.",
+        "Send a string without control characters, or an integer, which is taken as text; leave it"
+        " out or empty for none.",
     ),
     ErrorType.EVENT_TOO_LARGE: _client(
         413, "One event has more than 262144 bytes.", "Send less in its payload."
@@ -214,7 +219,10 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         400, "`window` is neither 24h nor 7d.", "Use 24h or 7d.", recorded=False
     ),
     ErrorType.LIMIT_INVALID: _client(
-        400, "`limit` is not a whole number from 1 up.", "Use 1 to 100.", recorded=False
+        400,
+        "`limit` is not a whole number from 1 up.",
+        "Use 1 to 100; what is above counts as 100.",
+        recorded=False,
     ),
     ErrorType.OVERLOADED: ErrorSpec(
         503,
@@ -264,7 +272,8 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         "store",
         "operator",
         "A destination judged the event undeliverable; it is kept in dead_letters.",
-        "Read its reason, mend the cause, replay it.",
+        "Read its reason in dead_letters, where the row is kept whole, and mend the cause; no"
+        " command replays it yet: send what you need again as a new event.",
         is_recorded=True,
     ),
 }

@@ -8,6 +8,8 @@ from sluice.core.errors import ErrorType
 MAX_RETRY_AFTER_S: Final = 60.0
 """A server that asks for more is asked again anyway: it may have recovered."""
 _TRANSIENT: Final = frozenset({408, 425, 429})
+_NOT_OURS: Final = frozenset({501, 505})
+"""What a server says that does not know the method or protocol: waiting changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,14 @@ _REMEDIES: Final = {
     403: f"{_KEY}: it takes a secret key (sk_…) of a tenant that is switched on",
     404: _URL,
     405: _URL,
-}
+} | dict.fromkeys(_NOT_OURS, _URL)
 
 
 def judge(status: int, retry_after: str | None, *, events: int) -> Verdict:
     """Return what to do after an answer to a request with that many events."""
     if status in {200, 202}:
         return Done()
-    if status in _TRANSIENT or status >= 500:
+    if status in _TRANSIENT or (status >= 500 and status not in _NOT_OURS):
         return Again(_seconds(retry_after))
     if status in _REMEDIES:
         return Wrong(_REMEDIES[status])

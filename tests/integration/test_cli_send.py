@@ -95,7 +95,10 @@ async def test_wrong_key_address_and_file_end_with_2_and_one_line(stack: Stack) 
         (stack.url, "sk_live_wrong", "-", "check --api-key"),
         (stack.worker_url, key, "-", "check --url"),
         ("localhost:8080", key, "-", "use http(s)://host:port"),
+        ("http://[::1", key, "-", "use http(s)://host:port"),
+        ("http://127.0.0.1:99999", key, "-", "with a port from 1 to 65535"),
         (stack.url, "schlüssel", "-", "not visible ASCII"),
+        (stack.url, " ", "-", "is empty"),
         (stack.url, key, "missing.ndjson", "No such file"),
     ):
         sent = await send(url, credential, file, stdin=lines(GOOD[0]))
@@ -180,8 +183,14 @@ async def test_sender_says_once_that_nobody_answers() -> None:
     assert sent.json["problem"].endswith(f"no answer from {url} (connection refused)")
 
 
-@pytest.mark.parametrize("count", [1, 40_000], ids=["waiting-for-input", "waiting-for-the-server"])
-async def test_sender_ends_with_one_line_when_it_is_interrupted(count: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "count"),
+    [(signal.SIGINT, 1), (signal.SIGINT, 40_000), (signal.SIGTERM, 1)],
+    ids=["waiting-for-input", "waiting-for-the-server", "sigterm"],
+)
+async def test_sender_ends_with_one_line_when_it_is_interrupted(
+    number: signal.Signals, count: int
+) -> None:
     async with moody(*[busy(503)] * (1000 if count > 1 else 0)) as server:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sluice.cli", "send", "-", "--batch-size", "1"),
@@ -196,7 +205,7 @@ async def test_sender_ends_with_one_line_when_it_is_interrupted(count: int) -> N
         process.stdin.write(lines(*[GOOD[0] | {"note": "x" * 60}] * count))
         try:
             await poll_until(lambda: server.requests > 0, within_s=10, what="a first request")
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             async with asyncio.timeout(10):
                 stdout, stderr = await process.stdout.read(), await process.stderr.read()
                 assert await process.wait() == 1
@@ -214,6 +223,14 @@ async def test_sender_ends_with_one_line_when_it_is_interrupted(count: int) -> N
 async def test_sender_says_so_when_there_is_nothing_to_send() -> None:
     ran = await sluice("send", "-", settings={"URL": "http://127.0.0.1:1", "API_KEY": "sk_x"})
     assert (ran.status, ran.stdout) == (0, "queued 0: the file has no lines\n")
+
+
+async def test_sender_ends_at_once_when_the_server_does_not_know_such_requests() -> None:
+    async with moody(busy(501)) as server:
+        sent = await send(server.url, "sk_x", "-", stdin=lines(*GOOD))
+    assert sent.status == 2
+    assert "the server answered 501" in sent.error
+    assert "check --url" in sent.error
 
 
 async def test_sender_does_not_follow_a_redirect() -> None:

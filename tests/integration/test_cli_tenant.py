@@ -55,6 +55,9 @@ async def test_tenant_lives_and_ends_in_the_running_gateway(stack: Stack) -> Non
 
     await ask(stack, "tenant", "set", slug, "enabled=false")
     await answers(stack, second, 403)
+    ran = await sluice("token", slug, settings=stack.settings)
+    assert (ran.status, ran.stdout.count(".")) == (0, 2)
+    assert f"{slug} is switched off" in ran.error
     await ask(stack, "tenant", "set", slug, "enabled=true")
     await answers(stack, second, 202)
 

@@ -42,6 +42,15 @@ def test_option_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert load_settings(port=None).port == 9000
 
 
+@pytest.mark.parametrize("port", ["abc", "99999"])
+def test_wrong_option_is_named_as_it_was_typed(port: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(port=port)
+    assert str(caught.value) == (
+        f"SLUICE_PORT (--port) is '{port}': use a whole number from 0 to 65535."
+    )
+
+
 def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICE_PORT", "")
     assert load_settings().port == Settings.model_fields["port"].default

@@ -16,6 +16,7 @@ CASES: list[tuple[int, str | None, int, Verdict]] = [
     (408, None, 1, Again(None)),
     (500, None, 500, Again(None)),
     (502, None, 500, Again(None)),
+    (504, None, 500, Again(None)),
     (413, None, 2, Halve()),
     (413, None, 1, Drop()),
     (400, None, 500, Halve()),
@@ -30,7 +31,7 @@ def test_answer_has_its_verdict(
     assert judge(status, retry_after, events=events) == verdict
 
 
-@pytest.mark.parametrize("status", [301, 308, 401, 403, 404, 405, 415, 418])
+@pytest.mark.parametrize("status", [301, 308, 401, 403, 404, 405, 415, 418, 501, 505])
 def test_answer_ends_everything_when_no_request_could_succeed(status: int) -> None:
     verdict = judge(status, None, events=500)
     assert isinstance(verdict, Wrong)

@@ -116,6 +116,15 @@ def test_user_id_is_invalid_when_it_is_no_plain_text(text: str) -> None:
     assert refused(text_of(user_id=text)) == [ErrorType.USER_ID_INVALID]
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"), [("1.5", "another number"), ("true", "a boolean"), ("[]", "a list")]
+)
+def test_user_id_is_refused_with_what_it_may_be(text: str, kind: str) -> None:
+    rejected = parse_track(text_of(user_id=text), strict=False)
+    assert isinstance(rejected, list)
+    assert rejected[0].detail == f"user_id must be a string or an integer, not {kind}."
+
+
 @pytest.mark.parametrize("text", ["null", '""'])
 def test_user_id_is_missing_when_null_or_empty(text: str) -> None:
     assert refused(text_of(user_id=text)) == [ErrorType.USER_ID_MISSING]
