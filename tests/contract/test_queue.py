@@ -26,6 +26,8 @@ ANOTHER_TOPICS_SUBSCRIPTION = "workflows"
 @pytest.fixture(params=BACKENDS)
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """A fresh queue of each backend."""
+    if request.param == "pubsub":
+        request.getfixturevalue("pubsub_emulator")
     async with BACKENDS[request.param](tmp_path) as subject:
         yield subject
 
