@@ -21,7 +21,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Final, Self, TypeVar
 
@@ -58,6 +57,7 @@ MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 MARGIN_S: Final = 2.0
 """A message that is handed out has at least this much of its lease left."""
 PROBE_AFTER_S: Final = 5.0
+PROBE_TIMEOUT_S: Final = 1.5
 PULL_BACKOFF_S: Final = (0.1, 5.0)
 PUBLISHER_ROLE: Final = "roles/pubsub.publisher"
 SUBSCRIBER_ROLE: Final = "roles/pubsub.subscriber"
@@ -128,10 +128,12 @@ class PubSubQueue:
         self._fault: Fault | None = None
         self._since = time.time()
         self._seen_at = float("-inf")
+        self._is_open = False
 
     async def __aenter__(self) -> Self:
         """Connect; where that fails ``state`` says so, and each call tries again."""
         await self._tasks.__aenter__()
+        self._is_open = True
         await self.state()
         return self
 
@@ -139,15 +141,17 @@ class PubSubQueue:
         """Give back what was not handed out, then disconnect."""
         for task in self._pulling:
             task.cancel()
-        async with AsyncExitStack() as stack:
-            stack.push_async_exit(self._tasks.__aexit__)
-            for feed in self._feeds.values():
-                left = [delivery for delivery, _ in feed.waiting]
-                feed.waiting.clear()
-                try:
-                    await self.release(left)
-                except QueueUnavailableError as error:
-                    log.debug("Leases were left to run out", detail=str(error))
+        await self._tasks.__aexit__(None, None, None)
+        for feed in self._feeds.values():
+            left = [delivery for delivery, _ in feed.waiting]
+            feed.waiting.clear()
+            try:
+                await self.release(left)
+            except QueueUnavailableError as error:
+                log.debug("Leases were left to run out", detail=str(error))
+        self._is_open = False
+        for feed in self._feeds.values():
+            feed.news.set()
         clients, self._clients = self._clients, None
         if clients is not None:
             await clients.channel.close()
@@ -185,6 +189,7 @@ class PubSubQueue:
         feed = self._feed(subscription)
         deadline = time.monotonic() + wait_s
         while not (taken := self._take(feed, max_messages, max_bytes)):
+            self._check_open()
             left_s = deadline - time.monotonic()
             if feed.fault is not None:
                 raise QueueUnavailableError(feed.fault.sentence)
@@ -195,15 +200,18 @@ class PubSubQueue:
                     await feed.news.wait()
             except TimeoutError:
                 continue
-        until = time.monotonic() + ACK_DEADLINE_S
-        held = self._held.setdefault(subscription, {})
-        held.update((one.lease_id, (one, until)) for one in taken)
-        if lease_s != ACK_DEADLINE_S:
-            await self.extend(taken, lease_s=lease_s)
-        return taken
+        deliveries = [delivery for delivery, _ in taken]
+        try:
+            if lease_s != ACK_DEADLINE_S:
+                await self._modify(deliveries, seconds=max(1, round(lease_s)))
+        except BaseException:
+            feed.waiting.extendleft(reversed(taken))
+            raise
+        self._hold(deliveries, lease_s)
+        return deliveries
 
-    def _take(self, feed: _Feed, max_messages: int, max_bytes: int) -> list[Delivery]:
-        taken: list[Delivery] = []
+    def _take(self, feed: _Feed, max_messages: int, max_bytes: int) -> list[tuple[Delivery, float]]:
+        taken: list[tuple[Delivery, float]] = []
         size = 0
         good_until = time.monotonic() + MARGIN_S
         while feed.waiting and len(taken) < max_messages:
@@ -212,7 +220,7 @@ class PubSubQueue:
                 size += delivery.envelope.raw_bytes
                 if taken and size > max_bytes:
                     break
-                taken.append(delivery)
+                taken.append(feed.waiting[0])
             feed.waiting.popleft()
         if not feed.waiting:
             feed.news.clear()
@@ -222,9 +230,7 @@ class PubSubQueue:
     async def extend(self, deliveries: Sequence[Delivery], *, lease_s: float) -> list[Delivery]:
         """Renew leases; those that are lost cannot be told from the others."""
         await self._modify(deliveries, seconds=max(1, round(lease_s)))
-        until = time.monotonic() + lease_s
-        for delivery in deliveries:
-            self._held.setdefault(delivery.subscription, {})[delivery.lease_id] = delivery, until
+        self._hold(deliveries, lease_s)
         return list(deliveries)
 
     async def release(self, deliveries: Sequence[Delivery]) -> None:
@@ -301,30 +307,35 @@ class PubSubQueue:
 
     async def state(self) -> QueueState:
         """Return the condition from recent calls, or of a probe when idle. Never raises."""
-        if self._fault is not None or time.monotonic() - self._seen_at > PROBE_AFTER_S:
-            topic = self._names.topic(next(iter(self._topics)))
+        detail = ""
+        is_idle = time.monotonic() - self._seen_at > PROBE_AFTER_S
+        if is_idle or self._fault is not None or not self._is_open:
             try:
-                clients = await self._connected(topic, PUBLISHER_ROLE)
-                await self._call(
-                    clients.publisher.get_topic(topic=topic, retry=None, timeout=CALL_TIMEOUT_S),
-                    topic,
-                    PUBLISHER_ROLE,
-                )
+                await self._probe()
             except QueueUnavailableError as error:
-                log.debug("Pub/Sub cannot be used", detail=str(error))
-        fault = self._fault
+                detail = str(error)
         return QueueState(
-            condition="ok" if fault is None else "unavailable",
-            detail="" if fault is None else fault.sentence,
+            condition="unavailable" if detail else "ok",
+            detail=detail,
             since=self._since,
             stored_bytes=0,
             max_bytes=0,
             drain_bytes_per_s=0.0,
         )
 
+    async def _probe(self) -> None:
+        topic = self._names.topic(next(iter(self._topics)))
+        clients = await self._connected(topic, PUBLISHER_ROLE)
+        await self._call(
+            clients.publisher.get_topic(topic=topic, retry=None, timeout=PROBE_TIMEOUT_S),
+            topic,
+            PUBLISHER_ROLE,
+        )
+
     # Calls.
 
     async def _connected(self, resource: str, role: str) -> Clients:
+        self._check_open()
         if self._clients is None:
             try:
                 self._clients = await connect()
@@ -355,6 +366,7 @@ class PubSubQueue:
 
     def _feed(self, subscription: str) -> _Feed:
         self._check(subscription)
+        self._check_open()
         feed = self._feeds.get(subscription)
         if feed is None:
             feed = self._feeds[subscription] = _Feed()
@@ -407,9 +419,19 @@ class PubSubQueue:
         else:
             feed.is_empty.set()
 
+    def _hold(self, deliveries: Sequence[Delivery], lease_s: float) -> None:
+        until = time.monotonic() + lease_s
+        for delivery in deliveries:
+            self._held.setdefault(delivery.subscription, {})[delivery.lease_id] = delivery, until
+
     def _forget(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             self._held.get(delivery.subscription, {}).pop(delivery.lease_id, None)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            message = f"The queue on Pub/Sub of project {self._names.project} is closed."
+            raise QueueUnavailableError(message)
 
     def _check(self, subscription: str) -> None:
         if not any(subscription in names for names in self._topics.values()):

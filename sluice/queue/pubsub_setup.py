@@ -14,6 +14,8 @@ from sluice.queue.pubsub_wire import Names
 
 KEPT_S: Final = 7 * 24 * 3600
 """How long Pub/Sub keeps what nobody has acknowledged: the longest that it can."""
+MAX_ATTEMPTS: Final = 100
+"""The most that Pub/Sub takes: a net for crash loops only (design, decision 6)."""
 EDITOR_ROLE: Final = "roles/pubsub.editor"
 
 
@@ -33,12 +35,17 @@ async def ensure_topics(
     try:
         wanted = {names.topic(topic): subscriptions for topic, subscriptions in topics.items()}
         for topic in [*wanted, names.dead_letters()]:
-            call = clients.publisher.create_topic(name=topic, retry=None, timeout=CALL_TIMEOUT_S)
-            made[topic] = await _make(call, topic)
+            create = clients.publisher.create_topic(name=topic, retry=None, timeout=CALL_TIMEOUT_S)
+            made[topic] = await _make(create, topic)
+        net = {
+            "dead_letter_topic": names.dead_letters(),
+            "max_delivery_attempts": MAX_ATTEMPTS,
+        }
         for topic, subscriptions in wanted.items():
             for subscription in subscriptions:
                 name = names.subscription(subscription)
-                made[name] = await _make(_subscribe(clients, name, topic), name)
+                call = _subscribe(clients, name, topic, dead_letter_policy=net)
+                made[name] = await _make(call, name)
         name = names.kept_dead_letters()
         made[name] = await _make(_subscribe(clients, name, names.dead_letters()), name)
     finally:
@@ -46,13 +53,14 @@ async def ensure_topics(
     return made
 
 
-def _subscribe(clients: Any, name: str, topic: str) -> Awaitable[object]:
+def _subscribe(clients: Any, name: str, topic: str, **more: Any) -> Awaitable[object]:
     request = {
         "name": name,
         "topic": topic,
         "ack_deadline_seconds": ACK_DEADLINE_S,
         "message_retention_duration": Duration(seconds=KEPT_S),
         "expiration_policy": {},  # without a time to live it never expires
+        **more,
     }
     call: Awaitable[object] = clients.subscriber.create_subscription(
         request=request, retry=None, timeout=CALL_TIMEOUT_S

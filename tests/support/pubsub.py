@@ -41,8 +41,15 @@ def find_jar() -> Path | None:
 def running_emulator(jar: Path) -> Iterator[str]:
     """Run the emulator until the block ends; the value is for ``PUBSUB_EMULATOR_HOST``."""
     port = free_port()
-    with subprocess.Popen(
-        ["java", "-Xmx512m", "-jar", str(jar), "--host=127.0.0.1", f"--port={port}"],
+    with subprocess.Popen(  # noqa: S603 - the jar is Google's
+        [
+            shutil.which("java") or "java",
+            "-Xmx512m",
+            "-jar",
+            str(jar),
+            "--host=127.0.0.1",
+            f"--port={port}",
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
