@@ -191,9 +191,9 @@ class PubSubQueue:
         while not (taken := self._take(feed, max_messages, max_bytes)):
             self._check_open()
             left_s = deadline - time.monotonic()
-            if feed.fault is not None:
-                raise QueueUnavailableError(feed.fault.sentence)
             if left_s <= 0:
+                if feed.fault is not None:
+                    raise QueueUnavailableError(feed.fault.sentence)
                 return []
             try:
                 async with asyncio.timeout(left_s):
@@ -386,10 +386,8 @@ class PubSubQueue:
             except QueueUnavailableError:
                 failures += 1
                 feed.fault = self._fault
-                feed.news.set()
                 base_s, cap_s = PULL_BACKOFF_S
                 await asyncio.sleep(backoff_s(failures, base_s=base_s, cap_s=cap_s, jitter=0.5))
-                feed.news.clear()
                 continue
             await feed.is_empty.wait()
 

@@ -23,8 +23,8 @@ from tests.support.queues import (
 ANOTHER_TOPICS_SUBSCRIPTION = "workflows"
 
 EXACT = pytest.mark.parametrize("subject", ["local"], indirect=True)
-"""What a file does and Pub/Sub does not: it knows its order and backlog, has a bound in bytes, counts
-no attempt that was given back, and its clock can be moved by a test."""
+"""What a file does and Pub/Sub does not: it knows its order and backlog, has a bound in bytes,
+counts no attempt that was given back, and its clock can be moved by a test."""
 
 
 @pytest.fixture(params=BACKENDS)

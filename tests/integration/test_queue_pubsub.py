@@ -124,7 +124,7 @@ async def test_missing_topic_is_named_with_what_to_do(names: Names) -> None:
         with pytest.raises(QueueUnavailableError, match=r"topics/sluice-events .*sluice setup"):
             await queue.publish("events", [make_envelope()])
         with pytest.raises(QueueUnavailableError, match=r"sluice-warehouse .*sluice setup"):
-            await pull(queue, wait_s=WITHIN_S)
+            await pull(queue)
         state = await queue.state()
         assert state.condition == "unavailable"
         assert "run `sluice setup`" in state.detail
