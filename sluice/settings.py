@@ -1,5 +1,6 @@
 """Every SLUICE_* variable, with its unit and meaning. Nothing else reads the environment."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
@@ -12,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sluice.core.errors import ConfigError
 
 MIB: Final = 1024 * 1024
+_PUBSUB: Final = re.compile(r"pubsub://([a-z][a-z0-9:.-]{4,61}[a-z0-9])")
 
 
 class Settings(BaseSettings):
@@ -24,7 +26,9 @@ class Settings(BaseSettings):
         description="Where the queue file, the embedded warehouse, tenants and secrets live.",
     )
     queue_url: str = Field(
-        "", description="`local:PATH` of the queue file; empty: `queue.sqlite` in the data dir."
+        "",
+        description="`pubsub://PROJECT` for Google Pub/Sub, or `local:PATH` of a queue file; "
+        "empty: `queue.sqlite` in the data dir.",
     )
     warehouse_url: SecretStr = Field(
         SecretStr(""),
@@ -103,8 +107,9 @@ class Settings(BaseSettings):
     @field_validator("queue_url")
     @classmethod
     def _queue_url_is_known(cls, value: str) -> str:
-        if value and not (value.startswith("local:") and len(value) > len("local:")):
-            message = "use local:PATH"
+        is_local = value.startswith("local:") and len(value) > len("local:")
+        if value and not is_local and _PUBSUB.fullmatch(value) is None:
+            message = "use local:PATH or pubsub://PROJECT"
             raise ValueError(message)
         return value
 
@@ -145,6 +150,12 @@ class Settings(BaseSettings):
     @classmethod
     def _log_level_is_known(cls, value: str) -> str:
         return _one_of(value, ("debug", "info", "warning", "error"))
+
+    @property
+    def pubsub_project(self) -> str | None:
+        """The Google Cloud project whose Pub/Sub is the queue; None where a file is."""
+        match = _PUBSUB.fullmatch(self.queue_url)
+        return match[1] if match else None
 
     @property
     def queue_path(self) -> Path:

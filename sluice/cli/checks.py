@@ -144,6 +144,9 @@ def _is_open(path: Path) -> bool:
 
 
 async def _queue(settings: Settings) -> list[Finding]:
+    if settings.pubsub_project is not None:
+        async with open_queue(settings) as queue:
+            return [_pubsub_state(await queue.state(), settings.pubsub_project)]
     path = settings.queue_path
     if not path.exists():
         return [Finding("queue", "warn", f"{path} does not exist yet", "`sluice setup` makes it")]
@@ -156,6 +159,12 @@ async def _queue(settings: Settings) -> list[Finding]:
         except SluiceError as error:
             findings.append(Finding("backlog", "fail", str(error)))
     return findings
+
+
+def _pubsub_state(state: QueueState, project: str) -> Finding:
+    if state.condition == "ok":
+        return Finding("queue", "ok", f"Pub/Sub of project {project} takes events")
+    return Finding("queue", "fail", state.detail)
 
 
 def _queue_state(state: QueueState, path: Path) -> Finding:

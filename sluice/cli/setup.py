@@ -39,22 +39,38 @@ def setup(
     configure_logging(settings)
     wait_s = parse_ttl(wait, name="--wait")
     ensure_private_dir(settings.data_dir)
-    has_queue = settings.queue_path.exists()
     if not settings.jwks_url:
         jwt_secret(settings)
-    applied = asyncio.run(_set_up(settings, wait_s))
+    made = asyncio.run(set_up_queue(settings))
+    applied = asyncio.run(_set_up_warehouse(settings, wait_s))
     if as_json:
-        print_json({"queue_created": not has_queue, "migrations_applied": applied})
+        print_json({"queue_created": any(made.values()), "migrations_applied": applied})
         return
-    print(f"queue: {'exists' if has_queue else 'created'} ({settings.queue_path})")
+    for name, is_new in made.items():
+        print(f"queue: {name} {'created' if is_new else 'exists'}")
     print(f"warehouse: {', '.join(applied) + ' applied' if applied else 'tables are up to date'}")
 
 
-async def _set_up(settings: Settings, wait_s: float) -> list[str]:
+async def set_up_queue(settings: Settings) -> dict[str, bool]:
+    """Make what the queue needs; return each part's name with whether it was made now.
+
+    Raises:
+        QueueUnavailableError: It cannot be made; the sentence says what to do.
+    """
+    if settings.pubsub_project is not None:
+        from sluice.queue.pubsub_setup import ensure_topics
+        from sluice.queue.pubsub_wire import Names
+
+        return await ensure_topics(Names(settings.pubsub_project))
+    is_new = not settings.queue_path.exists()
     async with open_queue(settings) as queue:
         state = await queue.state()
         if state.condition == "unavailable":
             raise QueueUnavailableError(state.detail)
+    return {str(settings.queue_path): is_new}
+
+
+async def _set_up_warehouse(settings: Settings, wait_s: float) -> list[str]:
     deadline = time.monotonic() + wait_s
     async with Warehouse(settings) as warehouse:
         while True:

@@ -22,10 +22,16 @@ from tests.support.queues import (
 
 ANOTHER_TOPICS_SUBSCRIPTION = "workflows"
 
+EXACT = pytest.mark.parametrize("subject", ["local"], indirect=True)
+"""What a file does and Pub/Sub does not: it knows its order and backlog, has a bound in bytes,
+counts no attempt that was given back, and its clock can be moved by a test."""
+
 
 @pytest.fixture(params=BACKENDS)
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """A fresh queue of each backend."""
+    if request.param == "pubsub":
+        request.getfixturevalue("pubsub_emulator")
     async with BACKENDS[request.param](tmp_path) as subject:
         yield subject
 
@@ -51,6 +57,7 @@ async def test_envelope_is_delivered_whole_to_every_subscription_of_its_topic(
     assert await pull(queue, ANOTHER_TOPICS_SUBSCRIPTION) == []
 
 
+@EXACT
 async def test_envelopes_are_pulled_oldest_first(queue: Queue) -> None:
     envelopes = [make_envelope() for _ in range(5)]
     await queue.publish("events", envelopes[:2])
@@ -59,6 +66,7 @@ async def test_envelopes_are_pulled_oldest_first(queue: Queue) -> None:
     assert envelopes_of(await pull(queue)) == envelopes[3:]
 
 
+@EXACT
 async def test_publish_of_nothing_stores_nothing(queue: Queue) -> None:
     await queue.publish("events", [])
     assert (await queue.backlog("warehouse")).messages == 0
@@ -74,12 +82,14 @@ async def test_pull_raises_when_the_subscription_is_unknown(queue: Queue) -> Non
         await pull(queue, "warehuose")
 
 
+@EXACT
 async def test_pull_takes_no_more_than_its_bound_in_bytes(queue: Queue) -> None:
     await queue.publish("events", [make_envelope(raw_bytes=400) for _ in range(5)])
     assert len(await pull(queue, max_bytes=1_000)) == 2
     assert len(await pull(queue, max_bytes=1_200)) == 3
 
 
+@EXACT
 async def test_pull_delivers_an_envelope_above_its_bound_alone(queue: Queue) -> None:
     large, small = make_envelope(raw_bytes=5_000), make_envelope(raw_bytes=10)
     await queue.publish("events", [large, small])
@@ -109,6 +119,7 @@ async def test_pull_returns_when_another_process_publishes_meanwhile(subject: Su
     assert envelopes_of(waiting.result()) == [envelope]
 
 
+@EXACT
 async def test_waiting_pull_gets_an_envelope_whose_lease_ends_meanwhile(subject: Subject) -> None:
     await subject.queue.publish("events", [make_envelope()])
     await pull(subject.queue, lease_s=30)
@@ -118,6 +129,7 @@ async def test_waiting_pull_gets_an_envelope_whose_lease_ends_meanwhile(subject:
     assert [delivery.attempt for delivery in waiting.result()] == [2]
 
 
+@EXACT
 async def test_each_envelope_goes_to_one_of_two_that_pull_at_once(subject: Subject) -> None:
     envelopes = [make_envelope() for _ in range(40)]
     await subject.queue.publish("events", envelopes)
@@ -135,6 +147,7 @@ async def test_leased_envelope_is_not_delivered_again(queue: Queue) -> None:
     assert await pull(queue) == []
 
 
+@EXACT
 async def test_envelope_is_redelivered_with_the_next_attempt_when_its_lease_ends(
     subject: Subject,
 ) -> None:
@@ -148,6 +161,7 @@ async def test_envelope_is_redelivered_with_the_next_attempt_when_its_lease_ends
     assert again.published_at == first.published_at
 
 
+@EXACT
 async def test_older_envelope_comes_first_when_its_lease_ended(subject: Subject) -> None:
     old, new = make_envelope(), make_envelope()
     await subject.queue.publish("events", [old])
@@ -157,6 +171,7 @@ async def test_older_envelope_comes_first_when_its_lease_ended(subject: Subject)
     assert envelopes_of(await pull(subject.queue)) == [old, new]
 
 
+@EXACT
 async def test_acknowledged_envelope_never_comes_back(subject: Subject) -> None:
     await subject.queue.publish("events", [make_envelope(), make_envelope()])
     await subject.queue.ack(await pull(subject.queue, lease_s=30))
@@ -170,6 +185,7 @@ async def test_acknowledgement_by_one_subscription_leaves_the_others_alone(queue
     assert len(await pull(queue, "amplitude")) == 1
 
 
+@EXACT
 async def test_envelope_takes_room_until_all_subscriptions_have_acknowledged(queue: Queue) -> None:
     empty = (await queue.state()).stored_bytes
     await queue.publish("events", [make_envelope(body_bytes=1_000)])
@@ -181,6 +197,7 @@ async def test_envelope_takes_room_until_all_subscriptions_have_acknowledged(que
     assert (await queue.state()).stored_bytes == empty
 
 
+@EXACT
 async def test_expired_lease_still_acknowledges_when_nobody_took_the_envelope(
     subject: Subject,
 ) -> None:
@@ -192,6 +209,7 @@ async def test_expired_lease_still_acknowledges_when_nobody_took_the_envelope(
     assert (await subject.queue.backlog("warehouse")).messages == 0
 
 
+@EXACT
 @pytest.mark.parametrize("late", ["ack", "release", "dead_letter", "extend"])
 async def test_late_holder_changes_nothing_when_the_envelope_was_handed_over_again(
     subject: Subject, late: str
@@ -216,6 +234,7 @@ async def test_late_holder_changes_nothing_when_the_envelope_was_handed_over_aga
     assert await queue.extend([current], lease_s=30) == [current]
 
 
+@EXACT
 async def test_acknowledgement_with_a_made_up_lease_is_ignored(queue: Queue) -> None:
     await queue.publish("events", [make_envelope()])
     [delivery] = await pull(queue)
@@ -223,6 +242,7 @@ async def test_acknowledgement_with_a_made_up_lease_is_ignored(queue: Queue) -> 
     assert (await queue.backlog("warehouse")).messages == 1
 
 
+@EXACT
 async def test_acknowledging_twice_is_harmless(queue: Queue) -> None:
     await queue.publish("events", [make_envelope(), make_envelope()])
     [first] = await pull(queue, max_messages=1)
@@ -231,6 +251,7 @@ async def test_acknowledging_twice_is_harmless(queue: Queue) -> None:
     assert (await queue.backlog("warehouse")).messages == 1
 
 
+@EXACT
 async def test_extended_lease_outlives_its_first_end(subject: Subject) -> None:
     await subject.queue.publish("events", [make_envelope()])
     held = await pull(subject.queue, lease_s=30)
@@ -242,6 +263,7 @@ async def test_extended_lease_outlives_its_first_end(subject: Subject) -> None:
     assert len(await pull(subject.queue)) == 1
 
 
+@EXACT
 async def test_expired_lease_cannot_be_extended(subject: Subject) -> None:
     await subject.queue.publish("events", [make_envelope()])
     held = await pull(subject.queue, lease_s=30)
@@ -249,6 +271,7 @@ async def test_expired_lease_cannot_be_extended(subject: Subject) -> None:
     assert await subject.queue.extend(held, lease_s=30) == []
 
 
+@EXACT
 async def test_released_envelope_comes_back_at_once_with_the_same_attempt(queue: Queue) -> None:
     await queue.publish("events", [make_envelope()])
     for _ in range(3):
@@ -266,6 +289,7 @@ async def test_waiting_pull_gets_an_envelope_that_is_released_meanwhile(queue: Q
     assert len(waiting.result()) == 1
 
 
+@EXACT
 async def test_cancelled_pull_gives_back_what_it_had_leased(queue: Queue) -> None:
     envelopes = [make_envelope() for _ in range(20)]
     await queue.publish("events", envelopes)
@@ -282,6 +306,7 @@ async def test_cancelled_pull_gives_back_what_it_had_leased(queue: Queue) -> Non
     assert deliveries == [envelope.envelope_id for envelope in envelopes]
 
 
+@EXACT
 async def test_dead_letter_is_kept_and_counted_but_not_delivered(subject: Subject) -> None:
     queue = subject.queue
     await queue.publish("events", [make_envelope(), make_envelope()])
@@ -296,6 +321,7 @@ async def test_dead_letter_is_kept_and_counted_but_not_delivered(subject: Subjec
     assert (await queue.state()).stored_bytes > 0
 
 
+@EXACT
 async def test_envelope_is_put_aside_when_it_was_delivered_too_often(subject: Subject) -> None:
     queue = subject.queue
     await queue.publish("commands", [make_envelope()])
@@ -308,6 +334,7 @@ async def test_envelope_is_put_aside_when_it_was_delivered_too_often(subject: Su
     assert (backlog.messages, backlog.dead) == (0, 1)
 
 
+@EXACT
 async def test_backlog_counts_what_is_not_acknowledged(subject: Subject) -> None:
     queue = subject.queue
     await queue.publish("events", [make_envelope(raw_bytes=700, count=4) for _ in range(3)])
@@ -325,12 +352,14 @@ async def test_backlog_counts_what_is_not_acknowledged(subject: Subject) -> None
     assert backlog.oldest_age_s < 5
 
 
+@EXACT
 async def test_backlog_is_zero_when_nothing_was_published(queue: Queue) -> None:
     backlog = await queue.backlog("warehouse")
     assert (backlog.messages, backlog.events, backlog.bytes, backlog.leased) == (0, 0, 0, 0)
     assert backlog.oldest_age_s == 0
 
 
+@EXACT
 async def test_publish_is_refused_whole_when_it_would_pass_the_bound(queue: Queue) -> None:
     await queue.publish("events", [make_envelope(body_bytes=MAX_BYTES // 2)])
     stored = (await queue.state()).stored_bytes
@@ -344,6 +373,7 @@ async def test_publish_is_refused_whole_when_it_would_pass_the_bound(queue: Queu
     assert (await queue.backlog("warehouse")).messages == 1
 
 
+@EXACT
 async def test_full_queue_takes_envelopes_again_when_room_was_made(queue: Queue) -> None:
     half = make_envelope(body_bytes=MAX_BYTES // 2)
     await queue.publish("events", [half])
@@ -355,6 +385,7 @@ async def test_full_queue_takes_envelopes_again_when_room_was_made(queue: Queue)
     await queue.publish("events", [half])
 
 
+@EXACT
 async def test_refusal_of_one_publish_does_not_touch_its_neighbours(queue: Queue) -> None:
     async def publish(body_bytes: int) -> bool:
         try:
@@ -370,6 +401,7 @@ async def test_refusal_of_one_publish_does_not_touch_its_neighbours(queue: Queue
     assert (await queue.backlog("warehouse")).messages == 3
 
 
+@EXACT
 async def test_bound_holds_exactly_when_many_publish_at_once(subject: Subject) -> None:
     size = MAX_BYTES // 20
 
@@ -387,6 +419,7 @@ async def test_bound_holds_exactly_when_many_publish_at_once(subject: Subject) -
     assert (await subject.queue.state()).stored_bytes <= MAX_BYTES
 
 
+@EXACT
 async def test_retry_after_follows_from_how_fast_the_queue_drains(subject: Subject) -> None:
     queue = subject.queue
     size = MAX_BYTES // 10
@@ -402,6 +435,7 @@ async def test_retry_after_follows_from_how_fast_the_queue_drains(subject: Subje
     assert 1 <= refused.value.retry_after_s < 10
 
 
+@EXACT
 async def test_queue_keeps_everything_when_it_is_closed_and_opened_again(
     subject: Subject,
 ) -> None:
@@ -425,6 +459,7 @@ async def test_closed_queue_says_that_it_is_closed(subject: Subject) -> None:
     assert (await queue.state()).condition == "unavailable"
 
 
+@EXACT
 async def test_closing_finishes_what_was_started(subject: Subject) -> None:
     envelopes = [make_envelope() for _ in range(50)]
     async with asyncio.TaskGroup() as tasks, subject.reopen() as queue:
@@ -449,6 +484,7 @@ async def test_pull_that_waits_ends_when_the_queue_is_closed(subject: Subject) -
     assert "closed" in waiting.result()
 
 
+@EXACT
 async def test_state_is_ok_when_there_is_room(queue: Queue) -> None:
     state = await queue.state()
     assert (state.condition, state.detail, state.max_bytes) == ("ok", "", MAX_BYTES)

@@ -1,5 +1,6 @@
 """The queue backends under the contract suite, and small things that its tests share."""
 
+import asyncio
 import os
 import time
 import uuid
@@ -12,9 +13,13 @@ from typing import Final
 from sluice.core.envelope import Envelope
 from sluice.queue.local import LocalOptions, LocalQueue
 from sluice.queue.protocol import Delivery, Queue
+from sluice.queue.pubsub import PubSubQueue
+from sluice.queue.pubsub_setup import ensure_topics
+from sluice.queue.pubsub_wire import Names
 
 TOPICS: Final = {"events": ("warehouse", "amplitude"), "commands": ("workflows",)}
 MAX_BYTES: Final = 1_000_000
+BROKER_WAIT_S: Final = 1.0
 FOR_EVER_S: Final = 500.0
 """A lease that does not end within a test."""
 
@@ -61,8 +66,22 @@ async def local_subject(folder: Path) -> AsyncIterator[Subject]:
         yield Subject(queue, another, pass_time)
 
 
+@asynccontextmanager
+async def pubsub_subject(_folder: Path) -> AsyncIterator[Subject]:
+    """A fresh project on the emulator."""
+    names = Names(f"project-{uuid.uuid4().hex[:12]}")
+    await ensure_topics(names, TOPICS)
+
+    def another() -> PubSubQueue:
+        return PubSubQueue(names, topics=TOPICS)
+
+    async with another() as queue:
+        yield Subject(queue, another, asyncio.sleep)
+
+
 BACKENDS: Final[dict[str, Callable[[Path], AbstractAsyncContextManager[Subject]]]] = {
     "local": local_subject,
+    "pubsub": pubsub_subject,
 }
 
 
@@ -84,9 +103,14 @@ async def pull(
     max_messages: int = 100,
     max_bytes: int = 10_000_000,
     lease_s: float = FOR_EVER_S,
-    wait_s: float = 0.0,
+    wait_s: float | None = None,
 ) -> list[Delivery]:
-    """Pull with generous bounds, so that a test names only the one that it is about."""
+    """Pull with generous bounds, so that a test names only the one that it is about.
+
+    What was published is there at once in a file; a broker is given a moment.
+    """
+    if wait_s is None:
+        wait_s = 0.0 if isinstance(queue, LocalQueue) else BROKER_WAIT_S
     return await queue.pull(
         subscription,
         max_messages=max_messages,

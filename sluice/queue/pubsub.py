@@ -1,0 +1,447 @@
+"""The queue on Google Pub/Sub, through the generated asyncio clients.
+
+Constraints, in order of weight:
+
+* ``publish`` returns after Pub/Sub has acknowledged every message. A publish that failed half-way
+  may have stored some of it: the same envelope ids sent again change nothing downstream.
+* One pull is kept waiting at the broker for each subscription that is consumed, across calls of
+  ``pull``: a pull that is given up takes messages with it until their leases end. What arrives is
+  handed out within its lease or forgotten, and comes again.
+* Every call has a deadline. What a failure means is told by its status (``pubsub_faults``).
+
+What Pub/Sub does not offer, and what stands in for it: it has no bound in bytes that could be full;
+a release counts as an attempt; a lost lease is not seen by ``extend``; and a backlog is known only
+as far as this process holds it, so that its age is a lower bound.
+
+What a crash leaves: messages whose leases end within ``ACK_DEADLINE_S`` and that come again.
+"""
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Self, TypeVar
+
+import grpc
+import structlog
+from google.api_core import exceptions as google
+from google.api_core.retry import AsyncRetry, if_exception_type
+from google.pubsub_v1.services.publisher import PublisherAsyncClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
+from google.pubsub_v1.services.subscriber import SubscriberAsyncClient
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
+
+from sluice.core.envelope import Envelope
+from sluice.core.errors import QueueUnavailableError
+from sluice.core.retry import backoff_s
+from sluice.queue.protocol import TOPICS, Backlog, Delivery, QueueState
+from sluice.queue.pubsub_faults import FAILURES, TRANSIENT, Fault, fault_of
+from sluice.queue.pubsub_wire import Names, in_requests, to_delivery, to_message
+
+T = TypeVar("T")
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+ACK_DEADLINE_S: Final = 10
+PULL_TIMEOUT_S: Final = 60.0
+"""How long one pull waits at the broker; ends without harm when nothing comes."""
+PULL_MESSAGES: Final = 100
+CALL_TIMEOUT_S: Final = 4.0
+PUBLISH_TIMEOUT_S: Final = 4.5
+"""For all tries of one publish; below the gateway's own ``publish_timeout_s``."""
+MAX_IDS: Final = 1_000
+"""Lease ids in one request; Pub/Sub bounds it to 512 KiB."""
+MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
+MARGIN_S: Final = 2.0
+"""A message that is handed out has at least this much of its lease left."""
+PROBE_AFTER_S: Final = 5.0
+PROBE_TIMEOUT_S: Final = 1.5
+PULL_BACKOFF_S: Final = (0.1, 5.0)
+PUBLISHER_ROLE: Final = "roles/pubsub.publisher"
+SUBSCRIBER_ROLE: Final = "roles/pubsub.subscriber"
+
+_RETRY: Final = AsyncRetry(
+    predicate=if_exception_type(*TRANSIENT), initial=0.05, maximum=1.0, timeout=PUBLISH_TIMEOUT_S
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Both clients over one connection."""
+
+    publisher: PublisherAsyncClient
+    subscriber: SubscriberAsyncClient
+    channel: grpc.aio.Channel
+
+
+async def connect() -> Clients:
+    """Connect to ``PUBSUB_EMULATOR_HOST`` if it is set, else to Google with its own credentials.
+
+    Raises:
+        google.auth.exceptions.GoogleAuthError: There are no credentials.
+    """
+    options = [("grpc.max_receive_message_length", MAX_RESPONSE_BYTES)]
+    emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
+    if emulator:
+        channel = grpc.aio.insecure_channel(emulator, options=options)
+    else:  # looks for credentials in files and at the machine's metadata server
+        channel = await asyncio.to_thread(
+            PublisherGrpcAsyncIOTransport.create_channel, options=options
+        )
+    return Clients(
+        PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel)),
+        SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel)),
+        channel,
+    )
+
+
+@dataclass(slots=True)
+class _Feed:
+    """What was pulled for one subscription and is not handed out yet."""
+
+    waiting: deque[tuple[Delivery, float]] = field(default_factory=deque)
+    """Each with the monotonic time at which its lease ends."""
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    is_empty: asyncio.Event = field(default_factory=asyncio.Event)
+    fault: Fault | None = None
+
+
+class PubSubQueue:
+    """The ``Queue`` protocol over Google Pub/Sub; an async context manager."""
+
+    def __init__(
+        self,
+        names: Names,
+        *,
+        topics: Mapping[str, tuple[str, ...]] = TOPICS,
+    ) -> None:
+        self._names = names
+        self._topics = topics
+        self._clients: Clients | None = None
+        self._feeds: dict[str, _Feed] = {}
+        self._held: dict[str, dict[str, tuple[Delivery, float]]] = {}
+        """By subscription and lease: what was handed out, with the end of its lease."""
+        self._tasks = asyncio.TaskGroup()
+        self._pulling: list[asyncio.Task[None]] = []
+        self._fault: Fault | None = None
+        self._since = time.time()
+        self._seen_at = float("-inf")
+        self._is_open = False
+
+    async def __aenter__(self) -> Self:
+        """Connect; where that fails ``state`` says so, and each call tries again."""
+        await self._tasks.__aenter__()
+        self._is_open = True
+        await self.state()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Give back what was not handed out, then disconnect."""
+        for task in self._pulling:
+            task.cancel()
+        await self._tasks.__aexit__(None, None, None)
+        for feed in self._feeds.values():
+            left = [delivery for delivery, _ in feed.waiting]
+            feed.waiting.clear()
+            try:
+                await self.release(left)
+            except QueueUnavailableError as error:
+                log.debug("Leases were left to run out", detail=str(error))
+        self._is_open = False
+        for feed in self._feeds.values():
+            feed.news.set()
+        clients, self._clients = self._clients, None
+        if clients is not None:
+            await clients.channel.close()
+
+    async def publish(self, topic: str, envelopes: Sequence[Envelope]) -> None:
+        """Publish envelopes; durable on return. See ``Queue.publish``."""
+        if topic not in self._topics:
+            message = f"unknown topic {topic!r}"
+            raise ValueError(message)
+        await self._publish(self._names.topic(topic), envelopes)
+
+    async def _publish(self, topic: str, envelopes: Sequence[Envelope], **more: str) -> None:
+        for portion in in_requests(envelopes):
+            request = {
+                "topic": topic,
+                "messages": [to_message(envelope, **more) for envelope in portion],
+            }
+            clients = await self._connected(topic, PUBLISHER_ROLE)
+            await self._call(
+                clients.publisher.publish(request=request, retry=_RETRY, timeout=CALL_TIMEOUT_S),
+                topic,
+                PUBLISHER_ROLE,
+            )
+
+    async def pull(
+        self,
+        subscription: str,
+        *,
+        max_messages: int,
+        max_bytes: int,
+        lease_s: float,
+        wait_s: float,
+    ) -> list[Delivery]:
+        """Hand out what has arrived. See ``Queue.pull``."""
+        feed = self._feed(subscription)
+        deadline = time.monotonic() + wait_s
+        while not (taken := self._take(feed, max_messages, max_bytes)):
+            self._check_open()
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                if feed.fault is not None:
+                    raise QueueUnavailableError(feed.fault.sentence)
+                return []
+            try:
+                async with asyncio.timeout(left_s):
+                    await feed.news.wait()
+            except TimeoutError:
+                continue
+        deliveries = [delivery for delivery, _ in taken]
+        try:
+            if lease_s != ACK_DEADLINE_S:
+                await self._modify(deliveries, seconds=max(1, round(lease_s)))
+        except BaseException:
+            feed.waiting.extendleft(reversed(taken))
+            raise
+        self._hold(deliveries, lease_s)
+        return deliveries
+
+    def _take(self, feed: _Feed, max_messages: int, max_bytes: int) -> list[tuple[Delivery, float]]:
+        taken: list[tuple[Delivery, float]] = []
+        size = 0
+        good_until = time.monotonic() + MARGIN_S
+        while feed.waiting and len(taken) < max_messages:
+            delivery, lease_end = feed.waiting[0]
+            if lease_end >= good_until:
+                size += delivery.envelope.raw_bytes
+                if taken and size > max_bytes:
+                    break
+                taken.append(feed.waiting[0])
+            feed.waiting.popleft()
+        if not feed.waiting:
+            feed.news.clear()
+            feed.is_empty.set()
+        return taken
+
+    async def extend(self, deliveries: Sequence[Delivery], *, lease_s: float) -> list[Delivery]:
+        """Renew leases; those that are lost cannot be told from the others."""
+        await self._modify(deliveries, seconds=max(1, round(lease_s)))
+        self._hold(deliveries, lease_s)
+        return list(deliveries)
+
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Give envelopes back at once."""
+        self._forget(deliveries)
+        await self._modify(deliveries, seconds=0)
+
+    async def _modify(self, deliveries: Sequence[Delivery], *, seconds: int) -> None:
+        for subscription, ids in _portions(deliveries):
+            name = self._names.subscription(subscription)
+            clients = await self._connected(name, SUBSCRIBER_ROLE)
+            await self._call(
+                clients.subscriber.modify_ack_deadline(
+                    subscription=name,
+                    ack_ids=ids,
+                    ack_deadline_seconds=seconds,
+                    retry=None,
+                    timeout=CALL_TIMEOUT_S,
+                ),
+                name,
+                SUBSCRIBER_ROLE,
+            )
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge for good."""
+        for subscription, ids in _portions(deliveries):
+            name = self._names.subscription(subscription)
+            clients = await self._connected(name, SUBSCRIBER_ROLE)
+            await self._call(
+                clients.subscriber.acknowledge(
+                    subscription=name, ack_ids=ids, retry=None, timeout=CALL_TIMEOUT_S
+                ),
+                name,
+                SUBSCRIBER_ROLE,
+            )
+        self._forget(deliveries)
+
+    async def dead_letter(self, deliveries: Sequence[Delivery], *, reason: str) -> None:
+        """Put envelopes aside in the topic of dead letters, with a reason."""
+        for delivery in deliveries:
+            await self._publish(
+                self._names.dead_letters(),
+                [delivery.envelope],
+                subscription=delivery.subscription,
+                reason=reason[:1024],
+            )
+        await self.ack(deliveries)
+
+    async def backlog(self, subscription: str) -> Backlog:
+        """Return what this process holds of the subscription: all that it can know.
+
+        Raises:
+            QueueUnavailableError: This process does not consume it.
+        """
+        self._check(subscription)
+        if subscription not in self._feeds:
+            message = f"The backlog of {subscription} is known to the worker that consumes it."
+            raise QueueUnavailableError(message)
+        now = time.monotonic()
+        held = self._held.setdefault(subscription, {})
+        for lease_id in [one for one, (_, until) in held.items() if until < now]:
+            del held[lease_id]
+        waiting = [delivery for delivery, _ in self._feeds[subscription].waiting]
+        known = [delivery for delivery, _ in held.values()] + waiting
+        oldest = min((delivery.published_at for delivery in known), default=time.time())
+        return Backlog(
+            messages=len(known),
+            events=sum(delivery.envelope.count for delivery in known),
+            bytes=sum(delivery.envelope.raw_bytes for delivery in known),
+            oldest_age_s=max(0.0, time.time() - oldest),
+            leased=len(held),
+            dead=0,
+        )
+
+    async def state(self) -> QueueState:
+        """Return the condition from recent calls, or of a probe when idle. Never raises."""
+        detail = ""
+        is_idle = time.monotonic() - self._seen_at > PROBE_AFTER_S
+        if is_idle or self._fault is not None or not self._is_open:
+            try:
+                await self._probe()
+            except QueueUnavailableError as error:
+                detail = str(error)
+        return QueueState(
+            condition="unavailable" if detail else "ok",
+            detail=detail,
+            since=self._since,
+            stored_bytes=0,
+            max_bytes=0,
+            drain_bytes_per_s=0.0,
+        )
+
+    async def _probe(self) -> None:
+        topic = self._names.topic(next(iter(self._topics)))
+        clients = await self._connected(topic, PUBLISHER_ROLE)
+        await self._call(
+            clients.publisher.get_topic(topic=topic, retry=None, timeout=PROBE_TIMEOUT_S),
+            topic,
+            PUBLISHER_ROLE,
+        )
+
+    # Calls.
+
+    async def _connected(self, resource: str, role: str) -> Clients:
+        self._check_open()
+        if self._clients is None:
+            try:
+                self._clients = await connect()
+            except FAILURES as error:
+                raise self._failed(error, resource, role) from error
+        return self._clients
+
+    async def _call(self, call: Awaitable[T], resource: str, role: str) -> T:
+        try:
+            result = await call
+        except FAILURES as error:
+            raise self._failed(error, resource, role) from error
+        self._seen_at = time.monotonic()
+        self._see(None)
+        return result
+
+    def _failed(self, error: Exception, resource: str, role: str) -> QueueUnavailableError:
+        fault = fault_of(error, resource=resource, role=role)
+        self._see(fault)
+        return QueueUnavailableError(fault.sentence)
+
+    def _see(self, fault: Fault | None) -> None:
+        if (fault is None) != (self._fault is None):
+            self._since = time.time()
+        self._fault = fault
+
+    # Pulling.
+
+    def _feed(self, subscription: str) -> _Feed:
+        self._check(subscription)
+        self._check_open()
+        feed = self._feeds.get(subscription)
+        if feed is None:
+            feed = self._feeds[subscription] = _Feed()
+            name = f"pull-{subscription}"
+            self._pulling.append(
+                self._tasks.create_task(self._keep_pulling(subscription, feed), name=name)
+            )
+        return feed
+
+    async def _keep_pulling(self, subscription: str, feed: _Feed) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._pull_into(subscription, feed)
+                failures = 0
+                feed.fault = None
+            except QueueUnavailableError:
+                failures += 1
+                feed.fault = self._fault
+                base_s, cap_s = PULL_BACKOFF_S
+                await asyncio.sleep(backoff_s(failures, base_s=base_s, cap_s=cap_s, jitter=0.5))
+                continue
+            await feed.is_empty.wait()
+
+    async def _pull_into(self, subscription: str, feed: _Feed) -> None:
+        """Add to the feed what comes next, or nothing when nothing comes for a while."""
+        name = self._names.subscription(subscription)
+        clients = await self._connected(name, SUBSCRIBER_ROLE)
+        try:
+            response = await clients.subscriber.pull(
+                subscription=name, max_messages=PULL_MESSAGES, retry=None, timeout=PULL_TIMEOUT_S
+            )
+        except google.DeadlineExceeded:
+            return
+        except FAILURES as error:
+            raise self._failed(error, name, SUBSCRIBER_ROLE) from error
+        self._seen_at = time.monotonic()
+        self._see(None)
+        until = time.monotonic() + ACK_DEADLINE_S
+        for received in response.received_messages:
+            try:
+                feed.waiting.append((to_delivery(received, subscription), until))
+            except (ValueError, KeyError) as error:
+                log.warning("Left a message alone that is none of Sluice's", detail=str(error))
+        if feed.waiting:
+            feed.is_empty.clear()
+            feed.news.set()
+        else:
+            feed.is_empty.set()
+
+    def _hold(self, deliveries: Sequence[Delivery], lease_s: float) -> None:
+        until = time.monotonic() + lease_s
+        for delivery in deliveries:
+            self._held.setdefault(delivery.subscription, {})[delivery.lease_id] = delivery, until
+
+    def _forget(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self._held.get(delivery.subscription, {}).pop(delivery.lease_id, None)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            message = f"The queue on Pub/Sub of project {self._names.project} is closed."
+            raise QueueUnavailableError(message)
+
+    def _check(self, subscription: str) -> None:
+        if not any(subscription in names for names in self._topics.values()):
+            message = f"unknown subscription {subscription!r}"
+            raise ValueError(message)
+
+
+def _portions(deliveries: Sequence[Delivery]) -> Iterator[tuple[str, list[str]]]:
+    """Return lease ids by subscription, in portions of one request."""
+    by_subscription: dict[str, list[str]] = {}
+    for delivery in deliveries:
+        by_subscription.setdefault(delivery.subscription, []).append(delivery.lease_id)
+    for subscription, ids in by_subscription.items():
+        for at in range(0, len(ids), MAX_IDS):
+            yield subscription, ids[at : at + MAX_IDS]

@@ -1,0 +1,101 @@
+"""Names on Google Pub/Sub, and envelopes as its messages. Pure: no I/O.
+
+Attributes carry only what an envelope has beside its rows, so that a consumer can bound its memory
+before it decompresses anything; the tenant is inside (design, decision 4).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from google.pubsub_v1.types import PubsubMessage, ReceivedMessage
+
+from sluice.core.envelope import KINDS, Envelope
+from sluice.queue.protocol import Delivery
+
+MAX_REQUEST_BYTES: Final = 9_000_000
+"""Pub/Sub takes 10 MB in one publish request; the rest is for names and attributes."""
+MAX_REQUEST_MESSAGES: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Full names of topics and subscriptions in one project."""
+
+    project: str
+    prefix: str = "sluice"
+
+    def topic(self, topic: str) -> str:
+        """Return the full name of a topic."""
+        return f"projects/{self.project}/topics/{self.prefix}-{topic}"
+
+    def subscription(self, subscription: str) -> str:
+        """Return the full name of a subscription."""
+        return f"projects/{self.project}/subscriptions/{self.prefix}-{subscription}"
+
+    def dead_letters(self) -> str:
+        """Return the full name of the topic of what was put aside."""
+        return self.topic("dead-letters")
+
+    def kept_dead_letters(self) -> str:
+        """Return the full name of the subscription that keeps what was put aside."""
+        return self.subscription("dead-letters")
+
+
+def to_message(envelope: Envelope, **more: str) -> PubsubMessage:
+    """Return the message that carries an envelope; ``more`` are further attributes."""
+    return PubsubMessage(
+        data=envelope.body,
+        attributes={
+            "envelope_id": envelope.envelope_id,
+            "kind": envelope.kind,
+            "count": str(envelope.count),
+            "raw_bytes": str(envelope.raw_bytes),
+            **more,
+        },
+    )
+
+
+def to_delivery(received: ReceivedMessage, subscription: str) -> Delivery:
+    """Return the hand-over of one received message.
+
+    Raises:
+        ValueError: The message is none of Sluice's.
+    """
+    message: Any = ReceivedMessage.pb(received).message
+    attributes = message.attributes
+    kind = attributes.get("kind", "")
+    if kind not in KINDS:
+        text = f"message {message.message_id} has no kind that Sluice knows"
+        raise ValueError(text)
+    published = message.publish_time
+    return Delivery(
+        subscription=subscription,
+        message_id=message.message_id,
+        lease_id=received.ack_id,
+        attempt=max(1, received.delivery_attempt),
+        published_at=published.seconds + published.nanos / 1e9,
+        envelope=Envelope(
+            envelope_id=attributes["envelope_id"],
+            kind=kind,
+            count=int(attributes["count"]),
+            raw_bytes=int(attributes["raw_bytes"]),
+            body=message.data,
+        ),
+    )
+
+
+def in_requests(envelopes: Sequence[Envelope]) -> list[list[Envelope]]:
+    """Return the envelopes in order, in portions that one publish request may hold."""
+    portions: list[list[Envelope]] = []
+    size = MAX_REQUEST_BYTES
+    for envelope in envelopes:
+        if (
+            size + len(envelope.body) > MAX_REQUEST_BYTES
+            or len(portions[-1]) >= MAX_REQUEST_MESSAGES
+        ):
+            portions.append([])
+            size = 0
+        portions[-1].append(envelope)
+        size += len(envelope.body)
+    return portions

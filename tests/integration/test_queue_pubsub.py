@@ -1,0 +1,153 @@
+"""The queue on Google Pub/Sub, against Google's emulator."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import QueueUnavailableError
+from sluice.queue.protocol import Delivery
+from sluice.queue.pubsub import PubSubQueue
+from sluice.queue.pubsub_setup import ensure_topics
+from sluice.queue.pubsub_wire import Names
+from tests.support.ports import free_port
+from tests.support.queues import TOPICS, make_envelope, pull
+
+WITHIN_S = 20
+
+
+@pytest.fixture
+def names(pubsub_emulator: str) -> Names:
+    """A project of the test's own, empty."""
+    assert pubsub_emulator
+    return Names(f"project-{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+async def queue(names: Names) -> AsyncIterator[PubSubQueue]:
+    """The queue of a project with all its topics."""
+    await ensure_topics(names, TOPICS)
+    async with PubSubQueue(names, topics=TOPICS) as queue:
+        yield queue
+
+
+async def pull_all(queue: PubSubQueue, subscription: str, count: int) -> list[Delivery]:
+    """Pull until so many have come."""
+    deliveries: list[Delivery] = []
+    async with asyncio.timeout(WITHIN_S):
+        while len(deliveries) < count:
+            with suppress(QueueUnavailableError):  # it says so until its next try
+                deliveries += await pull(queue, subscription, wait_s=1.0)
+    return deliveries
+
+
+async def test_envelope_comes_again_as_the_next_attempt_when_its_lease_ends(
+    queue: PubSubQueue,
+) -> None:
+    envelope = make_envelope()
+    await queue.publish("events", [envelope])
+    [first] = await pull(queue, lease_s=1, wait_s=WITHIN_S)
+    [again] = await pull(queue, wait_s=WITHIN_S)
+    assert (again.envelope, again.published_at) == (envelope, first.published_at)
+    assert (first.attempt, again.attempt) == (1, 2)
+
+
+async def test_lease_that_is_extended_is_not_handed_over(queue: PubSubQueue) -> None:
+    await queue.publish("events", [make_envelope()])
+    held = await pull(queue, lease_s=2, wait_s=WITHIN_S)
+    assert await queue.extend(held, lease_s=60) == held
+    assert await pull(queue, wait_s=3) == []
+    backlog = await queue.backlog("warehouse")
+    assert (backlog.messages, backlog.leased, backlog.events) == (1, 1, 3)
+
+
+async def test_acknowledged_envelope_is_gone_from_the_backlog(queue: PubSubQueue) -> None:
+    await queue.publish("events", [make_envelope() for _ in range(30)])
+    deliveries = await pull_all(queue, "warehouse", 30)
+    await queue.ack(deliveries)
+    backlog = await queue.backlog("warehouse")
+    assert backlog.messages == 0
+    assert backlog.oldest_age_s < 0.1
+
+
+async def test_pulled_but_not_handed_out_goes_to_another_process_at_closing(
+    queue: PubSubQueue, names: Names
+) -> None:
+    await queue.publish("events", [make_envelope() for _ in range(20)])
+    async with PubSubQueue(names, topics=TOPICS) as other:
+        await other.ack(await pull(other, max_messages=1, wait_s=WITHIN_S))
+    assert len(await pull_all(queue, "warehouse", 19)) == 19
+
+
+async def test_cancelled_pull_loses_nothing(queue: PubSubQueue) -> None:
+    await queue.publish("events", [make_envelope() for _ in range(10)])
+    for tries in range(8):  # cancelled ever later on its way
+        deliveries: list[Delivery] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(tries * 0.001):
+                deliveries = await pull(queue, wait_s=1)
+        await queue.release(deliveries)
+    taken = await pull_all(queue, "warehouse", 10)
+    assert len({delivery.envelope.envelope_id for delivery in taken}) == 10
+
+
+async def test_dead_letter_is_kept_with_its_reason(queue: PubSubQueue, names: Names) -> None:
+    envelope = make_envelope()
+    await queue.publish("events", [envelope])
+    await queue.dead_letter(await pull(queue, wait_s=WITHIN_S), reason="the consumer died of it")
+    async with PubSubQueue(names, topics={"dead-letters": ("dead-letters",)}) as kept:
+        [dead] = await pull(kept, "dead-letters", wait_s=WITHIN_S)
+    assert dead.envelope == envelope
+    assert await pull(queue) == []
+
+
+async def test_large_publish_is_cut_into_requests_that_pubsub_takes(queue: PubSubQueue) -> None:
+    envelopes = [make_envelope(body_bytes=900_000) for _ in range(25)]
+    await queue.publish("events", envelopes)
+    taken = await pull_all(queue, "warehouse", 25)
+    assert {one.envelope.envelope_id for one in taken} == {one.envelope_id for one in envelopes}
+
+
+async def test_setup_makes_what_is_missing_and_nothing_twice(names: Names) -> None:
+    made = await ensure_topics(names, TOPICS)
+    assert all(made.values())
+    assert names.topic("events") in made
+    assert names.subscription("amplitude") in made
+    assert await ensure_topics(names, TOPICS) == dict.fromkeys(made, False)
+
+
+async def test_missing_topic_is_named_with_what_to_do(names: Names) -> None:
+    async with PubSubQueue(names, topics=TOPICS) as queue:
+        with pytest.raises(QueueUnavailableError, match=r"topics/sluice-events .*sluice setup"):
+            await queue.publish("events", [make_envelope()])
+        with pytest.raises(QueueUnavailableError, match=r"sluice-warehouse .*sluice setup"):
+            await pull(queue)
+        state = await queue.state()
+        assert state.condition == "unavailable"
+        assert "run `sluice setup`" in state.detail
+        await ensure_topics(names, TOPICS)
+        assert (await queue.state()).condition == "ok"
+        await queue.publish("events", [make_envelope()])
+        assert len(await pull_all(queue, "warehouse", 1)) == 1
+
+
+async def test_broker_that_is_away_is_named(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{free_port()}")
+    with pytest.raises(QueueUnavailableError, match="does not answer"):
+        await ensure_topics(names, TOPICS)
+    async with PubSubQueue(names, topics=TOPICS) as queue:
+        state = await queue.state()
+        assert (state.condition, "does not answer" in state.detail) == ("unavailable", True)
+
+
+async def test_missing_credentials_are_named_with_what_to_do(
+    names: Names, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PUBSUB_EMULATOR_HOST")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    async with PubSubQueue(names, topics=TOPICS) as queue:
+        with pytest.raises(QueueUnavailableError, match="gcloud auth application-default login"):
+            await queue.publish("events", [make_envelope()])
