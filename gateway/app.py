@@ -30,7 +30,7 @@ from gateway.token_keys import JwksSource, shared_secret
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import Directory
 from sluice.credentials import jwt_secret
-from sluice.queue import open_queue
+from sluice.queue import open_edge_queue
 from sluice.queue.protocol import Queue
 from sluice.settings import Settings
 from sluice.tenants import TenantsFile
@@ -116,7 +116,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_ready: Callable[[str
     jwks = JwksSource(settings.jwks_url) if settings.jwks_url else None
     token_keys = await _token_keys(settings, jwks)
     async with AsyncExitStack() as stack:
-        queue = await stack.enter_async_context(open_queue(settings))
+        queue = await stack.enter_async_context(open_edge_queue(settings))
         warehouse = await stack.enter_async_context(Warehouse(settings))
         publisher = await stack.enter_async_context(
             Publisher(

@@ -67,7 +67,7 @@ class Settings(BaseSettings):
         "default is taken, `sluice run` takes a free one and says so; a set one stops the start.",
     )
     queue_max_bytes: Annotated[int, Field(ge=MIB)] = Field(
-        1024 * MIB, description="Bytes that the local queue may store; past it: 503."
+        1024 * MIB, description="Bytes that the local queue, or the spool, may store; past it: 503."
     )
     pending_max_bytes: Annotated[int, Field(ge=MIB)] = Field(
         32 * MIB,
@@ -161,6 +161,11 @@ class Settings(BaseSettings):
     def queue_path(self) -> Path:
         """The file of the local queue."""
         return Path(self.queue_url.removeprefix("local:") or self.data_dir / "queue.sqlite")
+
+    @property
+    def spool_path(self) -> Path:
+        """The file that takes events while Pub/Sub does not."""
+        return self.data_dir / "spool.sqlite"
 
     @property
     def tenants_path(self) -> Path:

@@ -20,13 +20,17 @@ class TcpProxy:
     @property
     def url(self) -> str:
         """The target's URL, by way of the proxy."""
-        port = self._server.sockets[0].getsockname()[1]
-        return str(self._target.with_host("127.0.0.1").with_port(port))
+        return str(self._target.with_host("127.0.0.1").with_port(self._port))
 
     async def __aenter__(self) -> Self:
         """Listen on a free port."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._port = int(self._server.sockets[0].getsockname()[1])
         return self
+
+    async def mend(self) -> None:
+        """Listen again where it was cut."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
 
     async def __aexit__(self, *exc: object) -> None:
         """Stop listening and end all connections."""
