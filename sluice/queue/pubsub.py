@@ -17,26 +17,21 @@ What a crash leaves: messages whose leases end within ``ACK_DEADLINE_S`` and tha
 """
 
 import asyncio
-import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self, TypeVar
 
-import grpc
 import structlog
 from google.api_core import exceptions as google
 from google.api_core.retry import AsyncRetry, if_exception_type
-from google.pubsub_v1.services.publisher import PublisherAsyncClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
-from google.pubsub_v1.services.subscriber import SubscriberAsyncClient
-from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
 from sluice.core.envelope import Envelope
 from sluice.core.errors import QueueUnavailableError
 from sluice.core.retry import backoff_s
 from sluice.queue.protocol import TOPICS, Backlog, Delivery, QueueState
+from sluice.queue.pubsub_connect import Clients, connect
 from sluice.queue.pubsub_faults import FAILURES, TRANSIENT, Fault, fault_of
 from sluice.queue.pubsub_wire import Names, in_requests, to_delivery, to_message
 
@@ -53,7 +48,6 @@ PUBLISH_TIMEOUT_S: Final = 4.5
 """For all tries of one publish; below the gateway's own ``publish_timeout_s``."""
 MAX_IDS: Final = 1_000
 """Lease ids in one request; Pub/Sub bounds it to 512 KiB."""
-MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 MARGIN_S: Final = 2.0
 """A message that is handed out has at least this much of its lease left."""
 PROBE_AFTER_S: Final = 5.0
@@ -65,36 +59,6 @@ SUBSCRIBER_ROLE: Final = "roles/pubsub.subscriber"
 _RETRY: Final = AsyncRetry(
     predicate=if_exception_type(*TRANSIENT), initial=0.05, maximum=1.0, timeout=PUBLISH_TIMEOUT_S
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Clients:
-    """Both clients over one connection."""
-
-    publisher: PublisherAsyncClient
-    subscriber: SubscriberAsyncClient
-    channel: grpc.aio.Channel
-
-
-async def connect() -> Clients:
-    """Connect to ``PUBSUB_EMULATOR_HOST`` if it is set, else to Google with its own credentials.
-
-    Raises:
-        google.auth.exceptions.GoogleAuthError: There are no credentials.
-    """
-    options = [("grpc.max_receive_message_length", MAX_RESPONSE_BYTES)]
-    emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
-    if emulator:
-        channel = grpc.aio.insecure_channel(emulator, options=options)
-    else:  # looks for credentials in files and at the machine's metadata server
-        channel = await asyncio.to_thread(
-            PublisherGrpcAsyncIOTransport.create_channel, options=options
-        )
-    return Clients(
-        PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel)),
-        SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel)),
-        channel,
-    )
 
 
 @dataclass(slots=True)

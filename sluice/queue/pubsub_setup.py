@@ -8,7 +8,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from sluice.core.errors import QueueUnavailableError
 from sluice.queue.protocol import TOPICS
-from sluice.queue.pubsub import ACK_DEADLINE_S, CALL_TIMEOUT_S, connect
+from sluice.queue.pubsub import ACK_DEADLINE_S, CALL_TIMEOUT_S
+from sluice.queue.pubsub_connect import connect
 from sluice.queue.pubsub_faults import FAILURES, fault_of
 from sluice.queue.pubsub_wire import Names
 
