@@ -25,7 +25,7 @@ import orjson
 from sluice.queue.pubsub_setup import ensure_topics
 from sluice.queue.pubsub_wire import Names
 from tests.faults.oracle import Oracle, Verdict
-from tests.faults.processes import children_of
+from tests.faults.processes import children_of, send_signal
 from tests.faults.stored import Ledger
 from tests.faults.traffic import Sender, client_session
 from tests.support.ports import free_port
@@ -96,8 +96,7 @@ class Stack:
         else:
             pids = [children[victim]] if victim in children else []
         for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            send_signal(pid, signal.SIGKILL)
 
     async def ensure(self) -> None:
         """Start again what the supervisor cannot: itself."""

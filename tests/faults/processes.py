@@ -22,6 +22,12 @@ def children_of(pid: int) -> Iterator[tuple[str, int]]:
                 yield next((name for name in NAMES if name in words), ""), int(child)
 
 
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a process, which may have ended already."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 class Part:
     """One process, started with the same words whenever it is not there."""
 
@@ -79,8 +85,7 @@ class Part:
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send it a signal."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        send_signal(self.pid, number)
 
     async def restart(self) -> None:
         """Wait until the process has ended, which was told to before, and start it again."""

@@ -11,8 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.faults.broker.deliveries import disturb
 from tests.faults.broker.kills import kill_at_random
 from tests.faults.broker.outage import MODES, cut_off
+from tests.faults.broker.rolling import restart_in_turn
+from tests.faults.broker.spool import fill_its_disk, fill_to_its_bound
 from tests.faults.broker.stack import broker_stack
 from tests.faults.broker.trial import Report
 from tests.support.pubsub import MISSING, find_jar, running_emulator
@@ -30,6 +33,17 @@ async def run_parts(options: argparse.Namespace, folder: Path, emulator: str) ->
         async with broker_stack(_new(folder, "outage"), emulator) as stack:
             for mode in options.modes:
                 await cut_off(stack, report, mode=mode, seconds=options.outage, seed=options.seed)
+    if "deliveries" in options.only:
+        async with broker_stack(_new(folder, "deliveries"), emulator, gateways=1) as stack:
+            for workers in (1, 2):
+                await disturb(stack, report, seconds=3.0, seed=options.seed, workers=workers)
+    if "spool" in options.only:
+        async with broker_stack(_new(folder, "spool"), emulator, gateways=1) as stack:
+            await fill_to_its_bound(stack, report, seed=options.seed)
+            await fill_its_disk(stack, report, seed=options.seed)
+    if "rolling" in options.only:
+        async with broker_stack(_new(folder, "rolling"), emulator, gateways=1) as stack:
+            await restart_in_turn(stack, report, seconds=options.rolling, seed=options.seed)
     return report
 
 
