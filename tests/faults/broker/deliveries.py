@@ -23,9 +23,9 @@ from tests.faults.traffic import RATE_PER_S
 from tests.support.broker_proxy import BrokerProxy
 from tests.support.pubsub_gate import Forward, PubSubGate
 
-INSERT_DELAY_S: Final = 1.0
+INSERT_DELAY_S: Final = 0.3
 """How much longer each statement takes while leases end in the middle of inserts."""
-HELD_S: Final = (0.2, 0.8)
+HELD_S: Final = (0.05, 0.25)
 """How long a lease lasts: shorter than one statement."""
 REVERSED_LEASE_S: Final = 60
 QUIET_S: Final = 1.0
@@ -53,6 +53,8 @@ class DeliveryFaults:
     """How many messages met the fault."""
     _acked: set[str] = field(init=False, default_factory=set)
     _copies: list[_Received] = field(init=False, default_factory=list)
+    _reversed: list[_Received] | None = field(init=False, default=None)
+    """What is left of the messages that were turned round; None before that."""
     _chance: random.Random = field(init=False, default_factory=random.Random)
     _may_go: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _gathering: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
@@ -80,6 +82,7 @@ class DeliveryFaults:
         self.seen.clear()
         self._acked.clear()
         self._copies.clear()
+        self._reversed = None
         self.disturbed = 0
         self._may_go.clear()
         self._gate.acts.clear()
@@ -170,20 +173,19 @@ class DeliveryFaults:
         given = PullRequest.deserialize(request)
         async with self._gathering:
             await self._may_go.wait()
-            if not self._copies and not self.disturbed:
-                await self._gather(given.subscription)
-            now, self._copies = (
-                self._copies[: given.max_messages],
-                self._copies[given.max_messages :],
-            )
+            if self._reversed is None:
+                self._reversed = await self._gather(given.subscription)
+            now = self._reversed[: given.max_messages]
+            del self._reversed[: given.max_messages]
         return _answer(now) if now else await forward(request)
 
-    async def _gather(self, subscription: str) -> None:
+    async def _gather(self, subscription: str) -> list[_Received]:
         """Take all messages out of the emulator, and turn them round."""
+        gathered: list[_Received] = []
         while received := await self._take(subscription):
-            self._copies += received
-        self.disturbed = len(self._copies)
-        self._copies.reverse()
+            gathered += received
+        self.disturbed = len(gathered)
+        return gathered[::-1]
 
     async def _take(self, subscription: str) -> list[_Received]:
         try:

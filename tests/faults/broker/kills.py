@@ -3,33 +3,44 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from tests.faults.broker.stack import BrokerStack
 from tests.faults.broker.trial import Report, trial
 from tests.faults.processes import Part
+from tests.faults.traffic import RATE_PER_S
 
 ROUND_S: Final = 2.0
 DRAINED_WITHIN_S: Final = 60
 AGAIN_SHARE: Final = 0.1
-VICTIMS: Final = ("gateway", "worker", "warehouse", "proxy", "spooling gateway", "all")
+VICTIMS: Final = ("gateway", "worker", "warehouse", "proxies", "spooling gateway", "all")
 """A spooling gateway is one that is killed while the broker is cut off and its spool is in use."""
 
 
-async def kill_at_random(stack: BrokerStack, report: Report, *, rounds: int, seed: int) -> None:
-    """Kill one part a round, with SIGKILL at a random moment under load, and start it again."""
+async def kill_at_random(
+    stack: BrokerStack,
+    report: Report,
+    *,
+    rounds: int,
+    seed: int,
+    victims: Sequence[str] = VICTIMS,
+    rate_per_s: int = RATE_PER_S,
+) -> None:
+    """Kill the victims in turn, with SIGKILL at a random moment, and start them again."""
     started = time.monotonic()
     chance = random.Random(seed)  # noqa: S311 - a seed names the run, it keeps no secret
     async with trial(stack, seed) as clients:
         clients.sender.again_share = AGAIN_SHARE
         for number in range(rounds):
-            victim = VICTIMS[number % len(VICTIMS)]
+            victim = victims[number % len(victims)]
             event_type = f"round_{number}"
             began = time.monotonic()
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(clients.sender.send(event_type, seconds=ROUND_S))
+                tasks.create_task(
+                    clients.sender.send(event_type, seconds=ROUND_S, rate_per_s=rate_per_s)
+                )
                 await _kill(stack, victim, chance)
             sent = time.monotonic()
             await stack.wait_until_drained(within_s=DRAINED_WITHIN_S)
@@ -67,15 +78,15 @@ def _victims(stack: BrokerStack, victim: str, chance: random.Random) -> list[Par
         "spooling gateway": [chance.choice(gateways)],
         "worker": [chance.choice(stack.workers)],
         "warehouse": [stack.warehouse],
-        "proxy": [stack.proxy],
+        "proxies": [*stack.proxies],
     }
-    return choice.get(victim, [*gateways, *stack.workers, stack.warehouse, stack.proxy])
+    return choice.get(victim, [*gateways, *stack.workers, stack.warehouse, *stack.proxies])
 
 
 @asynccontextmanager
 async def _cut(stack: BrokerStack, *, is_cut: bool) -> AsyncIterator[None]:
     if is_cut:
-        await stack.proxy.use("refuse")
+        await stack.gateway_proxy.use("refuse")
     yield
     if is_cut:
-        await stack.proxy.use("pass")
+        await stack.gateway_proxy.use("pass")

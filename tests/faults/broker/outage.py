@@ -2,18 +2,18 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from tests.faults.broker.stack import BrokerStack
+from tests.faults.broker.stack import BrokerStack, ProxyPart
 from tests.faults.broker.trial import Report, Trial, trial
 from tests.faults.traffic import RATE_PER_S
 
 MODES: Final = ("refuse", "hang", "reset", "delay 5", "drop-answers")
 BEFORE_S: Final = 3.0
 AFTER_S: Final = 5.0
-"""How long the clients go on when the broker is back."""
 OPENING_S: Final = 1.5
 """How long the breaker may take to open."""
 DRAINED_WITHIN_S: Final = 60
@@ -38,27 +38,46 @@ async def cut_off(
     seconds: float,
     seed: int,
     rate_per_s: int = RATE_PER_S,
+    before_s: float = BEFORE_S,
+    after_s: float = AFTER_S,
+    proxies: Sequence[ProxyPart] = (),
 ) -> None:
-    """Send at a steady rate, cut the way to the broker for some seconds, mend it, and count."""
+    """Send at a steady rate, cut the way to the broker for some seconds, mend it, and count.
+
+    Args:
+        stack: What is cut off.
+        report: Gets the figures.
+        mode: How the proxies fail.
+        seconds: How long.
+        seed: Of the clients.
+        rate_per_s: Events a second.
+        before_s: How long the clients send before.
+        after_s: How long they go on when the broker is back.
+        proxies: Those that fail; empty: all.
+    """
     async with trial(stack, seed, connections=0) as clients:  # nobody waits for a connection
         event_type = "outage"
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(
                 clients.sender.send(
-                    event_type, seconds=BEFORE_S + seconds + AFTER_S, rate_per_s=rate_per_s
+                    event_type, seconds=before_s + seconds + after_s, rate_per_s=rate_per_s
                 )
             )
-            times = await _cut(stack, mode, seconds)
+            await asyncio.sleep(before_s)
+            times = await _cut(stack, proxies or stack.proxies, mode, seconds)
         await clients.wait_until_visible(event_type)
         await _judge(clients, report, mode, times)
 
 
-async def _cut(stack: BrokerStack, mode: str, seconds: float) -> Times:
-    await asyncio.sleep(BEFORE_S)
+async def _cut(
+    stack: BrokerStack, proxies: Sequence[ProxyPart], mode: str, seconds: float
+) -> Times:
     cut = time.monotonic()
-    await stack.proxy.use(mode)
+    for proxy in proxies:
+        await proxy.use(mode)
     await asyncio.sleep(seconds)
-    await stack.proxy.use("pass")
+    for proxy in proxies:
+        await proxy.use("pass")
     mended = time.monotonic()
     drained = None
     with suppress(TimeoutError):

@@ -42,6 +42,7 @@ class SteadyClients:
     api_key: str
     oracle: Oracle
     run: str
+    rate_per_s: int
     answers: Answers = field(default_factory=Answers)
     retried: int = 0
     failures: list[str] = field(default_factory=list)
@@ -59,7 +60,7 @@ class SteadyClients:
         due = time.monotonic()
         while not stop.is_set():
             await self._send(session, next(self._numbers))
-            due = max(due + CLIENTS / RATE_PER_S, time.monotonic() - 1)
+            due = max(due + CLIENTS / self.rate_per_s, time.monotonic() - 1)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     async def _send(self, session: aiohttp.ClientSession, n: int) -> None:
@@ -96,7 +97,14 @@ class SteadyClients:
         return answer.status
 
 
-async def restart_in_turn(stack: BrokerStack, report: Report, *, seconds: float, seed: int) -> None:
+async def restart_in_turn(
+    stack: BrokerStack,
+    report: Report,
+    *,
+    seconds: float,
+    seed: int,
+    rate_per_s: int = RATE_PER_S,
+) -> None:
     """Stop a gateway, then a worker, again and again for some seconds."""
     gateway = stack.new_gateway("--processes", str(PROCESSES))
     async with trial(stack, seed) as judge, running(gateway.part):
@@ -105,6 +113,7 @@ async def restart_in_turn(stack: BrokerStack, report: Report, *, seconds: float,
             api_key=judge.sender.api_key,
             oracle=judge.oracle,
             run=str(seed),
+            rate_per_s=rate_per_s,
         )
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:

@@ -9,6 +9,7 @@ from typing import Final
 
 from tests.faults.broker.stack import BrokerStack, Gateway, running
 from tests.faults.broker.trial import Report, Trial, trial
+from tests.support.broker_proxy import BrokerProxy
 from tests.support.poll import poll_until
 
 MAX_BYTES: Final = 1024 * 1024
@@ -24,11 +25,13 @@ EVENT_TYPE: Final = "spool"
 
 async def fill_to_its_bound(stack: BrokerStack, report: Report, *, seed: int) -> None:
     """Cut the broker off until the spool is at its bound, then mend it."""
-    gateway = stack.new_gateway(QUEUE_MAX_BYTES=str(MAX_BYTES))
-    async with running(gateway.part), _trial(stack, seed, gateway) as clients:
-        await stack.proxy.use("refuse")
+    async with (
+        BrokerProxy(stack.emulator) as proxy,
+        _edge(stack, seed, proxy, QUEUE_MAX_BYTES=str(MAX_BYTES)) as (gateway, clients),
+    ):
+        await proxy.use("refuse")
         await _send_until_refused(clients)
-        await stack.proxy.use("pass")
+        await proxy.use("pass")
         mended = time.monotonic()
         await _send_until_accepted(clients)
         took_s = time.monotonic() - mended
@@ -37,25 +40,30 @@ async def fill_to_its_bound(stack: BrokerStack, report: Report, *, seed: int) ->
 
 async def fill_its_disk(stack: BrokerStack, report: Report, *, seed: int) -> None:
     """Cut the broker off until the disk is full; give the disk room, and only then mend it."""
-    gateway = stack.new_gateway()
-    async with running(gateway.part), _trial(stack, seed, gateway) as clients:
-        await stack.proxy.use("refuse")
+    async with (
+        BrokerProxy(stack.emulator) as proxy,
+        _edge(stack, seed, proxy) as (gateway, clients),
+    ):
+        await proxy.use("refuse")
         with _full_disk(gateway):
             await _send_until_refused(clients)
         has_room = time.monotonic()
         await _send_until_accepted(clients)
         took_s = time.monotonic() - has_room
-        await stack.proxy.use("pass")
+        await proxy.use("pass")
         await _judge(stack, gateway, clients, report, "spool on a full disk", took_s)
 
 
 @asynccontextmanager
-async def _trial(stack: BrokerStack, seed: int, gateway: Gateway) -> AsyncIterator[Trial]:
-    """Clients of one gateway with large events, which they do not try again."""
-    async with trial(stack, seed, gateway) as clients:
+async def _edge(
+    stack: BrokerStack, seed: int, proxy: BrokerProxy, **settings: str
+) -> AsyncIterator[tuple[Gateway, Trial]]:
+    """Run a gateway behind a proxy, with clients whose large events are sent only once."""
+    gateway = stack.new_gateway(broker=proxy.host, **settings)
+    async with running(gateway.part), trial(stack, seed, gateway) as clients:
         clients.sender.filler = FILLER
         clients.sender.tries = 1
-        yield clients
+        yield gateway, clients
 
 
 @contextmanager

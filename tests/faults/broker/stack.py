@@ -65,7 +65,14 @@ def _count_spooled(path: Path) -> int | None:
 
 
 class ProxyPart(Part):
-    """The proxy before the broker as a process, in a mode."""
+    """A proxy before the broker as a process."""
+
+    def __init__(self, target: str, log: Path) -> None:
+        port = free_port()
+        self.host = f"127.0.0.1:{port}"
+        """``host:port`` of the proxy."""
+        words = ["tests.support.broker_proxy", "--port", str(port), "--target", target]
+        super().__init__(words, environment({}), log)
 
     async def use(self, mode: str) -> None:
         """Change how it forwards; in effect on return."""
@@ -91,14 +98,8 @@ class BrokerStack:
         self.emulator = emulator
         self.gateways: list[Gateway] = []
         self.workers: list[Part] = []
-        port = free_port()
-        self.broker = f"127.0.0.1:{port}"
-        """Where gateways and workers find the proxy."""
-        self.proxy = ProxyPart(
-            ["tests.support.broker_proxy", "--port", str(port), "--target", emulator],
-            environment({}),
-            folder / "proxy.log",
-        )
+        self.gateway_proxy = ProxyPart(emulator, folder / "gateway-proxy.log")
+        self.worker_proxy = ProxyPart(emulator, folder / "worker-proxy.log")
         self._data = folder / "warehouse"
         self.warehouse = Part(
             ["sluice.cli", "warehouse"],
@@ -135,14 +136,19 @@ class BrokerStack:
         }
         return environment(common | settings) | {"PUBSUB_EMULATOR_HOST": broker}
 
-    def new_gateway(self, *words: str, **settings: str) -> Gateway:
+    @property
+    def proxies(self) -> Sequence[ProxyPart]:
+        """All ways to the broker."""
+        return [self.gateway_proxy, self.worker_proxy]
+
+    def new_gateway(self, *words: str, broker: str = "", **settings: str) -> Gateway:
         """Return one more gateway, which is not started and not among ``gateways``."""
         port = free_port()
         folder = self._new_folder(f"gateway-{port}")
         given = {"DATA_DIR": str(folder), "PORT": str(port), **settings}
         part = Part(
             ["sluice.cli", "gateway", *words],
-            self.variables(self.broker, given),
+            self.variables(broker or self.gateway_proxy.host, given),
             folder.with_suffix(".log"),
         )
         return Gateway(part, port, folder)
@@ -152,7 +158,7 @@ class BrokerStack:
         port = free_port() if self.workers else self._worker_port
         folder = self._new_folder(f"worker-{port}")
         given = {"DATA_DIR": str(folder), "WORKER_PORT": str(port), **settings}
-        variables = self.variables(broker or self.broker, given)
+        variables = self.variables(broker or self.worker_proxy.host, given)
         return Part(["sluice.cli", "worker"], variables, folder.with_suffix(".log"))
 
     def _new_folder(self, name: str) -> Path:
@@ -199,7 +205,7 @@ class BrokerStack:
 
     async def set_up(self) -> None:
         """Do what a user does once, by the commands that a user has."""
-        variables = self.variables(self.broker, {"DATA_DIR": str(self._new_folder("setup"))})
+        variables = self.variables(self.emulator, {"DATA_DIR": str(self._new_folder("setup"))})
         for words in (("setup",), ("tenant", "add", "first")):
             ran = await command.run(*SLUICE, *words, env=variables)
             assert ran.status == 0, ran
@@ -211,7 +217,7 @@ async def broker_stack(
 ) -> AsyncIterator[BrokerStack]:
     """Run everything, on a project of its own on the emulator at ``host:port``."""
     stack = BrokerStack(folder, emulator)
-    async with running(stack.warehouse, stack.proxy):
+    async with running(stack.warehouse, *stack.proxies):
         await stack.set_up()
         stack.gateways += [stack.new_gateway() for _ in range(gateways)]
         for _ in range(workers):
