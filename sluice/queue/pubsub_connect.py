@@ -5,7 +5,9 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
+import google.auth
 import grpc
+from google.auth.credentials import Credentials
 from google.pubsub_v1.services.publisher import PublisherAsyncClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 from google.pubsub_v1.services.subscriber import SubscriberAsyncClient
@@ -48,14 +50,20 @@ async def connect(endpoint: str = ENDPOINT) -> Clients:
     emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
     if emulator:
         channel = grpc.aio.insecure_channel(emulator, options=OPTIONS)
-    else:  # looks for credentials in files and at the machine's metadata server
-        channel = await asyncio.to_thread(
-            PublisherGrpcAsyncIOTransport.create_channel,
-            host=endpoint,
-            options=[*OPTIONS, *KEEPALIVE],
+    else:
+        # Looks in files and at the machine's metadata server: in a thread. The channel is made
+        # here, because it belongs to the loop of the thread that makes it.
+        credentials = await asyncio.to_thread(_find_credentials)
+        channel = PublisherGrpcAsyncIOTransport.create_channel(
+            host=endpoint, credentials=credentials, options=[*OPTIONS, *KEEPALIVE]
         )
     return Clients(
         PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel)),
         SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel)),
         channel,
     )
+
+
+def _find_credentials() -> Credentials:
+    credentials, _ = google.auth.default(default_scopes=PublisherGrpcAsyncIOTransport.AUTH_SCOPES)
+    return credentials
