@@ -31,7 +31,7 @@ from sluice.core.envelope import Envelope
 from sluice.core.errors import QueueUnavailableError
 from sluice.core.retry import backoff_s
 from sluice.queue.protocol import TOPICS, Backlog, Delivery, QueueState
-from sluice.queue.pubsub_connect import Clients, connect
+from sluice.queue.pubsub_connect import ENDPOINT, Clients, connect
 from sluice.queue.pubsub_faults import FAILURES, TRANSIENT, Fault, fault_of
 from sluice.queue.pubsub_wire import Names, in_requests, to_delivery, to_message
 
@@ -80,8 +80,10 @@ class PubSubQueue:
         names: Names,
         *,
         topics: Mapping[str, tuple[str, ...]] = TOPICS,
+        endpoint: str = ENDPOINT,
     ) -> None:
         self._names = names
+        self._endpoint = endpoint
         self._topics = topics
         self._clients: Clients | None = None
         self._feeds: dict[str, _Feed] = {}
@@ -302,7 +304,7 @@ class PubSubQueue:
         self._check_open()
         if self._clients is None:
             try:
-                self._clients = await connect()
+                self._clients = await connect(self._endpoint)
             except FAILURES as error:
                 raise self._failed(error, resource, role) from error
         return self._clients

@@ -1,13 +1,16 @@
 """The connection to Pub/Sub: where it is, with whose credentials, and how it is kept alive."""
 
 import asyncio
+import logging
 import os
+import warnings
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import google.auth
 import grpc
 from google.auth.credentials import Credentials
+from google.auth.transport.requests import Request
 from google.pubsub_v1.services.publisher import PublisherAsyncClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 from google.pubsub_v1.services.subscriber import SubscriberAsyncClient
@@ -27,6 +30,13 @@ KEEPALIVE: Final = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 ]
+FIND_TIMEOUT_S: Final = 5.0
+"""For each request while credentials are looked for; the library's own is two minutes."""
+
+# What these say of credentials, one of them with a stack trace, the failed call says in a sentence.
+logging.getLogger("grpc._plugin_wrapping").setLevel(logging.CRITICAL + 1)
+logging.getLogger("google.auth").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", "Your application has authenticated using end user credentials")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,11 @@ class Clients:
     channel: grpc.aio.Channel
 
 
+def emulator_host() -> str:
+    """Return where the emulator is that is used instead of Google; empty if none is."""
+    return os.environ.get("PUBSUB_EMULATOR_HOST", "")
+
+
 async def connect(endpoint: str = ENDPOINT) -> Clients:
     """Connect to ``PUBSUB_EMULATOR_HOST`` if it is set, else to Google with its own credentials.
 
@@ -47,7 +62,7 @@ async def connect(endpoint: str = ENDPOINT) -> Clients:
     Raises:
         google.auth.exceptions.GoogleAuthError: There are no credentials.
     """
-    emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
+    emulator = emulator_host()
     if emulator:
         channel = grpc.aio.insecure_channel(emulator, options=OPTIONS)
     else:
@@ -64,6 +79,17 @@ async def connect(endpoint: str = ENDPOINT) -> Clients:
     )
 
 
+class _BriefRequest(Request):
+    """Gives up sooner than the library's own."""
+
+    def __call__(self, *words: Any, **more: Any) -> Any:
+        more.setdefault("timeout", FIND_TIMEOUT_S)
+        return super().__call__(*words, **more)  # type: ignore[no-untyped-call]  # it has no types
+
+
 def _find_credentials() -> Credentials:
-    credentials, _ = google.auth.default(default_scopes=PublisherGrpcAsyncIOTransport.AUTH_SCOPES)
+    credentials, _ = google.auth.default(
+        request=_BriefRequest(),
+        default_scopes=PublisherGrpcAsyncIOTransport.AUTH_SCOPES,
+    )
     return credentials
