@@ -29,6 +29,7 @@ MAX_REASON_CHARS: Final = 200
 LOGIN: Final = "run `gcloud auth application-default login`, or give the process a service account"
 _NO_TOKEN: Final = "Getting metadata from plugin failed"  # noqa: S105 - gRPC's words, not a secret
 """How gRPC says, as UNAVAILABLE, that there was no token to send along."""
+_NOT_FOUND: Final = "Your default credentials were not found"
 _AWAY: Final = re.compile(
     r"Max retries exceeded|timed? ?out|Connection|Failed to resolve|temporarily_unavailable"
     r"|internal_failure|server_error|Failed to retrieve http://metadata",
@@ -127,7 +128,8 @@ def _credentials_fault(error: Exception, text: str) -> Fault:
     why = f" ({refused[1]})" if refused else ""
     if isinstance(error, auth.DefaultCredentialsError) and error.args:
         # Says which file, and nothing of what is in it; that is in the arguments behind.
-        why = f" ({_one_line(str(error.args[0]))})"
+        told = _one_line(str(error.args[0]))
+        why = "" if told.startswith(_NOT_FOUND) else f" ({told})"
     return Fault(f"Google's credentials are missing or expired{why}: {LOGIN}.", is_general=True)
 
 
