@@ -110,12 +110,12 @@ def _grant(grant: Grant) -> str:
         if grant.process in ACCOUNTS
         else f'"serviceAccount:{AGENT.format(number="${data.google_project.this.number}")}"'
     )
-    width = len(grant.kind)
+    width = max(len(grant.kind), len("member"))
     return _block(
         f"google_pubsub_{grant.kind}_iam_member",
         f"{process}_{_id(grant.resource)}",
         [
-            f"{grant.kind} = google_pubsub_{grant.kind}.{_id(grant.resource)}.name",
+            f"{grant.kind:{width}} = google_pubsub_{grant.kind}.{_id(grant.resource)}.name",
             f'{"role":{width}} = "{grant.role}"',
             f"{'member':{width}} = {member}",
         ],
