@@ -27,7 +27,7 @@ from sluice.queue.pubsub_plan import (
     differences,
     plan_of,
 )
-from sluice.queue.pubsub_wire import Names
+from sluice.queue.pubsub_wire import Names, project_of
 
 CALL_TIMEOUT_S: Final = 4.0
 
@@ -233,4 +233,11 @@ def _raise_if_general(error: Exception, name: str) -> None:
 
 
 def _failed(error: Exception, name: str, role: str) -> QueueUnavailableError:
-    return QueueUnavailableError(fault_of(error, resource=name, role=role).sentence)
+    fault = fault_of(error, resource=name, role=role)
+    if role == EDITOR_ROLE and isinstance(error, google.PermissionDenied) and not fault.is_general:
+        project = f"projects/{project_of(name)}"  # what is not there yet has no roles of its own
+        sentence = (
+            f"{name} may not be made or changed: grant {role} on {project} to who runs setup."
+        )
+        return QueueUnavailableError(sentence)
+    return QueueUnavailableError(fault.sentence)

@@ -213,8 +213,8 @@ async def test_missing_role_is_named_with_the_topic(google: Google) -> None:
     google.gate.acts["TestIamPermissions"] = grants_nothing
     setup, doctor = await both(google)
     topic = f"projects/{google.project}/topics/sluice-events"
-    may_not = "may not be used: grant roles/pubsub.editor on it to this process."
-    assert setup.error == f"sluice: {topic} {may_not}"
+    may_not = f"may not be made or changed: grant roles/pubsub.editor on projects/{google.project}"
+    assert setup.error == f"sluice: {topic} {may_not} to who runs setup."
     found = checks(doctor)["topic sluice-events"]
     assert found["state"] == "fail"
     assert found["detail"] == (
