@@ -45,6 +45,8 @@ def _queue_state(state: QueueState, path: Path) -> Finding:
         case "full":
             remedy = "start a worker, or raise SLUICE_QUEUE_MAX_BYTES"
             return Finding("queue", "fail", f"full: {state.detail or shown}", remedy)
+        case "degraded":
+            return Finding("queue", "warn", state.detail)
         case "ok":
             return Finding("queue", "ok", shown)
 
