@@ -170,7 +170,10 @@ def pipeline(folder: Path, bodies: Bodies, rounds: int) -> list[Row]:
         for number in range(rounds):
             tenant = f"bench-{number}"
             key = orjson.loads(command(["tenant", "add", tenant, "--json"], env))["api_key"]
-            pipelines.append(asyncio.run(_sent_until_visible(port, key, data_dir, tenant, bodies)))
+            track = f"http://127.0.0.1:{port}/api/ingestion/track"
+            pipelines.append(
+                asyncio.run(sent_until_visible(track, key, data_dir, tenant, bodies.batch))
+            )
             directs.append(asyncio.run(_direct_insert(data_dir, tenant)))
         memory = {name: peak_memory_mb(pid) for name, pid in children(process.pid).items()}
         key = orjson.loads(command(["tenant", "add", "fresh", "--json"], env))["api_key"]
@@ -222,26 +225,25 @@ def warehouse_url(data_dir: Path) -> str:
     return (data_dir / "warehouse.url").read_text().strip()
 
 
-async def _sent_until_visible(
-    port: int, key: str, data_dir: Path, tenant: str, bodies: Bodies
+async def sent_until_visible(
+    url: str, key: str, data_dir: Path, tenant: str, batches: Path, events: int = PIPELINE_EVENTS
 ) -> float:
-    url = f"http://127.0.0.1:{port}/api/ingestion/track/batch"
-    requests = PIPELINE_EVENTS // 500
+    """Send events in batches of 500; return how many a second went through to ClickHouse."""
     start = time.perf_counter()
     sending = asyncio.to_thread(
-        drive, url, key, bodies.batch, cores=set(range(os.cpu_count() or 1)),
-        connections=8, count=requests, seconds=120,
+        drive, url + "/batch", key, batches, cores=set(range(os.cpu_count() or 1)),
+        connections=8, count=events // 500, seconds=120,
     )  # fmt: skip
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
         task = tasks.create_task(sending)
         seen = 0
         async with asyncio.timeout(180):
-            while seen < PIPELINE_EVENTS:
+            while seen < events:
                 await asyncio.sleep(0.05)
                 seen = await _count(session, warehouse_url(data_dir), tenant)
         took = time.perf_counter() - start
         await task
-    return PIPELINE_EVENTS / took
+    return events / took
 
 
 async def _count(session: aiohttp.ClientSession, url: str, tenant: str) -> int:
