@@ -8,11 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from loadtest.bench import Row
-from loadtest.broker_rig import Events, add_tenant, parts_environment, running_parts, url_of
+from loadtest.broker_rig import (
+    HEAP_MB,
+    Events,
+    add_tenant,
+    parts_environment,
+    running_parts,
+    url_of,
+)
 from loadtest.emulator import running_emulator
 from loadtest.processes import command, drive
 from loadtest.publish_meter import BESIDE_BYTES, LEAST_BILLED_BYTES, Count, PublishMeter
+from loadtest.report import Row, table
 
 SINGLE_CONNECTIONS: Final = 64
 FAR_S: Final = 0.02
@@ -48,7 +55,7 @@ def measure_bytes(folder: Path, jar: Path, events: Events) -> list[Sent]:
 
 async def _measure(folder: Path, jar: Path, events: Events) -> list[Sent]:
     async with AsyncExitStack() as stack:
-        emulator = stack.enter_context(running_emulator(jar))
+        emulator = stack.enter_context(running_emulator(jar, heap_mb=HEAP_MB))
         meter = await stack.enter_async_context(PublishMeter(emulator.host))
         env = parts_environment(folder / "bytes", emulator=meter.host)
         log = folder / "bytes.log"
@@ -81,7 +88,7 @@ async def _measure(folder: Path, jar: Path, events: Events) -> list[Sent]:
 def bytes_rows(sent: list[Sent], events: Events) -> list[Row]:
     """Return the lines of the table of ratios."""
     json_bytes = sum(map(len, events.lines)) / len(events.lines)
-    rows = []
+    rows: list[Row] = []
     for one in sent:
         published = (one.count.data_bytes + one.count.attribute_bytes) / one.events
         rows.append(
@@ -98,30 +105,29 @@ def bytes_rows(sent: list[Sent], events: Events) -> list[Row]:
 
 def cost_table(sent: list[Sent], events: Events) -> str:
     """Return messages, requests and the bill, as a table in Markdown."""
+    size = len(events.lines)
     plain = [
-        Sent("one message an event, each in a request of its own", _plain(events, 1), len(events.lines)),
+        Sent("one message an event, each in a request of its own", _plain(events, 1), size),
         Sent(
-            f"one message an event, {CLIENT_BATCH} in a request",
-            _plain(events, CLIENT_BATCH),
-            len(events.lines),
+            f"one message an event, {CLIENT_BATCH} in a request", _plain(events, CLIENT_BATCH), size
         ),
     ]
-    lines = [
-        f"| 100,000 events of {events.name} as | messages | publish requests | bytes billed for an"
-        " event | US$ for 10⁹ events | of the dearest |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
     dearest = plain[0].usd
+    lines: list[list[str]] = []
     for one in [*sent, *plain]:
-        messages, requests = (
-            n * SHOWN_EVENTS / one.events for n in (one.count.messages, one.count.requests)
-        )
+        in_shown = SHOWN_EVENTS / one.events
         lines.append(
-            f"| {one.way} | {messages:,.0f} | {requests:,.0f} |"
-            f" {one.count.billed_bytes / one.events:,.0f} | {one.usd:.2f} |"
-            f" {one.usd / dearest:.3f} |"
+            [
+                one.way,
+                f"{one.count.messages * in_shown:,.0f}",
+                f"{one.count.requests * in_shown:,.0f}",
+                f"{one.count.billed_bytes / one.events:,.0f}",
+                f"{one.usd:.2f}",
+                f"{one.usd / dearest:.3f}",
+            ]
         )
-    return "\n".join(lines) + "\n"
+    head = [f"{SHOWN_EVENTS:,} events as", "messages", "publish requests"]
+    return table([*head, "bytes billed for an event", "US$ for 10⁹ events", "ratio"], lines)
 
 
 def _plain(events: Events, in_a_request: int) -> Count:

@@ -9,11 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest.bench import Row
 from loadtest.broker_proxy import MODES, Mode
-from loadtest.broker_rig import Events, add_tenant, parts_environment, running_parts, url_of
+from loadtest.broker_rig import (
+    HEAP_MB,
+    Events,
+    add_tenant,
+    parts_environment,
+    running_parts,
+    url_of,
+)
 from loadtest.emulator import running_emulator
 from loadtest.processes import LOAD_CORE, SERVER_CORE, command, drive, pin
+from loadtest.report import Row, table
 
 CLIENTS: Final = (1, 32, 256)
 MEASURE_S: Final = 4.0
@@ -65,7 +72,7 @@ def measure_outage(folder: Path, jar: Path, events: Events, rounds: int) -> Felt
     felt: Felt = {}
     for number in range(rounds):
         with ExitStack() as stack:
-            emulator = stack.enter_context(running_emulator(jar))
+            emulator = stack.enter_context(running_emulator(jar, heap_mb=HEAP_MB))
             valve = stack.enter_context(running_valve(emulator.host))
             for pid in (emulator.pid, valve.process.pid):
                 pin(pid, {LOAD_CORE})
@@ -80,9 +87,7 @@ def measure_outage(folder: Path, jar: Path, events: Events, rounds: int) -> Felt
     return felt
 
 
-def _measure_mode(
-    valve: Valve, mode: Mode, url: str, key: str, bodies: Path, felt: Felt
-) -> None:
+def _measure_mode(valve: Valve, mode: Mode, url: str, key: str, bodies: Path, felt: Felt) -> None:
     valve.turn(mode)
     load = {LOAD_CORE}
     drive(url, key, bodies, cores=load, connections=WARM_UP_CLIENTS, seconds=WARM_UP_S)
@@ -98,19 +103,15 @@ def _median(felt: Felt, mode: str, clients: int, figure: str) -> float:
 def outage_table(felt: Felt) -> str:
     """Return requests a second, p50 and p99 by mode and clients, as a table in Markdown."""
     heads = [f"{clients} client{'s' if clients > 1 else ''}" for clients in CLIENTS]
-    lines = [
-        "| broker | " + " | ".join(heads) + " |",
-        "| --- |" + " --- |" * len(CLIENTS),
-    ]
-    for mode in MODES:
-        cells = [
-            f"{_median(felt, mode, clients, 'requests_per_s'):,.0f}/s,"
-            f" {_median(felt, mode, clients, 'p50_ms'):.1f} / "
-            f"{_median(felt, mode, clients, 'p99_ms'):.1f} ms"
-            for clients in CLIENTS
-        ]
-        lines.append(f"| {mode} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    lines = [[mode, *(_cell(felt, mode, clients) for clients in CLIENTS)] for mode in MODES]
+    return table(["broker", *heads], lines)
+
+
+def _cell(felt: Felt, mode: str, clients: int) -> str:
+    rate, p50, p99 = (
+        _median(felt, mode, clients, figure) for figure in ("requests_per_s", "p50_ms", "p99_ms")
+    )
+    return f"{rate:,.0f}/s, {p50:.1f} / {p99:.1f} ms"
 
 
 def outage_rows(felt: Felt) -> list[Row]:

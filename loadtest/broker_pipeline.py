@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from loadtest.bench import Row, sent_until_visible, warehouse_url
+from loadtest.bench import sent_until_visible, warehouse_url
 from loadtest.broker_rig import (
+    HEAP_MB,
     SENDER,
     Events,
     add_tenant,
@@ -21,6 +22,7 @@ from loadtest.broker_rig import (
 )
 from loadtest.emulator import running_emulator
 from loadtest.processes import command, drive, free_port, running
+from loadtest.report import Row, table
 
 PIPELINE_EVENTS: Final = 500_000
 WARM_UP_EVENTS: Final = 50_000
@@ -83,7 +85,7 @@ class Side:
 def measure_roads(folder: Path, jar: Path, events: Events, rounds: int) -> list[Side]:
     """Run all sides at once, one of them under load at a time, round after round."""
     with ExitStack() as stack:
-        emulator = stack.enter_context(running_emulator(jar))
+        emulator = stack.enter_context(running_emulator(jar, heap_mb=HEAP_MB))
         local = _start(stack, folder / "local", LOCAL, rounds)
         pubsub = _start(stack, folder / "pubsub", PUBSUB, rounds, emulator=emulator.host)
         pubsub.pids[EMULATOR] = emulator.pid
@@ -127,7 +129,7 @@ def _with_two_gateways(stack: ExitStack, folder: Path, other: Side) -> Side:
 def road_rows(sides: list[Side]) -> list[Row]:
     """Return the lines of the table of ratios."""
     local, pubsub, two = sides
-    one_edge, two_edge = (statistics.median(side.singles_per_s) for side in (pubsub, two))
+    local_edge, one_edge, two_edge = (statistics.median(side.singles_per_s) for side in sides)
     return [
         Row(
             "gateway → emulator → worker → ClickHouse, batches of 500",
@@ -146,7 +148,7 @@ def road_rows(sides: list[Side]) -> list[Row]:
         Row(
             f"`track`, {SINGLE_CONNECTIONS} connections, `--processes 2` over 1",
             f"{two_edge:,.0f} requests/s",
-            f"one {one_edge:,.0f}; on the local queue {statistics.median(local.singles_per_s):,.0f}",
+            f"one {one_edge:,.0f}; one on the local queue {local_edge:,.0f}",
             f"{two_edge / one_edge:.2f}",
             "stated",
         ),
@@ -157,12 +159,9 @@ def profile_table(sides: list[Side]) -> str:
     """Return where the CPU time of 100,000 events goes, as a table in Markdown."""
     parts = [GATEWAY, WORKER, WAREHOUSE, EMULATOR, SENDER]
     lines = [
-        "| CPU seconds for 100,000 events | " + " | ".join(side.name for side in sides) + " |",
-        "| --- |" + " --- |" * len(sides),
+        [part, *(f"{used:.2f}" if (used := side.cpu_of(part)) else "" for side in sides)]
+        for part in parts
     ]
-    for part in parts:
-        cells = [f"{used:.2f}" if (used := side.cpu_of(part)) else "" for side in sides]
-        lines.append(f"| {part} | " + " | ".join(cells) + " |")
     sums = [sum(side.cpu_of(part) for part in parts) for side in sides]
-    lines.append("| all | " + " | ".join(f"{used:.2f}" for used in sums) + " |")
-    return "\n".join(lines) + "\n"
+    lines.append(["all", *(f"{used:.2f}" for used in sums)])
+    return table(["CPU seconds for 100,000 events", *(side.name for side in sides)], lines)

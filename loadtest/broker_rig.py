@@ -21,6 +21,8 @@ WHOLE: Final = ROOT.parent / "shared/data/wikiticker.ndjson.gz"
 PROJECT: Final = "sluice-bench"
 BATCH_EVENTS: Final = 500
 QUEUE_MAX_BYTES: Final = 8 * 1024**3
+HEAP_MB: Final = 2_048
+"""Of the emulator, which keeps all messages in memory."""
 SENDER: Final = "load generator"
 QUIET_CORES: Final = 0.15
 QUIET_WITHIN_S: Final = 20.0

@@ -48,13 +48,13 @@ def find_jar() -> Path | None:
 
 
 @contextmanager
-def running_emulator(jar: Path) -> Iterator[Emulator]:
-    """Run the emulator until the block ends."""
+def running_emulator(jar: Path, *, heap_mb: int = 512) -> Iterator[Emulator]:
+    """Run the emulator until the block ends; it keeps all messages in its heap."""
     port = free_port()
     with subprocess.Popen(  # noqa: S603 - the jar is Google's
         [
             shutil.which("java") or "java",
-            "-Xmx512m",
+            f"-Xmx{heap_mb}m",
             "-jar",
             str(jar),
             "--host=127.0.0.1",
