@@ -65,7 +65,7 @@ def build_app(parts: Parts) -> Dispatcher:
     dispatcher: Dispatcher | None = None
 
     def is_ready() -> bool:
-        return dispatcher is not None and not dispatcher.is_stopping
+        return dispatcher is not None and not dispatcher.is_leaving
 
     routes: list[Route] = [
         *Ingest(
@@ -100,13 +100,20 @@ SWITCH_INTERVAL_S: Final = 0.0002
 longer than a commit, and everybody waits for the commit."""
 
 
-async def serve(settings: Settings, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    on_ready: Callable[[str], None],
+    *,
+    reuse_port: bool = False,
+) -> None:
     """Serve until ``stop`` is set, then finish what is in hand within ``stop_timeout_s``.
 
     Args:
         settings: Where to listen, and every bound.
         stop: Set from outside, such as by SIGTERM.
         on_ready: Called once with the address, as soon as requests are answered.
+        reuse_port: Listen beside other gateways on the same port.
 
     Raises:
         ConfigError: The address cannot be listened on, or a file of the data dir is broken.
@@ -149,7 +156,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_ready: Callable[[str
             new_request_id=new_request_id,
             max_connections=connection_bound(settings.max_connections, raise_file_limit()),
         )
-        listener = await _listen(http, settings)
+        listener = await _listen(http, settings, reuse_port=reuse_port)
         stack.callback(listener.close)
         lifetime = Lifetime(
             app=app,
@@ -158,6 +165,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_ready: Callable[[str
             publisher=publisher,
             rejections=parts.rejections,
             watchers=[tenants.run, http.sweep, *([jwks.run] if jwks else [])],
+            stop_delay_s=settings.stop_delay_s,
             stop_timeout_s=settings.stop_timeout_s,
         )
         _spare_the_collector()
@@ -184,11 +192,16 @@ async def _token_keys(settings: Settings, jwks: JwksSource | None) -> Callable[[
     return lambda: keys
 
 
-async def _listen(http: HttpServer, settings: Settings) -> asyncio.Server:
+async def _listen(http: HttpServer, settings: Settings, *, reuse_port: bool) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     try:
         return await loop.create_server(
-            http, settings.host, settings.port, backlog=BACKLOG, start_serving=False
+            http,
+            settings.host,
+            settings.port,
+            backlog=BACKLOG,
+            reuse_port=reuse_port or None,
+            start_serving=False,
         )
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -87,6 +87,8 @@ class Dispatcher:
         self._labels: dict[tuple[str, int], tuple[str, str]] = {}
         self._active = 0
         self._idle = asyncio.Event()
+        self.is_leaving = False
+        """From the signal to stop on: each answer is the last on its connection."""
         self.is_stopping = False
 
     def _add(self, method: str, path: str, route: Route, handler: Handler) -> None:
@@ -122,7 +124,7 @@ class Dispatcher:
         if labels is None:
             labels = self._labels[key] = (route.name, str(answer.status))
         HTTP_SECONDS.observe(labels, time.perf_counter() - started)
-        return Reply(answer, request_id)
+        return Reply(answer, request_id, is_last=self.is_leaving)
 
     def _find(self, request: BaseRequest) -> tuple[Route, Handler] | Answer:
         target = request.raw_path

@@ -1,8 +1,9 @@
 """From the first request to the last: the background tasks of a gateway, and the order of its stop.
 
-Not ready, no new connections, no new requests; what is in hand is finished; error records and the
-last group are flushed; the connections are closed. What the deadline cuts off was never answered
-with 202.
+Not ready, while requests are still taken for the time that load balancers need to see it; no new
+connections; each answer is the last on its connection; idle connections are closed; what is in hand
+is finished; error records and the last group are flushed. What the deadline cuts off was never
+answered with 202.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ from gateway.server import HttpServer
 
 FINISH_SHARE: Final = 0.6
 """Part of the time to stop that requests in hand may take; the rest is for flushing."""
+LEAVE_S: Final = 0.5
+"""How long clients may go on on the connections that they have."""
 CLOSE_TIMEOUT_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
@@ -34,6 +37,7 @@ class Lifetime:
     rejections: Rejections
     watchers: Sequence[Callable[[asyncio.Event], Awaitable[None]]]
     """Tasks that nothing depends on at the end; each runs until its event is set."""
+    stop_delay_s: float
     stop_timeout_s: float
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
@@ -50,6 +54,8 @@ class Lifetime:
             await self.listener.start_serving()
             on_ready()
             await stop.wait()
+            self.app.is_leaving = True
+            await asyncio.sleep(self.stop_delay_s)
             watching.set()
             try:
                 async with asyncio.timeout(self.stop_timeout_s):
@@ -67,6 +73,7 @@ class Lifetime:
 
     async def _finish_requests(self) -> None:
         self.listener.close()
+        await self.http.let_leave(LEAVE_S)
         if not await self.app.finish(self.stop_timeout_s * FINISH_SHARE):
             _log.warning("Requests were still in hand when the time to stop was over")
 

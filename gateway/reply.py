@@ -103,8 +103,9 @@ class Reply(StreamResponse):
     """One answer, bound to its request id."""
 
     # The base class's constructor makes the header map that this class exists to avoid.
-    def __init__(self, answer: Answer, request_id: str) -> None:
+    def __init__(self, answer: Answer, request_id: str, *, is_last: bool = False) -> None:
         self._answer = answer
+        self._is_last = is_last
         self._request_id = request_id
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
@@ -112,7 +113,9 @@ class Reply(StreamResponse):
         self._req = request
         answer = self._answer
         self._keep_alive = request.keep_alive and not (
-            answer.closes or (answer.status >= BAD_REQUEST and _is_large_unread(request))
+            answer.closes
+            or self._is_last
+            or (answer.status >= BAD_REQUEST and _is_large_unread(request))
         )
         return None
 

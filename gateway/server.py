@@ -55,6 +55,8 @@ class Connection(RequestHandler):
         """Forget the connection."""
         if self._manager is not None:
             self._server.open_connections -= 1
+            if not self._server.open_connections:
+                self._server.has_none_open.set()
             self._server.heads.pop(self, None)
         super().connection_lost(exc)
 
@@ -125,6 +127,7 @@ class HttpServer(web.Server):
         super().__init__(handler)
         self.new_request_id = new_request_id
         self.open_connections = 0
+        self.has_none_open = asyncio.Event()
         self.heads: dict[Connection, float] = {}
         """Connections in the middle of a request head, with the time of its first byte."""
         self._max_connections = max_connections
@@ -146,6 +149,20 @@ class HttpServer(web.Server):
             HTTP_REFUSED_CONNECTIONS.add(1)
             return _Refused()
         return Connection(self, **self._options)
+
+    async def let_leave(self, within_s: float) -> None:
+        """Give clients a moment to end their connections, then end the idle ones.
+
+        A client that keeps a connection alive and is busy learns from its next answer that it was
+        the last; only what was silent all the time may lose a request that crosses with the end.
+        """
+        if self.open_connections:
+            self.has_none_open.clear()
+            try:
+                async with asyncio.timeout(within_s):
+                    await self.has_none_open.wait()
+            except TimeoutError:
+                self.pre_shutdown()
 
     async def sweep(self, stop: asyncio.Event, *, every_s: float = 1.0) -> None:
         """Cut connections whose request head does not get whole, until ``stop``."""

@@ -85,6 +85,11 @@ class Settings(BaseSettings):
     stop_timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
         8.0, description="Seconds that a stopping process may take to finish what it holds."
     )
+    stop_delay_s: Annotated[float, Field(ge=0, le=60)] = Field(
+        0.0,
+        description="Seconds that a stopping gateway goes on taking requests while /readyz says"
+        " 503, so that load balancers look away first.",
+    )
     batch_max_rows: Annotated[int, Field(ge=1)] = Field(
         50_000, description="Rows of one insert into the warehouse."
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sluice.cli.gateways import run_gateways
 from sluice.cli.options import DataDir, Host, Port
 from sluice.cli.ports import LISTEN_ERRORS, listen_error
 from sluice.core.errors import ConfigError
@@ -28,16 +29,35 @@ def gateway(
     host: Host = None,
     port: Port = None,
     data_dir: DataDir = None,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, max=64, help="How many, all on one port.")
+    ] = 1,
+    reuse_port: Annotated[
+        bool, typer.Option("--reuse-port", help="Share the port with gateways started so too.")
+    ] = False,
     supervised: Supervised = False,
 ) -> None:
     """Run the HTTP edge: takes events, queues them durably, answers reads.
 
-    Example: `sluice gateway --host 0.0.0.0 --port 8080`
+    With --processes N one that dies is started again. With --reuse-port a new gateway may take over
+    from an old one on the same port.
+
+    Example: `sluice gateway --host 0.0.0.0 --port 8080 --processes 4`
     """
     settings = load_settings(host=host, port=port, data_dir=data_dir)
+    if processes > 1:
+        configure_logging(settings)
+        raise typer.Exit(run_gateways(settings, processes))
     from gateway.app import serve  # here, because it is heavy and not needed to refuse a setting
 
-    _run(serve, settings, "SLUICE_PORT", settings.port, is_supervised=supervised)
+    _run(
+        partial(serve, reuse_port=reuse_port),
+        settings,
+        "SLUICE_PORT",
+        settings.port,
+        stop_delay_s=settings.stop_delay_s,
+        is_supervised=supervised,
+    )
 
 
 @app.command()
@@ -93,7 +113,13 @@ def chosen_names(only: str, known: Sequence[str]) -> list[str]:
 
 
 def _run(
-    serve: ServePart, settings: Settings, variable: str, port: int, *, is_supervised: bool
+    serve: ServePart,
+    settings: Settings,
+    variable: str,
+    port: int,
+    *,
+    stop_delay_s: float = 0.0,
+    is_supervised: bool,
 ) -> None:
     configure_logging(settings)
 
@@ -101,7 +127,11 @@ def _run(
         await serve(settings, stop, _say_ready)
 
     try:
-        run_service(serve_part, stop_timeout_s=settings.stop_timeout_s, is_supervised=is_supervised)
+        run_service(
+            serve_part,
+            stop_timeout_s=stop_delay_s + settings.stop_timeout_s,
+            is_supervised=is_supervised,
+        )
     except OSError as error:
         if error.errno not in LISTEN_ERRORS:
             raise

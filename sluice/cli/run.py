@@ -11,7 +11,7 @@ import typer
 from sluice.cli.options import DataDir, Host, Port
 from sluice.cli.ports import LOOPBACK, Ports, choose_ports, moved_lines
 from sluice.cli.run_lock import RunNote, hold, refuse_if_held
-from sluice.cli.supervisor import PartRefusedError, Supervisor
+from sluice.cli.supervisor import Part, PartRefusedError, Supervisor
 from sluice.cli.welcome import (
     DEMO,
     base_url,
@@ -32,6 +32,10 @@ START_TIMEOUT_S: Final = 120.0
 PROBE_TIMEOUT_S: Final = 2.0
 PROBE_EVERY_S: Final = 0.05
 CONFIG_STATUS: Final = 2
+STEP_S: Final = 3.2
+"""For each of three parts, so that all have ended within 10 s."""
+PART_STOP_TIMEOUT_S: Final = 2.5
+"""What a part is told to keep, so that it ends by itself before it is killed."""
 
 app = typer.Typer()
 
@@ -63,7 +67,7 @@ def run(
             )
         )
         for line in moved_lines(settings, ports):
-            _report(line)
+            report(line)
         key = _first_start(settings)
         try:
             asyncio.run(_supervise(settings, ports, key))
@@ -96,7 +100,9 @@ async def _supervise(settings: Settings, ports: Ports, key: str | None) -> None:
     names = ["gateway", "worker"]
     if _has_own_warehouse(settings):
         names.append("warehouse")
-    supervisor = Supervisor(names, _environment(settings, ports), _report)
+    environment = _environment(settings, ports)
+    steps = [[Part([name], environment, report)] for name in names]
+    supervisor = Supervisor(steps, step_s=STEP_S)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(supervisor.run(stop), name="supervisor")
         is_ready = await _wait_until_serving(supervisor, settings, ports, stop)
@@ -117,14 +123,15 @@ async def _supervise(settings: Settings, ports: Ports, key: str | None) -> None:
 
 def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
     given = {
-        "DATA_DIR": str(settings.data_dir),
-        "HOST": settings.host,
-        "PORT": str(ports.gateway),
-        "WORKER_PORT": str(ports.worker),
-        "WAREHOUSE_PORT": str(ports.warehouse),
+        "SLUICE_DATA_DIR": str(settings.data_dir),
+        "SLUICE_HOST": settings.host,
+        "SLUICE_PORT": str(ports.gateway),
+        "SLUICE_WORKER_PORT": str(ports.worker),
+        "SLUICE_WAREHOUSE_PORT": str(ports.warehouse),
+        "SLUICE_STOP_TIMEOUT_S": f"{PART_STOP_TIMEOUT_S:g}",
     }
     if "worker_url" not in settings.model_fields_set:
-        given["WORKER_URL"] = base_url(LOOPBACK, ports.worker)
+        given["SLUICE_WORKER_URL"] = base_url(LOOPBACK, ports.worker)
     return given
 
 
@@ -171,5 +178,6 @@ def _answers(host: str, port: int, path: str) -> bool:
         connection.close()
 
 
-def _report(line: str) -> None:
+def report(line: str) -> None:
+    """Tell the operator, on stderr."""
     print(f"sluice: {line}", file=sys.stderr, flush=True)

@@ -1,10 +1,11 @@
-"""Keeps the parts of ``sluice run`` alive, and stops them in order.
+"""Keeps the processes of one command alive, and stops them in order.
 
 * Each part is a process in a session of its own, so that Ctrl-C reaches only the supervisor, and
   holds the read end of a pipe from it, so that the part ends when the supervisor is killed.
 * A part that dies starts again, ever more slowly (``core.restarts``), with a line on stderr.
-* Stopping goes from left to right as the data flows: gateway, worker, warehouse. Each has
-  ``STEP_S``; what has not ended by then is killed, which loses nothing.
+* Stopping goes step by step: in ``sluice run`` as the data flows (gateway, worker, warehouse), with
+  ``sluice gateway --processes`` all at once. What has not ended by the end of its step is killed,
+  which loses nothing.
 """
 
 import asyncio
@@ -16,10 +17,6 @@ from typing import Final
 
 from sluice.core.restarts import Restarts
 
-STEP_S: Final = 3.2
-"""For each of three parts, so that all have ended within 10 s."""
-PART_STOP_TIMEOUT_S: Final = 2.5
-"""What a part is told to keep, so that it ends by itself before it is killed."""
 MAX_LINE_BYTES: Final = 65_536
 READY: Final = b"ready"
 CONFIG_STATUS: Final = 2
@@ -45,14 +42,25 @@ class PartRefusedError(Exception):
 
 
 class Part:
-    """One supervised process, started again when it dies."""
+    """One supervised process, started again when it ends."""
 
-    def __init__(self, name: str, environment: Mapping[str, str], report: Report) -> None:
-        self.name = name
+    def __init__(
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        report: Report,
+        *,
+        name: str | None = None,
+    ) -> None:
+        """Take the words after ``sluice``, the variables besides our own, and where to report."""
+        self.name = name or words[0]
+        self.address = ""
+        """What it said after ``ready``, the last time."""
+        self._words = tuple(words)
         self.is_ready = asyncio.Event()
         """Set from the part's line ``ready`` until it dies."""
         self._was_ready = False
-        self._environment = environment
+        self._environment = variables_for(words[0], os.environ | environment)
         self._report = report
         self._stopping = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
@@ -73,7 +81,7 @@ class Part:
             if status == CONFIG_STATUS and not self._was_ready:
                 raise PartRefusedError(self.name)
             wait_s = restarts.wait_s(lived_s=clock() - started)
-            self._report(f"{self.name} died ({in_words(status)}); starting again in {wait_s:g} s")
+            self._report(f"{self.name} {in_words(status)}; starting again in {wait_s:g} s")
             await self._pause(wait_s)
 
     async def stop(self, *, within_s: float) -> None:
@@ -93,7 +101,7 @@ class Part:
 
     async def _live(self) -> int:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "sluice.cli", self.name, "--supervised",
+            sys.executable, "-m", "sluice.cli", *self._words, "--supervised",
             env=self._environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -123,6 +131,7 @@ class Part:
     def _take(self, line: bytes) -> None:
         if line.startswith(READY):
             self._was_ready = True
+            self.address = line.removeprefix(READY).strip().decode(errors="replace")
             self.is_ready.set()
         elif line:
             print(line.decode(errors="replace"), file=sys.stderr, flush=True)
@@ -136,19 +145,15 @@ class Part:
 
 
 class Supervisor:
-    """All parts, in the order in which they stop."""
+    """All parts, by the step of the stop to which they belong."""
 
-    def __init__(self, names: Sequence[str], settings: Mapping[str, str], report: Report) -> None:
-        """Take the parts' names and the variables that they get besides our environment."""
-        environment = (
-            os.environ
-            | {"SLUICE_STOP_TIMEOUT_S": f"{PART_STOP_TIMEOUT_S:g}"}
-            | {f"SLUICE_{name}": value for name, value in settings.items()}
-        )
-        self._parts = [Part(name, variables_for(name, environment), report) for name in names]
+    def __init__(self, steps: Sequence[Sequence[Part]], *, step_s: float) -> None:
+        """Take the parts of each step, and the seconds that a step may take."""
+        self._steps = steps
+        self._step_s = step_s
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Keep every part alive until ``stop``, then stop them one after the other.
+        """Keep every part alive until ``stop``, then stop them step by step.
 
         Raises:
             ExceptionGroup: With a PartRefusedError; the other parts were stopped.
@@ -157,8 +162,10 @@ class Supervisor:
             for part in self._parts:
                 tasks.create_task(part.run(), name=f"part:{part.name}")
             await stop.wait()
-            for part in self._parts:
-                await part.stop(within_s=STEP_S)
+            for step in self._steps:
+                async with asyncio.TaskGroup() as stopping:
+                    for part in step:
+                        stopping.create_task(part.stop(within_s=self._step_s))
 
     async def wait_until_ready(self) -> None:
         """Return when every part has said that it is ready."""
@@ -169,6 +176,10 @@ class Supervisor:
     def waiting_for(self) -> list[str]:
         """The parts that are not ready now."""
         return [part.name for part in self._parts if not part.is_ready.is_set()]
+
+    @property
+    def _parts(self) -> list[Part]:
+        return [part for step in self._steps for part in step]
 
 
 def variables_for(name: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -188,4 +199,6 @@ def variables_for(name: str, environment: Mapping[str, str]) -> dict[str, str]:
 
 def in_words(status: int) -> str:
     """Return how a process ended."""
-    return f"signal {-status}" if status < 0 else f"status {status}"
+    if status == 0:
+        return "stopped"
+    return f"died (signal {-status})" if status < 0 else f"died (status {status})"

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 
 from tests.support.gateway import BATCH, EVENT, TENANT, Gateway, running_gateway, stored_rows
+from tests.support.poll import poll_until
 from tests.support.raw_http import connect, read_answer
 
 
@@ -126,7 +127,7 @@ async def test_reads_are_refused_before_the_warehouse_is_asked(tmp_path: Path) -
         assert unknown.status == 403
 
 
-async def test_gateway_finishes_what_is_in_hand_and_refuses_the_rest_when_it_stops(
+async def test_gateway_ends_each_connection_with_an_answer_when_it_stops(
     tmp_path: Path,
 ) -> None:
     async with running_gateway(tmp_path) as gateway, connect(gateway.url) as (slow, slow_writer):
@@ -141,13 +142,33 @@ async def test_gateway_finishes_what_is_in_hand_and_refuses_the_rest_when_it_sto
             gateway.stop.set()
             open_writer.write(request)
             late = await read_answer(open_reader)
+            assert await read_answer(open_reader) is None
             slow_writer.write(request[-5:])
             finished = await read_answer(slow)
     assert first is not None
-    assert first.status == 202
-    assert late is not None
-    assert (late.status, late.headers["X-Error-Type"]) == (503, "shutting_down")
-    assert late.headers["Connection"] == "close"
-    assert finished is not None
-    assert finished.status == 202
-    assert len((await stored_rows(gateway.settings))["events"]) == 2
+    assert (first.status, "Connection" in first.headers) == (202, False)
+    for last in (late, finished):
+        assert last is not None
+        assert (last.status, last.headers["Connection"]) == (202, "close")
+    assert len((await stored_rows(gateway.settings))["events"]) == 3
+
+
+async def test_gateway_is_not_ready_but_takes_events_for_a_while_when_it_is_to_stop(
+    tmp_path: Path,
+) -> None:
+    async with running_gateway(tmp_path, stop_delay_s=1.0) as gateway:
+        gateway.stop.set()
+
+        async def is_unready() -> bool:
+            return (await gateway.ask("GET", "/readyz")).status == 503
+
+        await poll_until(is_unready, within_s=5, what="/readyz says 503")
+        assert (await gateway.send(gateway.track_bytes())).status == 202
+
+
+async def test_gateway_closes_connections_that_stay_idle_when_it_stops(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway, connect(gateway.url) as (reader, writer):
+        writer.write(gateway.track_bytes())
+        assert await read_answer(reader) is not None
+        gateway.stop.set()
+        assert await read_answer(reader) is None

@@ -39,7 +39,9 @@ def test_list_of_destinations_is_checked() -> None:
         chosen_names("c", ("a", "b"))
 
 
-@pytest.mark.parametrize(("status", "words"), [(-9, "signal 9"), (1, "status 1")])
+@pytest.mark.parametrize(
+    ("status", "words"), [(-9, "died (signal 9)"), (1, "died (status 1)"), (0, "stopped")]
+)
 def test_end_of_a_part_is_said_in_words(status: int, words: str) -> None:
     assert in_words(status) == words
 

@@ -1,0 +1,87 @@
+"""``sluice gateway --processes N``: several gateways on one port, kept alive and stopped together.
+
+Each listens on the port for itself (``SO_REUSEPORT``): the system spreads new connections over all,
+and one that ends or dies takes only its own connections with it.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sluice.cli.ports import listen_error
+from sluice.cli.run import CONFIG_STATUS, report
+from sluice.cli.supervisor import Part, PartRefusedError, Supervisor
+from sluice.core.errors import SluiceError
+from sluice.lifecycle import CANCEL_GRACE_S, first_cause, on_signals
+from sluice.settings import Settings
+
+START_TIMEOUT_S: Final = 60.0
+KILL_GRACE_S: Final = 0.5
+"""A gateway ends itself after its time to stop; this much later it is killed."""
+
+
+def run_gateways(settings: Settings, processes: int) -> int:
+    """Run so many gateways until a signal; return the exit status.
+
+    Raises:
+        ConfigError: The address cannot be listened on.
+        SluiceError: A gateway did not get ready.
+    """
+    with _reserved(settings) as port:
+        try:
+            asyncio.run(_supervise(settings, port, processes))
+        except BaseExceptionGroup as group:
+            cause = first_cause(group)
+            if isinstance(cause, PartRefusedError):
+                return CONFIG_STATUS  # it has said why
+            raise cause from group
+    return 0
+
+
+@contextmanager
+def _reserved(settings: Settings) -> Iterator[int]:
+    """Hold the port without listening, so that it is ours while gateways come and go."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family) as holder:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            holder.bind(address)
+            yield int(holder.getsockname()[1])
+    except OSError as error:
+        raise listen_error(error, "SLUICE_PORT", settings.host, settings.port) from error
+
+
+async def _supervise(settings: Settings, port: int, processes: int) -> None:
+    stop = asyncio.Event()
+    on_signals(stop.set)
+    environment = {
+        "SLUICE_DATA_DIR": str(settings.data_dir),
+        "SLUICE_HOST": settings.host,
+        "SLUICE_PORT": str(port),
+    }
+    parts = [
+        Part(["gateway", "--reuse-port"], environment, report, name=f"gateway {number}")
+        for number in range(1, processes + 1)
+    ]
+    step_s = settings.stop_delay_s + settings.stop_timeout_s + CANCEL_GRACE_S + KILL_GRACE_S
+    supervisor = Supervisor([parts], step_s=step_s)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(supervisor.run(stop), name="supervisor")
+        waiting = tasks.create_task(supervisor.wait_until_ready(), name="ready")
+        stopping = tasks.create_task(stop.wait(), name="stopping")
+        await asyncio.wait(
+            (waiting, stopping), return_when=asyncio.FIRST_COMPLETED, timeout=START_TIMEOUT_S
+        )
+        if waiting.done():
+            print("ready", parts[0].address, flush=True)
+        elif not stop.is_set():
+            late = ", ".join(supervisor.waiting_for)
+            stop.set()
+            message = f"{late} did not get ready within {START_TIMEOUT_S:g} s."
+            raise SluiceError(message)
+        waiting.cancel()

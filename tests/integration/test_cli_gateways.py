@@ -1,0 +1,109 @@
+"""``sluice gateway --processes``: several gateways on one port, as a person runs them."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+
+from sluice.queue import open_queue
+from sluice.settings import load_settings
+from sluice.tenants import TenantsFile
+from tests.support.gateway import EVENT, TRACK
+from tests.support.poll import poll_until
+from tests.support.ports import free_port
+from tests.support.stack import environment
+
+WITHIN_S = 30
+EVENTS = 60
+
+
+@contextmanager
+def running_gateways(data_dir: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command until the block ends; yield it and the address that it said."""
+    data_dir.mkdir(exist_ok=True)
+    settings = {"DATA_DIR": str(data_dir), "PORT": "0", "LOG_FORMAT": "json"}
+    with (data_dir / "log").open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "sluice.cli", "gateway", *options],
+            env=environment(settings), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=log, text=True, start_new_session=True,
+        )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        word, _, url = process.stdout.readline().strip().partition(" ")
+        assert word == "ready", (data_dir / "log").read_text()
+        yield process, url
+    finally:
+        process.terminate()
+        process.wait(WITHIN_S)
+        process.stdout.close()
+
+
+def children_of(pid: int) -> set[int]:
+    """Return the processes that a process has started."""
+    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+async def post(url: str, api_key: str) -> int:
+    """Send one event on a connection of its own; return the status, 0 where it was refused."""
+    headers = {"Authorization": f"ApiKey {api_key}", "Content-Type": "application/json"}
+    try:
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.post(url + TRACK, data=EVENT) as answer,
+        ):
+            return answer.status
+    except aiohttp.ClientError:
+        return 0
+
+
+async def test_gateways_share_a_port_and_one_that_dies_is_replaced(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=tmp_path)
+    api_key = TenantsFile(settings.tenants_path).add_tenant("acme")
+    with running_gateways(tmp_path, "--processes", "3") as (process, url):
+        first = children_of(process.pid)
+        assert len(first) == 3
+        assert [await post(url, api_key) for _ in range(EVENTS)] == [202] * EVENTS
+        victim = min(first)
+        os.kill(victim, signal.SIGKILL)
+
+        async def is_replaced() -> bool:
+            now = children_of(process.pid)
+            return len(now) == 3 and victim not in now
+
+        await poll_until(is_replaced, within_s=WITHIN_S, what="another gateway runs")
+        assert 202 in [await post(url, api_key) for _ in range(EVENTS)]
+    assert process.returncode == 0
+    async with open_queue(settings) as queue:
+        assert (await queue.backlog("warehouse")).events >= EVENTS
+
+
+async def test_gateway_takes_over_a_port_that_is_shared(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=tmp_path)
+    api_key = TenantsFile(settings.tenants_path).add_tenant("acme")
+    port = str(free_port())
+    with (
+        running_gateways(tmp_path, "--reuse-port", "--port", port) as (old, url),
+        running_gateways(tmp_path, "--reuse-port", "--port", port),
+    ):
+        old.terminate()
+        assert old.wait(WITHIN_S) == 0
+        assert [await post(url, api_key) for _ in range(10)] == [202] * 10
+
+
+def test_port_that_is_taken_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    with running_gateways(tmp_path / "one") as (_, url):
+        port = url.rpartition(":")[2]
+        result = subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "sluice.cli", "gateway", "--processes", "2", "--port", port],
+            env=environment({"DATA_DIR": str(tmp_path / "two")}), capture_output=True, text=True,
+            timeout=WITHIN_S, check=False,
+        )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert port in result.stderr
