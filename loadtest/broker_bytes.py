@@ -62,13 +62,13 @@ async def _measure(folder: Path, jar: Path, events: Events) -> list[Sent]:
         key = add_tenant(env, "bytes")
         with running_parts(["warehouse"], env, log=log):
             await asyncio.to_thread(command, ["setup"], env)
-        # With a thread of its own for what it waits for: the loop serves the meter meanwhile.
-        parts = running_parts(["gateway"], env, log=log)
-        await asyncio.to_thread(parts.__enter__)
-        stack.push(parts)
+        # In a thread, start and stop too: the loop serves the meter meanwhile.
+        gateway = running_parts(["gateway"], env, log=log)
+        await asyncio.to_thread(gateway.__enter__)
+        stack.push_async_callback(asyncio.to_thread, gateway.__exit__, None, None, None)
         url = url_of(env)
         words = ["send", str(events.file), "--url", url.removesuffix("/api/ingestion/track")]
-        batches = partial(command, [*words, "--api-key", key], env)
+        batches = partial(command, [*words, "--api-key", key, "--give-up-after", "30s"], env)
         singles = partial(
             drive, url, key, events.single, cores=set(range(os.cpu_count() or 1)),
             connections=SINGLE_CONNECTIONS, count=len(events.lines), seconds=60,

@@ -82,18 +82,22 @@ def measure_outage(folder: Path, jar: Path, events: Events, rounds: int) -> Felt
             with running_parts(["warehouse"], env, log=log):
                 command(["setup"], env)
             stack.enter_context(running_parts(["gateway"], env, log=log, cores={SERVER_CORE}))
+            _drive(env, key, events, WARM_UP_CLIENTS, WARM_UP_S)  # for the emulator's JVM
             for mode in MODES:
-                _measure_mode(valve, mode, url_of(env), key, events.single, felt)
+                valve.turn(mode)
+                _drive(env, key, events, WARM_UP_CLIENTS, WARM_UP_S)
+                for clients in CLIENTS:
+                    seen = _drive(env, key, events, clients, MEASURE_S)
+                    felt.setdefault((mode, clients), []).append(seen)
     return felt
 
 
-def _measure_mode(valve: Valve, mode: Mode, url: str, key: str, bodies: Path, felt: Felt) -> None:
-    valve.turn(mode)
-    load = {LOAD_CORE}
-    drive(url, key, bodies, cores=load, connections=WARM_UP_CLIENTS, seconds=WARM_UP_S)
-    for clients in CLIENTS:
-        seen = drive(url, key, bodies, cores=load, connections=clients, seconds=MEASURE_S)
-        felt.setdefault((mode, clients), []).append(seen)
+def _drive(
+    env: dict[str, str], key: str, events: Events, clients: int, seconds: float
+) -> dict[str, float]:
+    return drive(
+        url_of(env), key, events.single, cores={LOAD_CORE}, connections=clients, seconds=seconds
+    )
 
 
 def _median(felt: Felt, mode: str, clients: int, figure: str) -> float:
