@@ -22,7 +22,7 @@ from gateway.reply import request_ids
 from gateway.routes.docs import docs_routes
 from gateway.routes.health import HealthRoutes
 from gateway.routes.ingest import Ingest
-from gateway.routes.ops import OpsRoutes
+from gateway.routes.ops import Figures, OpsRoutes
 from gateway.routes.reads import ReadRoutes, stats_cache
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.stamps import Stamps
@@ -39,6 +39,8 @@ from sluice.warehouse.client import Warehouse
 BACKLOG: Final = 4_096
 """Connections that the system may hold while the loop is busy."""
 GC_GEN0: Final = 20_000
+PUBSUB_IN_FLIGHT: Final = 32
+"""Publishes on their way to Pub/Sub at once; a file has one writer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,11 @@ def build_app(parts: Parts) -> Dispatcher:
             cache=stats_cache(parts.monotonic),
         ).routes(),
         *HealthRoutes(probe=parts.probe).routes(),
-        *OpsRoutes(queue=parts.queue, is_ready=is_ready).routes(),
+        *OpsRoutes(
+            queue=parts.queue,
+            figures=Figures(parts.queue, parts.monotonic),
+            is_ready=is_ready,
+        ).routes(),
         *docs_routes(version=sluice.__version__),
     ]
     dispatcher = Dispatcher(
@@ -130,6 +136,7 @@ async def serve(
                 queue,
                 max_pending_bytes=settings.pending_max_bytes,
                 timeout_s=settings.publish_timeout_s,
+                max_in_flight=1 if settings.pubsub_project is None else PUBSUB_IN_FLIGHT,
             )
         )
         reads = reads_of(warehouse)

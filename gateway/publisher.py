@@ -6,6 +6,9 @@ Constraints, in order of weight:
 * While one group is on its way to the queue the next one gathers. No timer makes anything linger: a
   lone request is on its way after one turn of the loop, and under load groups grow by themselves,
   also by what has arrived already and waits for its turn of the loop.
+* A queue far away may be given the next group before it has answered the last: when that has been
+  on its way for ``NEXT_AFTER_S`` or the group has ``LARGE_BYTES``, up to ``max_in_flight``. So a
+  slow answer costs its own time once, not twice, and a quick one still makes large groups.
 * All requests of a group wait for one future that nobody can cancel, so a client that hangs up
   takes nobody's rows with it: rows that were admitted are published.
 * Bytes are bounded from admission until the queue has answered. Past the bound the answer is
@@ -36,6 +39,8 @@ SEAL_INLINE_BYTES: Final = 65_536
 SEAL_THREADS: Final = 1
 """One compresses several times as fast as the event loop can parse; a second would only be in its
 way."""
+NEXT_AFTER_S: Final = 0.01
+LARGE_BYTES: Final = 512 * 1024
 MAX_TURNS: Final = 16
 """Turns of the event loop that a group may go on gathering while each brings more rows."""
 DEFAULT_RETRY_AFTER_S: Final = 5.0
@@ -96,6 +101,7 @@ class Publisher:
         *,
         max_pending_bytes: int,
         timeout_s: float,
+        max_in_flight: int = 1,
         topic: str = "events",
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
@@ -104,6 +110,10 @@ class Publisher:
         self._max_pending_bytes = max_pending_bytes
         self._timeout_s = timeout_s
         self._new_id = new_id
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
+        self._started_at = float("-inf")
+        self._progress = asyncio.Event()
         self._pending_bytes = 0
         self._bytes_per_s = 0.0
         self._loop = asyncio.get_running_loop()
@@ -164,6 +174,8 @@ class Publisher:
             group.timer = self._loop.call_later(self._timeout_s, self._expire, group)
             self._wanted.set()
         group.size += size
+        if group.size >= LARGE_BYTES:
+            self._progress.set()
         return group
 
     def _expire(self, group: _Group) -> None:
@@ -190,11 +202,41 @@ class Publisher:
                     self._wanted.clear()
                     await self._wanted.wait()
                     continue
-                await self._let_arrive(group)
+                if self._in_flight:
+                    await self._wait_for_turn(group)
+                else:
+                    await self._let_arrive(group)
                 if self._gathering is not group:
                     continue  # it waited for too long and was given up
                 self._gathering = None
-                await self._commit(group)
+                if self._max_in_flight == 1:
+                    await self._commit(group)
+                else:
+                    self._in_flight += 1
+                    self._started_at = self._loop.time()
+                    tasks.create_task(self._commit_beside(group), name="commit")
+
+    async def _wait_for_turn(self, group: _Group) -> None:
+        """Wait while others are on their way, until another may join them."""
+        while self._in_flight:
+            left_s: float | None = None
+            if self._in_flight < self._max_in_flight:
+                left_s = self._started_at + NEXT_AFTER_S - self._loop.time()
+                if left_s <= 0 or group.size >= LARGE_BYTES:
+                    return
+            self._progress.clear()
+            try:
+                async with asyncio.timeout(left_s):
+                    await self._progress.wait()
+            except TimeoutError:
+                continue
+
+    async def _commit_beside(self, group: _Group) -> None:
+        try:
+            await self._commit(group)
+        finally:
+            self._in_flight -= 1
+            self._progress.set()
 
     async def _let_arrive(self, group: _Group) -> None:
         """Let requests that have arrived already join; ends with the first turn that adds none."""

@@ -184,6 +184,32 @@ QUEUE_STORED_BYTES: Final = Gauge(
 QUEUE_MAX_BYTES: Final = Gauge(
     "sluice_queue_max_bytes", "The bound on the bytes that the queue stores.", registry=REGISTRY
 )
+SPOOL_BYTES: Final = Gauge(
+    "sluice_spool_stored_bytes",
+    "Bytes in the spool, waiting for a queue that is away.",
+    registry=REGISTRY,
+)
+SPOOL_MAX_BYTES: Final = Gauge(
+    "sluice_spool_max_bytes", "The bound on the bytes in the spool.", registry=REGISTRY
+)
+SPOOL_OLDEST_AGE: Final = Gauge(
+    "sluice_spool_oldest_age_seconds",
+    "Age of the oldest envelope in the spool; 0 while it is empty.",
+    registry=REGISTRY,
+)
+SPOOL_TIME_TO_FULL: Final = Gauge(
+    "sluice_spool_time_to_full_seconds",
+    "Time until the spool is full at the present rate; +Inf while it does not grow.",
+    registry=REGISTRY,
+)
+SPOOL_IN_USE: Final = Gauge(
+    "sluice_spool_in_use", "1 while new events go to the spool.", registry=REGISTRY
+)
+SPOOLED_ENVELOPES: Final = LocalCounter(
+    "sluice_spool_envelopes_total",
+    "Envelopes by outcome: spooled, or drained to the queue.",
+    ("outcome",),
+)
 QUEUE_OLDEST_AGE: Final = Gauge(
     "sluice_queue_oldest_age_seconds",
     "Age of the oldest unacknowledged envelope.",

@@ -87,9 +87,11 @@ class Consumer:
 
     async def _gather_all(self, stop: asyncio.Event) -> None:
         failures = 0
+        batch = _Batch()
         while not stop.is_set():
             try:
-                await self._gather_one(stop)
+                await self._gather_one(batch, stop)
+                batch = _Batch()
                 failures = 0
             except QueueUnavailableError as error:
                 failures += 1
@@ -98,8 +100,8 @@ class Consumer:
                 wait_s = backoff_s(failures, base_s=base_s, cap_s=cap_s, jitter=_jitter())
                 await wait_for_event(stop, wait_s)
 
-    async def _gather_one(self, stop: asyncio.Event) -> None:
-        batch = _Batch()
+    async def _gather_one(self, batch: _Batch, stop: asyncio.Event) -> None:
+        """Add to a batch until it is handed over; if the queue fails, what it holds stays in it."""
         is_drained = False
         while not stop.is_set():
             self._beat_at = time.monotonic()

@@ -58,6 +58,20 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolState:
+    """What waits on this machine's disk for a queue far away."""
+
+    stored_bytes: int
+    max_bytes: int
+    oldest_age_s: float
+    """Seconds since the oldest envelope was spooled; 0 when there is none."""
+    time_to_full_s: float
+    """Seconds until it is full at the present rate; infinite while it does not grow."""
+    is_in_use: bool
+    """Whether new envelopes go there now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
     """Whether the queue takes envelopes, and how full it is."""
 
@@ -70,6 +84,8 @@ class QueueState:
     max_bytes: int
     drain_bytes_per_s: float
     """How fast stored bytes were freed lately; 0 when nothing was."""
+    spool: SpoolState | None = None
+    """None where the queue needs none."""
 
 
 class Queue(Protocol):

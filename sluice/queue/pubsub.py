@@ -19,46 +19,40 @@ What a crash leaves: messages whose leases end within ``ACK_DEADLINE_S`` and tha
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 import structlog
 from google.api_core import exceptions as google
-from google.api_core.retry import AsyncRetry, if_exception_type
+from google.pubsub_v1.types import PublishRequest, PubsubMessage, PullResponse, ReceivedMessage
 
 from sluice.core.envelope import Envelope
 from sluice.core.errors import QueueUnavailableError
 from sluice.core.retry import backoff_s
 from sluice.queue.protocol import TOPICS, Backlog, Delivery, QueueState
-from sluice.queue.pubsub_connect import Clients, connect
-from sluice.queue.pubsub_faults import FAILURES, TRANSIENT, Fault, fault_of
+from sluice.queue.pubsub_connect import ENDPOINT, Clients
+from sluice.queue.pubsub_faults import Fault
+from sluice.queue.pubsub_link import CALL_TIMEOUT_S, LONGEST_CALL_S, PROBE_TIMEOUT_S, Link
 from sluice.queue.pubsub_wire import Names, in_requests, to_delivery, to_message
-
-T = TypeVar("T")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 ACK_DEADLINE_S: Final = 10
-PULL_TIMEOUT_S: Final = 60.0
-"""How long one pull waits at the broker; ends without harm when nothing comes."""
+PULL_TIMEOUT_S: Final = LONGEST_CALL_S
+"""How long one pull waits at the broker; ends without harm when nothing comes. A probe then tells
+silence from a connection that is dead."""
 PULL_MESSAGES: Final = 100
-CALL_TIMEOUT_S: Final = 4.0
-PUBLISH_TIMEOUT_S: Final = 4.5
-"""For all tries of one publish; below the gateway's own ``publish_timeout_s``."""
+PUBLISH_TIMEOUT_S: Final = 10.0
+"""For one request; the edge has a shorter patience of its own (``spooled``)."""
 MAX_IDS: Final = 1_000
 """Lease ids in one request; Pub/Sub bounds it to 512 KiB."""
 MARGIN_S: Final = 2.0
 """A message that is handed out has at least this much of its lease left."""
 PROBE_AFTER_S: Final = 5.0
-PROBE_TIMEOUT_S: Final = 1.5
 PULL_BACKOFF_S: Final = (0.1, 5.0)
 PUBLISHER_ROLE: Final = "roles/pubsub.publisher"
 SUBSCRIBER_ROLE: Final = "roles/pubsub.subscriber"
-
-_RETRY: Final = AsyncRetry(
-    predicate=if_exception_type(*TRANSIENT), initial=0.05, maximum=1.0, timeout=PUBLISH_TIMEOUT_S
-)
 
 
 @dataclass(slots=True)
@@ -80,24 +74,20 @@ class PubSubQueue:
         names: Names,
         *,
         topics: Mapping[str, tuple[str, ...]] = TOPICS,
+        endpoint: str = ENDPOINT,
     ) -> None:
         self._names = names
         self._topics = topics
-        self._clients: Clients | None = None
+        self._link = Link(names.project, endpoint)
         self._feeds: dict[str, _Feed] = {}
         self._held: dict[str, dict[str, tuple[Delivery, float]]] = {}
         """By subscription and lease: what was handed out, with the end of its lease."""
         self._tasks = asyncio.TaskGroup()
         self._pulling: list[asyncio.Task[None]] = []
-        self._fault: Fault | None = None
-        self._since = time.time()
-        self._seen_at = float("-inf")
-        self._is_open = False
 
     async def __aenter__(self) -> Self:
         """Connect; where that fails ``state`` says so, and each call tries again."""
         await self._tasks.__aenter__()
-        self._is_open = True
         await self.state()
         return self
 
@@ -113,12 +103,9 @@ class PubSubQueue:
                 await self.release(left)
             except QueueUnavailableError as error:
                 log.debug("Leases were left to run out", detail=str(error))
-        self._is_open = False
+        await self._link.close()
         for feed in self._feeds.values():
             feed.news.set()
-        clients, self._clients = self._clients, None
-        if clients is not None:
-            await clients.channel.close()
 
     async def publish(self, topic: str, envelopes: Sequence[Envelope]) -> None:
         """Publish envelopes; durable on return. See ``Queue.publish``."""
@@ -129,16 +116,17 @@ class PubSubQueue:
 
     async def _publish(self, topic: str, envelopes: Sequence[Envelope], **more: str) -> None:
         for portion in in_requests(envelopes):
-            request = {
-                "topic": topic,
-                "messages": [to_message(envelope, **more) for envelope in portion],
-            }
-            clients = await self._connected(topic, PUBLISHER_ROLE)
-            await self._call(
-                clients.publisher.publish(request=request, retry=_RETRY, timeout=CALL_TIMEOUT_S),
-                topic,
-                PUBLISHER_ROLE,
-            )
+            await self._publish_messages(topic, [to_message(one, **more) for one in portion])
+
+    async def _publish_messages(self, topic: str, messages: Sequence[PubsubMessage]) -> None:
+        request = PublishRequest(topic=topic, messages=messages)
+        await self._link.call(
+            lambda clients: clients.publisher.publish(
+                request=request, retry=None, timeout=PUBLISH_TIMEOUT_S
+            ),
+            topic,
+            PUBLISHER_ROLE,
+        )
 
     async def pull(
         self,
@@ -153,7 +141,7 @@ class PubSubQueue:
         feed = self._feed(subscription)
         deadline = time.monotonic() + wait_s
         while not (taken := self._take(feed, max_messages, max_bytes)):
-            self._check_open()
+            self._link.check_open()
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 if feed.fault is not None:
@@ -204,33 +192,35 @@ class PubSubQueue:
 
     async def _modify(self, deliveries: Sequence[Delivery], *, seconds: int) -> None:
         for subscription, ids in _portions(deliveries):
-            name = self._names.subscription(subscription)
-            clients = await self._connected(name, SUBSCRIBER_ROLE)
-            await self._call(
-                clients.subscriber.modify_ack_deadline(
-                    subscription=name,
-                    ack_ids=ids,
-                    ack_deadline_seconds=seconds,
-                    retry=None,
-                    timeout=CALL_TIMEOUT_S,
-                ),
-                name,
-                SUBSCRIBER_ROLE,
-            )
+            await self._modify_ids(self._names.subscription(subscription), ids, seconds)
+
+    async def _modify_ids(self, name: str, ids: list[str], seconds: int) -> None:
+        await self._link.call(
+            lambda clients: clients.subscriber.modify_ack_deadline(
+                subscription=name,
+                ack_ids=ids,
+                ack_deadline_seconds=seconds,
+                retry=None,
+                timeout=CALL_TIMEOUT_S,
+            ),
+            name,
+            SUBSCRIBER_ROLE,
+        )
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge for good."""
         for subscription, ids in _portions(deliveries):
-            name = self._names.subscription(subscription)
-            clients = await self._connected(name, SUBSCRIBER_ROLE)
-            await self._call(
-                clients.subscriber.acknowledge(
-                    subscription=name, ack_ids=ids, retry=None, timeout=CALL_TIMEOUT_S
-                ),
-                name,
-                SUBSCRIBER_ROLE,
-            )
+            await self._ack_ids(self._names.subscription(subscription), ids)
         self._forget(deliveries)
+
+    async def _ack_ids(self, name: str, ids: list[str]) -> None:
+        await self._link.call(
+            lambda clients: clients.subscriber.acknowledge(
+                subscription=name, ack_ids=ids, retry=None, timeout=CALL_TIMEOUT_S
+            ),
+            name,
+            SUBSCRIBER_ROLE,
+        )
 
     async def dead_letter(self, deliveries: Sequence[Delivery], *, reason: str) -> None:
         """Put envelopes aside in the topic of dead letters, with a reason."""
@@ -247,12 +237,15 @@ class PubSubQueue:
         """Return what this process holds of the subscription: all that it can know.
 
         Raises:
-            QueueUnavailableError: This process does not consume it.
+            QueueUnavailableError: This process does not consume it, or cannot now.
         """
         self._check(subscription)
         if subscription not in self._feeds:
             message = f"The backlog of {subscription} is known to the worker that consumes it."
             raise QueueUnavailableError(message)
+        fault = self._feeds[subscription].fault
+        if fault is not None:
+            raise QueueUnavailableError(fault.sentence)
         now = time.monotonic()
         held = self._held.setdefault(subscription, {})
         for lease_id in [one for one, (_, until) in held.items() if until < now]:
@@ -272,8 +265,8 @@ class PubSubQueue:
     async def state(self) -> QueueState:
         """Return the condition from recent calls, or of a probe when idle. Never raises."""
         detail = ""
-        is_idle = time.monotonic() - self._seen_at > PROBE_AFTER_S
-        if is_idle or self._fault is not None or not self._is_open:
+        is_idle = time.monotonic() - self._link.answered_at > PROBE_AFTER_S
+        if is_idle or self._link.fault is not None or not self._link.is_open:
             try:
                 await self._probe()
             except QueueUnavailableError as error:
@@ -281,7 +274,7 @@ class PubSubQueue:
         return QueueState(
             condition="unavailable" if detail else "ok",
             detail=detail,
-            since=self._since,
+            since=self._link.since,
             stored_bytes=0,
             max_bytes=0,
             drain_bytes_per_s=0.0,
@@ -289,48 +282,28 @@ class PubSubQueue:
 
     async def _probe(self) -> None:
         topic = self._names.topic(next(iter(self._topics)))
-        clients = await self._connected(topic, PUBLISHER_ROLE)
-        await self._call(
-            clients.publisher.get_topic(topic=topic, retry=None, timeout=PROBE_TIMEOUT_S),
+        await self._link.call(
+            lambda clients: clients.publisher.get_topic(
+                topic=topic, retry=None, timeout=PROBE_TIMEOUT_S
+            ),
             topic,
             PUBLISHER_ROLE,
         )
 
-    # Calls.
-
-    async def _connected(self, resource: str, role: str) -> Clients:
-        self._check_open()
-        if self._clients is None:
-            try:
-                self._clients = await connect()
-            except FAILURES as error:
-                raise self._failed(error, resource, role) from error
-        return self._clients
-
-    async def _call(self, call: Awaitable[T], resource: str, role: str) -> T:
-        try:
-            result = await call
-        except FAILURES as error:
-            raise self._failed(error, resource, role) from error
-        self._seen_at = time.monotonic()
-        self._see(None)
-        return result
-
-    def _failed(self, error: Exception, resource: str, role: str) -> QueueUnavailableError:
-        fault = fault_of(error, resource=resource, role=role)
-        self._see(fault)
-        return QueueUnavailableError(fault.sentence)
-
-    def _see(self, fault: Fault | None) -> None:
-        if (fault is None) != (self._fault is None):
-            self._since = time.time()
-        self._fault = fault
+    async def _probe_subscription(self, name: str) -> None:
+        await self._link.call(
+            lambda clients: clients.subscriber.get_subscription(
+                subscription=name, retry=None, timeout=PROBE_TIMEOUT_S
+            ),
+            name,
+            SUBSCRIBER_ROLE,
+        )
 
     # Pulling.
 
     def _feed(self, subscription: str) -> _Feed:
         self._check(subscription)
-        self._check_open()
+        self._link.check_open()
         feed = self._feeds.get(subscription)
         if feed is None:
             feed = self._feeds[subscription] = _Feed()
@@ -349,7 +322,7 @@ class PubSubQueue:
                 feed.fault = None
             except QueueUnavailableError:
                 failures += 1
-                feed.fault = self._fault
+                feed.fault = self._link.fault
                 base_s, cap_s = PULL_BACKOFF_S
                 await asyncio.sleep(backoff_s(failures, base_s=base_s, cap_s=cap_s, jitter=0.5))
                 continue
@@ -358,28 +331,35 @@ class PubSubQueue:
     async def _pull_into(self, subscription: str, feed: _Feed) -> None:
         """Add to the feed what comes next, or nothing when nothing comes for a while."""
         name = self._names.subscription(subscription)
-        clients = await self._connected(name, SUBSCRIBER_ROLE)
         try:
-            response = await clients.subscriber.pull(
-                subscription=name, max_messages=PULL_MESSAGES, retry=None, timeout=PULL_TIMEOUT_S
+            response = await self._link.call(
+                lambda clients: _pull(clients, name), name, SUBSCRIBER_ROLE
             )
-        except google.DeadlineExceeded:
+        except _NothingCameError:
+            await self._probe_subscription(name)
             return
-        except FAILURES as error:
-            raise self._failed(error, name, SUBSCRIBER_ROLE) from error
-        self._seen_at = time.monotonic()
-        self._see(None)
         until = time.monotonic() + ACK_DEADLINE_S
         for received in response.received_messages:
             try:
                 feed.waiting.append((to_delivery(received, subscription), until))
             except (ValueError, KeyError) as error:
-                log.warning("Left a message alone that is none of Sluice's", detail=str(error))
+                await self._put_aside(received, name, str(error))
         if feed.waiting:
             feed.is_empty.clear()
             feed.news.set()
         else:
             feed.is_empty.set()
+
+    async def _put_aside(self, received: ReceivedMessage, name: str, reason: str) -> None:
+        """Move a message that no consumer could read to the dead letters, as it is."""
+        log.error("Put a message aside that is none of Sluice's", detail=reason, subscription=name)
+        attributes = dict(received.message.attributes) | {"reason": reason[:1024]}
+        message = PubsubMessage(data=received.message.data, attributes=attributes)
+        try:
+            await self._publish_messages(self._names.dead_letters(), [message])
+            await self._ack_ids(name, [received.ack_id])
+        except QueueUnavailableError as error:
+            log.warning("It could not be put aside, and comes again", detail=str(error))
 
     def _hold(self, deliveries: Sequence[Delivery], lease_s: float) -> None:
         until = time.monotonic() + lease_s
@@ -390,15 +370,23 @@ class PubSubQueue:
         for delivery in deliveries:
             self._held.get(delivery.subscription, {}).pop(delivery.lease_id, None)
 
-    def _check_open(self) -> None:
-        if not self._is_open:
-            message = f"The queue on Pub/Sub of project {self._names.project} is closed."
-            raise QueueUnavailableError(message)
-
     def _check(self, subscription: str) -> None:
         if not any(subscription in names for names in self._topics.values()):
             message = f"unknown subscription {subscription!r}"
             raise ValueError(message)
+
+
+class _NothingCameError(Exception):
+    """A pull ended empty, which says nothing about Pub/Sub."""
+
+
+async def _pull(clients: Clients, name: str) -> PullResponse:
+    try:
+        return await clients.subscriber.pull(
+            subscription=name, max_messages=PULL_MESSAGES, retry=None, timeout=PULL_TIMEOUT_S
+        )
+    except google.DeadlineExceeded as error:
+        raise _NothingCameError from error
 
 
 def _portions(deliveries: Sequence[Delivery]) -> Iterator[tuple[str, list[str]]]:

@@ -18,6 +18,8 @@ OPTIONS: Final = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Otherwise channels of a process share connections, also one that is dead.
+    ("grpc.use_local_subchannel_pool", 1),
 ]
 KEEPALIVE: Final = [
     # A connection that a firewall forgot looks open for ever unless somebody asks. The emulator

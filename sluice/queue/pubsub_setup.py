@@ -8,9 +8,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from sluice.core.errors import QueueUnavailableError
 from sluice.queue.protocol import TOPICS
-from sluice.queue.pubsub import ACK_DEADLINE_S, CALL_TIMEOUT_S
+from sluice.queue.pubsub import ACK_DEADLINE_S
 from sluice.queue.pubsub_connect import connect
 from sluice.queue.pubsub_faults import FAILURES, fault_of
+from sluice.queue.pubsub_link import CALL_TIMEOUT_S
 from sluice.queue.pubsub_wire import Names
 
 KEPT_S: Final = 7 * 24 * 3600

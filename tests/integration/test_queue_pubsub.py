@@ -7,12 +7,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from google.pubsub_v1.types import PubsubMessage
 
 from sluice.core.errors import QueueUnavailableError
 from sluice.queue.protocol import Delivery
 from sluice.queue.pubsub import PubSubQueue
+from sluice.queue.pubsub_connect import connect
 from sluice.queue.pubsub_setup import ensure_topics
 from sluice.queue.pubsub_wire import Names
+from tests.support.broker_proxy import BrokerProxy
+from tests.support.poll import poll_until
 from tests.support.ports import free_port
 from tests.support.queues import TOPICS, make_envelope, pull
 
@@ -150,4 +154,48 @@ async def test_missing_credentials_are_named_with_what_to_do(
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     async with PubSubQueue(names, topics=TOPICS) as queue:
         with pytest.raises(QueueUnavailableError, match="gcloud auth application-default login"):
+            await queue.publish("events", [make_envelope()])
+
+
+async def test_message_that_is_none_of_sluices_is_put_aside_as_it_is(
+    queue: PubSubQueue, names: Names
+) -> None:
+    clients = await connect()
+    stranger = PubsubMessage(data=b"hello", attributes={"from": "somebody"})
+    await clients.publisher.publish(topic=names.topic("events"), messages=[stranger])
+    envelope = make_envelope()
+    await queue.publish("events", [envelope])
+    [delivery] = await pull_all(queue, "warehouse", 1)
+    assert delivery.envelope == envelope
+    kept = await clients.subscriber.pull(
+        subscription=names.kept_dead_letters(), max_messages=10, timeout=WITHIN_S
+    )
+    [received] = kept.received_messages
+    await clients.channel.close()
+    assert received.message.data == b"hello"
+    assert received.message.attributes["from"] == "somebody"
+    assert "no kind that Sluice knows" in received.message.attributes["reason"]
+
+
+async def test_connection_that_swallows_everything_is_replaced(
+    pubsub_emulator: str, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with BrokerProxy(pubsub_emulator) as proxy:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", proxy.host)
+        await ensure_topics(names, TOPICS)
+        async with PubSubQueue(names, topics=TOPICS) as queue:
+            await proxy.use("hang")
+            for _ in range(2):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.2):
+                        await queue.publish("events", [make_envelope()])
+            await proxy.use("pass")  # the old connection stays dead
+
+            async def works() -> bool:
+                return (await queue.state()).condition == "ok"
+
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await queue.publish("events", [make_envelope()])
+            await poll_until(works, within_s=WITHIN_S, what="a new connection is used")
             await queue.publish("events", [make_envelope()])

@@ -40,12 +40,21 @@ class GatedQueue:
 
 @asynccontextmanager
 async def running_publisher(
-    queue: GatedQueue, *, max_pending_bytes: int = 10_000_000, timeout_s: float = 5.0
+    queue: GatedQueue,
+    *,
+    max_pending_bytes: int = 10_000_000,
+    timeout_s: float = 5.0,
+    max_in_flight: int = 1,
 ) -> AsyncIterator[Publisher]:
     """Run a publisher for the block; then let it flush."""
     stop = asyncio.Event()
     async with (
-        Publisher(queue, max_pending_bytes=max_pending_bytes, timeout_s=timeout_s) as publisher,
+        Publisher(
+            queue,
+            max_pending_bytes=max_pending_bytes,
+            timeout_s=timeout_s,
+            max_in_flight=max_in_flight,
+        ) as publisher,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(publisher.run(stop))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.publisher import Publisher, Unstored
+from gateway.publisher import LARGE_BYTES, Publisher, Unstored
 from sluice.core.envelope import Rows
 from sluice.core.errors import ErrorType, QueueFullError, QueueUnavailableError
 from tests.support.poll import poll_until
@@ -149,3 +149,54 @@ async def test_publisher_flushes_what_gathered_when_it_is_stopped() -> None:
         await publisher.run(stop)
     assert await waiting is None
     assert len(queue.rows()) == 1
+
+
+async def started(queue: GatedQueue, count: int) -> None:
+    await poll_until(lambda: queue.started == count)
+
+
+async def test_lone_request_does_not_wait_for_another_on_its_way_to_a_slow_queue() -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    async with (
+        running_publisher(queue, max_in_flight=4) as publisher,
+        asyncio.TaskGroup() as tasks,
+    ):
+        waiting = []
+        for number in range(4):
+            waiting.append(tasks.create_task(publisher.publish([row(number)])))
+            await started(queue, number + 1)
+        others = [tasks.create_task(publisher.publish([row(number)])) for number in range(4, 9)]
+        await poll_until(lambda: publisher.pending_bytes == 9 * len(row(1).data))
+        assert queue.started == 4
+        queue.gate.set()
+        assert [await one for one in (*waiting, *others)] == [None] * 9
+    assert [len(queue.rows()), len(queue.commits)] == [9, 5]
+
+
+async def test_large_group_does_not_wait_for_its_turn() -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    async with (
+        running_publisher(queue, max_in_flight=2) as publisher,
+        asyncio.TaskGroup() as tasks,
+    ):
+        small = tasks.create_task(publisher.publish([row(1)]))
+        await poll_until(lambda: queue.started == 1)
+        large = tasks.create_task(publisher.publish([row(2, size=LARGE_BYTES)]))
+        await poll_until(lambda: queue.started == 2)
+        queue.gate.set()
+        assert [await small, await large] == [None, None]
+
+
+async def test_publisher_waits_for_all_that_is_on_its_way_when_it_is_stopped() -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    async with asyncio.TaskGroup() as tasks:
+        async with running_publisher(queue, max_in_flight=4) as publisher:
+            waiting = []
+            for number in range(3):
+                waiting.append(tasks.create_task(publisher.publish([row(number)])))
+                await started(queue, number + 1)
+            queue.gate.set()
+        assert [one.result() for one in waiting] == [None] * 3
