@@ -19,7 +19,7 @@ from loadtest.broker_rig import (
 from loadtest.emulator import running_emulator
 from loadtest.processes import command, drive
 from loadtest.publish_meter import BESIDE_BYTES, LEAST_BILLED_BYTES, Count, PublishMeter
-from loadtest.report import Row, table
+from loadtest.report import Row, say, table
 
 SINGLE_CONNECTIONS: Final = 64
 FAR_S: Final = 0.02
@@ -79,6 +79,7 @@ async def _measure(folder: Path, jar: Path, events: Events) -> list[Sent]:
             (f"`track`, {SINGLE_CONNECTIONS} clients", 0.0, singles),
             (f"the same, broker {FAR_S * 1e3:.0f} ms away", FAR_S, singles),
         ):
+            say(f"bytes: {way}")
             meter.count, meter.delay_s = Count(), delay_s
             await asyncio.to_thread(work)
             sent.append(Sent(way, meter.count, len(events.lines)))

@@ -20,7 +20,7 @@ from loadtest.broker_rig import (
 )
 from loadtest.emulator import running_emulator
 from loadtest.processes import LOAD_CORE, SERVER_CORE, command, drive, pin
-from loadtest.report import Row, table
+from loadtest.report import Row, say, table
 
 CLIENTS: Final = (1, 32, 256)
 MEASURE_S: Final = 4.0
@@ -71,6 +71,7 @@ def measure_outage(folder: Path, jar: Path, events: Events, rounds: int) -> Felt
     """
     felt: Felt = {}
     for number in range(rounds):
+        say(f"outage: round {number + 1} of {rounds}")
         with ExitStack() as stack:
             emulator = stack.enter_context(running_emulator(jar, heap_mb=HEAP_MB))
             valve = stack.enter_context(running_valve(emulator.host))

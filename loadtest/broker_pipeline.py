@@ -22,7 +22,7 @@ from loadtest.broker_rig import (
 )
 from loadtest.emulator import running_emulator
 from loadtest.processes import command, drive, free_port, running
-from loadtest.report import Row, table
+from loadtest.report import Row, say, table
 
 PIPELINE_EVENTS: Final = 500_000
 WARM_UP_EVENTS: Final = 50_000
@@ -92,6 +92,7 @@ def measure_roads(folder: Path, jar: Path, events: Events, rounds: int) -> list[
         sides = [local, pubsub, _with_two_gateways(stack, folder, pubsub)]
         everybody = {pid for side in sides for pid in side.pids.values()}
         for number in range(rounds + 1):
+            say(f"pipeline: round {number} of {rounds}")
             for side in sides:
                 wait_until_quiet(everybody)
                 side.measure(number, events)

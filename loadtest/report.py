@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,6 +57,11 @@ def ratios(rows: Sequence[Row]) -> str:
         ["what", "figure", "beside it", "ratio", "goal"],
         [[row.what, row.figure, row.beside, row.ratio, row.goal] for row in rows],
     )
+
+
+def say(text: str) -> None:
+    """Tell whoever waits what is being done, beside the result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def keep(page: Path, text: str) -> None:
