@@ -7,10 +7,10 @@ ROUNDS ?= 50
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check fix docs bench kill-test faults lock clean
+.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 # A stamp per lock file, so that nothing is checked with the package index unless a lock file changed.
 # Set-up may be interrupted at any moment, and started twice: one make at a time holds a lock on the
@@ -68,6 +68,9 @@ docs: $(VENV)/.dev ## write the generated tables anew
 
 bench: $(VENV)/.dev ## the ratios of docs/performance.md
 	$(BIN)/python -m loadtest.bench $(ARGS)
+
+bench-broker: $(VENV)/.dev ## the same for Pub/Sub as the queue (needs Google's emulator)
+	$(BIN)/python -m loadtest.broker $(ARGS)
 
 kill-test: $(VENV)/.dev ## kill -9 at random under load; make kill-test ROUNDS=50
 	$(BIN)/python -m tests.faults.kill_test --rounds $(ROUNDS) $(ARGS)

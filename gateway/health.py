@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.single_flight import SingleFlight
 from sluice.core.errors import WarehouseError, WarehouseUnavailableError
-from sluice.queue.protocol import Queue
+from sluice.queue.protocol import Queue, QueueCondition
 
 Word = Literal["ok", "degraded", "error", "unknown"]
 
@@ -27,6 +27,12 @@ STARTING_S: Final = 5.0
 """While the gateway is younger, a part that never answered yet is ``unknown``."""
 MAX_BACKLOG_AGE_S: Final = 60.0
 MAX_STATUS_BYTES: Final = 65_536
+QUEUE_WORDS: Final[dict[QueueCondition, Word]] = {
+    "ok": "ok",
+    "degraded": "degraded",
+    "full": "error",
+    "unavailable": "error",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +135,7 @@ class HealthProbe:
 
     async def _probe_queue(self) -> Word:
         state = await self._queue.state()
-        return "ok" if state.condition == "ok" else "error"
+        return QUEUE_WORDS[state.condition]
 
     async def _probe_warehouse(self) -> Word:
         started = self._monotonic()

@@ -8,15 +8,12 @@ docs/performance.md.
 import argparse
 import asyncio
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,24 +33,13 @@ from loadtest.processes import (
     pin,
     running,
 )
+from loadtest.report import Row, keep, measured_on, ratios
 
 SAMPLE = Path(__file__).parent.parent / "tests/data/wikiticker.first500.ndjson"
 PERFORMANCE = Path(__file__).parent.parent / "docs/performance.md"
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 PIPELINE_EVENTS = 500_000
 INSERT_ROWS = 50_000
 BATCH_CONNECTIONS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table."""
-
-    what: str
-    figure: str
-    beside: str
-    ratio: str
-    goal: str
 
 
 def median(measure: Callable[[], float], rounds: int) -> float:
@@ -170,7 +156,10 @@ def pipeline(folder: Path, bodies: Bodies, rounds: int) -> list[Row]:
         for number in range(rounds):
             tenant = f"bench-{number}"
             key = orjson.loads(command(["tenant", "add", tenant, "--json"], env))["api_key"]
-            pipelines.append(asyncio.run(_sent_until_visible(port, key, data_dir, tenant, bodies)))
+            track = f"http://127.0.0.1:{port}/api/ingestion/track"
+            pipelines.append(
+                asyncio.run(sent_until_visible(track, key, data_dir, tenant, bodies.batch))
+            )
             directs.append(asyncio.run(_direct_insert(data_dir, tenant)))
         memory = {name: peak_memory_mb(pid) for name, pid in children(process.pid).items()}
         key = orjson.loads(command(["tenant", "add", "fresh", "--json"], env))["api_key"]
@@ -222,26 +211,25 @@ def warehouse_url(data_dir: Path) -> str:
     return (data_dir / "warehouse.url").read_text().strip()
 
 
-async def _sent_until_visible(
-    port: int, key: str, data_dir: Path, tenant: str, bodies: Bodies
+async def sent_until_visible(
+    url: str, key: str, data_dir: Path, tenant: str, batches: Path, events: int = PIPELINE_EVENTS
 ) -> float:
-    url = f"http://127.0.0.1:{port}/api/ingestion/track/batch"
-    requests = PIPELINE_EVENTS // 500
+    """Send events in batches of 500; return how many a second went through to ClickHouse."""
     start = time.perf_counter()
     sending = asyncio.to_thread(
-        drive, url, key, bodies.batch, cores=set(range(os.cpu_count() or 1)),
-        connections=8, count=requests, seconds=120,
+        drive, url + "/batch", key, batches, cores=set(range(os.cpu_count() or 1)),
+        connections=8, count=events // 500, seconds=120,
     )  # fmt: skip
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
         task = tasks.create_task(sending)
         seen = 0
         async with asyncio.timeout(180):
-            while seen < PIPELINE_EVENTS:
+            while seen < events:
                 await asyncio.sleep(0.05)
                 seen = await _count(session, warehouse_url(data_dir), tenant)
         took = time.perf_counter() - start
         await task
-    return PIPELINE_EVENTS / took
+    return events / took
 
 
 async def _count(session: aiohttp.ClientSession, url: str, tenant: str) -> int:
@@ -289,35 +277,6 @@ async def _direct_insert(data_dir: Path, tenant: str) -> float:
     return len(lines) / took
 
 
-def render(rows: list[Row]) -> str:
-    """Return the table in Markdown, with the date and the machine."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whatever git the person has
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    head = (
-        f"Measured {datetime.now(UTC):%Y-%m-%d} at commit `{commit or 'unknown'}`,"
-        f" {os.cpu_count()} cores"
-        f" ({_processor()}), {platform.system()} {platform.release()},"
-        f" Python {platform.python_version()}.\n\n"
-    )
-    lines = ["| what | figure | beside it | ratio | goal |", "| --- | --- | --- | --- | --- |"]
-    lines += [f"| {r.what} | {r.figure} | {r.beside} | {r.ratio} | {r.goal} |" for r in rows]
-    return head + "\n".join(lines) + "\n"
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def main() -> int:
     """Measure, print the table, and keep it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -333,13 +292,10 @@ def main() -> int:
             rows += edge(folder, bodies, options.rounds)
         if options.only != "edge":
             rows += pipeline(folder, bodies, options.rounds)
-    table = render(rows)
-    print(table)
+    text = f"{measured_on()}\n{ratios(rows)}"
+    print(text)
     if options.write:
-        text = PERFORMANCE.read_text()
-        before, rest = text.split(BEGIN, 1)
-        _, after = rest.split(END, 1)
-        PERFORMANCE.write_text(f"{before}{BEGIN}\n{table}{END}{after}")
+        keep(PERFORMANCE, text)
     return 0
 
 

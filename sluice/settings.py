@@ -15,6 +15,8 @@ from sluice.core.errors import ConfigError
 MIB: Final = 1024 * 1024
 _PUBSUB: Final = re.compile(r"pubsub://([a-z][a-z0-9:.-]{4,61}[a-z0-9])")
 
+_ENDPOINT: Final = re.compile(r"[A-Za-z0-9.-]{1,253}:\d{1,5}")
+
 
 class Settings(BaseSettings):
     """The settings of every process; each field is one environment variable."""
@@ -29,6 +31,11 @@ class Settings(BaseSettings):
         "",
         description="`pubsub://PROJECT` for Google Pub/Sub, or `local:PATH` of a queue file; "
         "empty: `queue.sqlite` in the data dir.",
+    )
+    pubsub_endpoint: str = Field(
+        "pubsub.googleapis.com:443",
+        description="`host:port` of Google Pub/Sub; a regional one, such as "
+        "`europe-west1-pubsub.googleapis.com:443`, keeps events in its region.",
     )
     warehouse_url: SecretStr = Field(
         SecretStr(""),
@@ -115,6 +122,14 @@ class Settings(BaseSettings):
         is_local = value.startswith("local:") and len(value) > len("local:")
         if value and not is_local and _PUBSUB.fullmatch(value) is None:
             message = "use local:PATH or pubsub://PROJECT"
+            raise ValueError(message)
+        return value
+
+    @field_validator("pubsub_endpoint")
+    @classmethod
+    def _endpoint_is_host_and_port(cls, value: str) -> str:
+        if _ENDPOINT.fullmatch(value) is None:
+            message = "use host:port, for example europe-west1-pubsub.googleapis.com:443"
             raise ValueError(message)
         return value
 

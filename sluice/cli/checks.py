@@ -3,51 +3,37 @@
 import asyncio
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
+from sluice.cli.checks_queue import check_queue
+from sluice.cli.findings import RUN, TIMEOUT_S, Finding
 from sluice.cli.no_answer import network_reason, reason_of
 from sluice.cli.run_lock import holder
 from sluice.cli.welcome import base_url
-from sluice.core.errors import ConfigError, SluiceError, WarehouseError
+from sluice.core.errors import ConfigError, WarehouseError
 from sluice.credentials import jwt_secret
-from sluice.queue import open_queue
-from sluice.queue.protocol import TOPICS, Backlog, QueueState
 from sluice.settings import MIB, Settings
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse, warehouse_url
 from sluice.warehouse.migrate import migrations
 from sluice.warehouse.queries import Query
 
-State = Literal["ok", "warn", "fail"]
-
-TIMEOUT_S: Final = 5.0
 LOW_DISK_BYTES: Final = 1024 * MIB
 NO_DISK_BYTES: Final = 100 * MIB
-OLD_BACKLOG_S: Final = 60.0
+PROCESSES: Final = ("gateway", "worker")
 OTHER_VARIABLES: Final = ("SLUICE_URL", "SLUICE_API_KEY")
 """Not settings of a server, but options of ``sluice send``."""
-RUN: Final = "start it: `sluice run`"
 
 _VERSION: Final = Query("doctor_version", "SELECT version()")
 _APPLIED: Final = Query("doctor_migrations", "SELECT DISTINCT name FROM migrations ORDER BY name")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """How one thing is, in words, and what to do where it is not well."""
-
-    name: str
-    state: State
-    detail: str
-    remedy: str = ""
 
 
 def check_variables(environment: Mapping[str, str]) -> Finding:
@@ -64,14 +50,19 @@ def check_variables(environment: Mapping[str, str]) -> Finding:
     return Finding("settings", "warn", f"{', '.join(unknown)} is not known", remedy)
 
 
-async def check_all(settings: Settings) -> list[Finding]:
-    """Return the findings of every check, in the order in which data flows."""
+async def check_all(settings: Settings, processes: Collection[str] = PROCESSES) -> list[Finding]:
+    """Return the findings of every check, in the order in which data flows.
+
+    Args:
+        settings: What is checked.
+        processes: Whose roles on Google Pub/Sub are asked for.
+    """
     running = holder(settings.data_dir)
     url = running.url if running and running.url else base_url(settings.host, settings.port)
     worker_url = running.worker_url if running and running.worker_url else settings.worker_url
     return [
         *await asyncio.to_thread(lambda: list(_files(settings))),
-        *await _queue(settings),
+        *await check_queue(settings, processes),
         await _warehouse(settings),
         await _worker(worker_url.rstrip("/")),
         await _gateway(url),
@@ -143,58 +134,13 @@ def _is_open(path: Path) -> bool:
     return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 
-async def _queue(settings: Settings) -> list[Finding]:
-    if settings.pubsub_project is not None:
-        async with open_queue(settings) as queue:
-            return [_pubsub_state(await queue.state(), settings.pubsub_project)]
-    path = settings.queue_path
-    if not path.exists():
-        return [Finding("queue", "warn", f"{path} does not exist yet", "`sluice setup` makes it")]
-    async with open_queue(settings) as queue:
-        findings = [_queue_state(await queue.state(), path)]
-        try:
-            for name in sorted({name for names in TOPICS.values() for name in names}):
-                backlog = await queue.backlog(name)
-                findings.append(_backlog(name, backlog))
-        except SluiceError as error:
-            findings.append(Finding("backlog", "fail", str(error)))
-    return findings
-
-
-def _pubsub_state(state: QueueState, project: str) -> Finding:
-    if state.condition == "ok":
-        return Finding("queue", "ok", f"Pub/Sub of project {project} takes events")
-    return Finding("queue", "fail", state.detail)
-
-
-def _queue_state(state: QueueState, path: Path) -> Finding:
-    shown = f"{state.stored_bytes // MIB:,} of {state.max_bytes // MIB:,} MiB used in {path}"
-    match state.condition:
-        case "unavailable":
-            remedy = "mend the disk or restore the file; Sluice goes on by itself"
-            return Finding("queue", "fail", state.detail, remedy)
-        case "full":
-            remedy = "start a worker, or raise SLUICE_QUEUE_MAX_BYTES"
-            return Finding("queue", "fail", f"full: {state.detail or shown}", remedy)
-        case "ok":
-            return Finding("queue", "ok", shown)
-
-
-def _backlog(subscription: str, backlog: Backlog) -> Finding:
-    name = f"backlog of {subscription}"
-    shown = f"{backlog.events:,} events, the oldest {backlog.oldest_age_s:.0f} s old"
-    if backlog.dead:
-        shown += f", {backlog.dead} envelopes put aside"
-        return Finding(name, "warn", shown, "the worker's log says why they failed")
-    if backlog.oldest_age_s > OLD_BACKLOG_S:
-        return Finding(name, "warn", shown, "see that a worker runs and the warehouse answers")
-    return Finding(name, "ok", shown)
-
-
 async def _warehouse(settings: Settings) -> Finding:
     name = "warehouse"
     try:
-        async with asyncio.timeout(TIMEOUT_S), Warehouse(settings) as warehouse:
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            Warehouse(settings, makes_database=False) as warehouse,
+        ):
             await warehouse.ping()
             [(version,)] = await warehouse.fetch(_VERSION)
             try:
@@ -241,9 +187,22 @@ async def _gateway(url: str) -> Finding:
     if isinstance(health, str):
         return Finding("gateway", "fail", f"no answer at {url} ({health})", RUN)
     ill = [f"{name} {word}" for name, word in health.items() if word != "ok"]
-    if ill:
-        return Finding("gateway", "warn", f"health: {', '.join(ill)}", "see the lines above")
-    return Finding("gateway", "ok", f"serves at {url}")
+    if not ill:
+        return Finding("gateway", "ok", f"serves at {url}")
+    detail, since = _why(await _get(f"{url}/readyz"))
+    said = f"health: {', '.join(ill)}" + (f"; {detail}" if detail else "")
+    return Finding("gateway", "warn", said, "see the lines above", since)
+
+
+def _why(ready: dict[str, Any] | str) -> tuple[str, str | None]:
+    """Return why the gateway's queue is not well, and since when; nothing where it does not say."""
+    queue = ready.get("queue") if isinstance(ready, dict) else None
+    if not isinstance(queue, dict) or queue.get("condition", "ok") == "ok":
+        return "", None
+    since = queue.get("since")
+    if isinstance(since, int | float):
+        since = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
+    return str(queue.get("detail", "")), since if isinstance(since, str) else None
 
 
 async def _get(url: str) -> dict[str, Any] | str:

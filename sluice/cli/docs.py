@@ -15,10 +15,12 @@ from pydantic.fields import FieldInfo
 
 from sluice import telemetry
 from sluice.core.errors import ERRORS
+from sluice.queue.pubsub_commands import gcloud, terraform
+from sluice.queue.pubsub_plan import Plan, plan_of, short
+from sluice.queue.pubsub_wire import Names
 from sluice.settings import Settings
 
-BEGIN: Final = "<!-- settings:begin -->"
-END: Final = "<!-- settings:end -->"
+MARKS: Final = "<!-- {name}:begin -->", "<!-- {name}:end -->"
 MADE: Final = "<!-- Made by `make docs` from {source}; edit that. -->"
 
 
@@ -56,6 +58,9 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     readme = root / "README.md"
     if readme.exists():
         yield readme, put_between(readme.read_text(encoding="utf-8"), table)
+    pubsub = docs / "pubsub.md"
+    if pubsub.exists():
+        yield pubsub, _pubsub_page(pubsub.read_text(encoding="utf-8"))
 
 
 _SETTINGS_WORDS: Final = (
@@ -77,13 +82,46 @@ _METRICS_WORDS: Final = (
 )
 
 
-def put_between(text: str, table: str) -> str:
-    """Return the text with what stands between the two marks replaced; as it is without them."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def put_between(text: str, table: str, name: str = "settings") -> str:
+    """Return the text with what stands between two marks replaced; as it is without them."""
+    before_it, behind_it = (mark.format(name=name) for mark in MARKS)
+    before, begin, rest = text.partition(before_it)
+    _, end, after = rest.partition(behind_it)
     if not (begin and end):
         return text
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    return f"{before}{begin}\n{table}\n{end}{after}"
+
+
+def _pubsub_page(text: str) -> str:
+    plan = plan_of(Names("PROJECT"))
+    parts = {
+        "pubsub-parts": parts_table(plan),
+        "pubsub-roles": roles_table(plan),
+        "pubsub-gcloud": f"```sh\n{gcloud(plan)}\n```",
+        "pubsub-terraform": f"```hcl\n{terraform(plan)}\n```",
+    }
+    for name, part in parts.items():
+        text = put_between(text, part, name)
+    return text
+
+
+def parts_table(plan: Plan) -> str:
+    """Return the table of all topics and subscriptions on Pub/Sub."""
+    rows = [("topic", f"`{short(topic)}`", "", "") for topic in plan.topics]
+    rows += [
+        ("subscription", f"`{short(one.name)}`", f"`{short(one.topic)}`", one.words)
+        for one in plan.subscriptions
+    ]
+    return _table(("what", "name", "of topic", "set to"), rows)
+
+
+def roles_table(plan: Plan) -> str:
+    """Return the table of the least roles on Pub/Sub."""
+    rows = [
+        (one.process, f"`{one.role}`", f"{one.kind} `{short(one.resource)}`", one.why)
+        for one in plan.grants
+    ]
+    return _table(("process", "role", "on", "so that it"), rows)
 
 
 def settings_table() -> str:

@@ -5,11 +5,12 @@ import logging
 import os
 import sys
 from dataclasses import asdict
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
-from sluice.cli.checks import Finding, check_all, check_variables
+from sluice.cli.checks import PROCESSES, check_all, check_variables
+from sluice.cli.findings import Finding
 from sluice.cli.options import AsJson, DataDir, print_json
 from sluice.core.errors import ConfigError
 from sluice.settings import load_settings
@@ -21,13 +22,30 @@ app = typer.Typer()
 
 
 @app.command()
-def doctor(*, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def doctor(
+    *,
+    process: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            metavar="PROCESS",
+            help="Whose roles on Google Pub/Sub to check, where each process has its own account:"
+            " gateway or worker.",
+            show_default="both",
+        ),
+    ] = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
     """Check every dependency and setting, and say what to fix. Changes nothing.
 
     Exit status: 0 all is well or only warnings, 1 something fails.
 
     Example: `sluice doctor --json`
     """
+    if process and process not in PROCESSES:
+        message = f"--for is {process!r}: use one of {', '.join(PROCESSES)}."
+        raise ConfigError(message)
     try:
         settings = load_settings(data_dir=data_dir)
     except ConfigError as error:
@@ -36,7 +54,8 @@ def doctor(*, as_json: AsJson = False, data_dir: DataDir = None) -> None:
         # What the parts would log is said by the findings.
         logging.disable(logging.CRITICAL)
         configure_logging(settings)
-        findings = [check_variables(os.environ), *asyncio.run(check_all(settings))]
+        processes = [process] if process else PROCESSES
+        findings = [check_variables(os.environ), *asyncio.run(check_all(settings, processes))]
     if as_json:
         is_ok = all(finding.state != "fail" for finding in findings)
         print_json({"ok": is_ok, "checks": [asdict(finding) for finding in findings]})

@@ -7,11 +7,12 @@ from typing import Annotated, Final
 import typer
 
 from sluice.cli.options import AsJson, DataDir, print_json
-from sluice.core.errors import QueueUnavailableError, WarehouseUnavailableError
+from sluice.cli.setup_plan import dry_run
+from sluice.cli.setup_queue import QueuePart, set_up_queue
+from sluice.core.errors import WarehouseUnavailableError
 from sluice.core.tokens import parse_ttl
 from sluice.credentials import jwt_secret
 from sluice.private_files import ensure_private_dir
-from sluice.queue import open_queue
 from sluice.settings import Settings, load_settings
 from sluice.telemetry import configure_logging
 from sluice.warehouse.client import Warehouse
@@ -25,6 +26,9 @@ app = typer.Typer()
 @app.command()
 def setup(
     *,
+    is_dry: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be created, and change nothing.")
+    ] = False,
     wait: Annotated[
         str, typer.Option("--wait", help="How long to wait for the warehouse.")
     ] = "60s",
@@ -33,41 +37,39 @@ def setup(
 ) -> None:
     """Create the queue and the warehouse's tables. What exists already stays as it is.
 
-    Example: `SLUICE_WAREHOUSE_URL=http://user:password@ch:8123/sluice sluice setup`
+    With Google Pub/Sub: topics and subscriptions; a subscription that keeps less than planned is
+    mended, and said. `--dry-run` shows the plan, and the least roles that each process needs.
+
+    Example: `SLUICE_QUEUE_URL=pubsub://my-project sluice setup --dry-run`
     """
     settings = load_settings(data_dir=data_dir)
     configure_logging(settings)
     wait_s = parse_ttl(wait, name="--wait")
+    if is_dry:
+        dry_run(settings, as_json=as_json)
+        return
     ensure_private_dir(settings.data_dir)
     if not settings.jwks_url:
         jwt_secret(settings)
-    made = asyncio.run(set_up_queue(settings))
+    parts = asyncio.run(set_up_queue(settings))
     applied = asyncio.run(_set_up_warehouse(settings, wait_s))
     if as_json:
-        print_json({"queue_created": any(made.values()), "migrations_applied": applied})
+        _print_json(parts, applied)
         return
-    for name, is_new in made.items():
-        print(f"queue: {name} {'created' if is_new else 'exists'}")
+    for part in parts:
+        print(f"queue: {part.line}")
     print(f"warehouse: {', '.join(applied) + ' applied' if applied else 'tables are up to date'}")
 
 
-async def set_up_queue(settings: Settings) -> dict[str, bool]:
-    """Make what the queue needs; return each part's name with whether it was made now.
-
-    Raises:
-        QueueUnavailableError: It cannot be made; the sentence says what to do.
-    """
-    if settings.pubsub_project is not None:
-        from sluice.queue.pubsub_setup import ensure_topics
-        from sluice.queue.pubsub_wire import Names
-
-        return await ensure_topics(Names(settings.pubsub_project))
-    is_new = not settings.queue_path.exists()
-    async with open_queue(settings) as queue:
-        state = await queue.state()
-        if state.condition == "unavailable":
-            raise QueueUnavailableError(state.detail)
-    return {str(settings.queue_path): is_new}
+def _print_json(parts: list[QueuePart], applied: list[str]) -> None:
+    is_created = any(part.outcome == "created" for part in parts)
+    print_json(
+        {
+            "queue_created": is_created,
+            "queue": [part.as_json() for part in parts],
+            "migrations_applied": applied,
+        }
+    )
 
 
 async def _set_up_warehouse(settings: Settings, wait_s: float) -> list[str]:

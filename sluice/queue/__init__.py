@@ -1,9 +1,15 @@
 """The queue protocol and its backends."""
 
+import os
+
 from sluice.queue.local import LocalOptions, LocalQueue
 from sluice.queue.protocol import Queue
 from sluice.queue.spooled import SPOOL_TOPICS, SpooledQueue
 from sluice.settings import Settings
+
+# gRPC's core writes lines of its own to stderr, beside the log; each failed call says the same. It
+# reads this when it is first imported, which only modules of this package do.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def open_queue(settings: Settings) -> Queue:
@@ -13,7 +19,7 @@ def open_queue(settings: Settings) -> Queue:
     from sluice.queue.pubsub import PubSubQueue
     from sluice.queue.pubsub_wire import Names
 
-    return PubSubQueue(Names(settings.pubsub_project))
+    return PubSubQueue(Names(settings.pubsub_project), endpoint=settings.pubsub_endpoint)
 
 
 def open_edge_queue(settings: Settings) -> Queue:
@@ -21,5 +27,10 @@ def open_edge_queue(settings: Settings) -> Queue:
     queue = open_queue(settings)
     if settings.pubsub_project is None:
         return queue
+    return SpooledQueue(queue, open_spool(settings))
+
+
+def open_spool(settings: Settings) -> LocalQueue:
+    """Return the spool in the data dir, whether or not a gateway uses it now."""
     options = LocalOptions(max_bytes=settings.queue_max_bytes)
-    return SpooledQueue(queue, LocalQueue(settings.spool_path, options, topics=SPOOL_TOPICS))
+    return LocalQueue(settings.spool_path, options, topics=SPOOL_TOPICS)

@@ -23,7 +23,8 @@ from sluice.core.envelope import Envelope
 TOPICS: Final[dict[str, tuple[str, ...]]] = {"events": ("warehouse",)}
 """Each topic with its subscriptions, one for each destination (design, decision 6)."""
 
-QueueCondition = Literal["ok", "full", "unavailable"]
+QueueCondition = Literal["ok", "degraded", "full", "unavailable"]
+"""``degraded``: envelopes are stored durably, but not yet where they belong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

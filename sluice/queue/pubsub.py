@@ -31,14 +31,15 @@ from sluice.core.envelope import Envelope
 from sluice.core.errors import QueueUnavailableError
 from sluice.core.retry import backoff_s
 from sluice.queue.protocol import TOPICS, Backlog, Delivery, QueueState
-from sluice.queue.pubsub_connect import ENDPOINT, Clients
+from sluice.queue.pubsub_access import may_consume, may_publish
+from sluice.queue.pubsub_connect import CALL_TIMEOUT_S, ENDPOINT, Clients
 from sluice.queue.pubsub_faults import Fault
-from sluice.queue.pubsub_link import CALL_TIMEOUT_S, LONGEST_CALL_S, PROBE_TIMEOUT_S, Link
+from sluice.queue.pubsub_link import LONGEST_CALL_S, PROBE_TIMEOUT_S, Link
+from sluice.queue.pubsub_plan import ACK_DEADLINE_S, PUBLISHER_ROLE, SUBSCRIBER_ROLE
 from sluice.queue.pubsub_wire import Names, in_requests, to_delivery, to_message
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-ACK_DEADLINE_S: Final = 10
 PULL_TIMEOUT_S: Final = LONGEST_CALL_S
 """How long one pull waits at the broker; ends without harm when nothing comes. A probe then tells
 silence from a connection that is dead."""
@@ -51,8 +52,6 @@ MARGIN_S: Final = 2.0
 """A message that is handed out has at least this much of its lease left."""
 PROBE_AFTER_S: Final = 5.0
 PULL_BACKOFF_S: Final = (0.1, 5.0)
-PUBLISHER_ROLE: Final = "roles/pubsub.publisher"
-SUBSCRIBER_ROLE: Final = "roles/pubsub.subscriber"
 
 
 @dataclass(slots=True)
@@ -283,18 +282,14 @@ class PubSubQueue:
     async def _probe(self) -> None:
         topic = self._names.topic(next(iter(self._topics)))
         await self._link.call(
-            lambda clients: clients.publisher.get_topic(
-                topic=topic, retry=None, timeout=PROBE_TIMEOUT_S
-            ),
+            lambda clients: may_publish(clients, topic, timeout_s=PROBE_TIMEOUT_S),
             topic,
             PUBLISHER_ROLE,
         )
 
     async def _probe_subscription(self, name: str) -> None:
         await self._link.call(
-            lambda clients: clients.subscriber.get_subscription(
-                subscription=name, retry=None, timeout=PROBE_TIMEOUT_S
-            ),
+            lambda clients: may_consume(clients, name, timeout_s=PROBE_TIMEOUT_S),
             name,
             SUBSCRIBER_ROLE,
         )

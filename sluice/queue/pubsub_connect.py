@@ -1,22 +1,29 @@
 """The connection to Pub/Sub: where it is, with whose credentials, and how it is kept alive."""
 
 import asyncio
+import logging
 import os
+import warnings
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+import google.auth
 import grpc
+from google.auth.credentials import Credentials
+from google.auth.transport.requests import Request
 from google.pubsub_v1.services.publisher import PublisherAsyncClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 from google.pubsub_v1.services.subscriber import SubscriberAsyncClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
+CALL_TIMEOUT_S: Final = 4.0
+"""For one small call."""
 ENDPOINT: Final = "pubsub.googleapis.com:443"
 OPTIONS: Final = [
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     # gRPC waits for up to two minutes between tries by default: an outage would last as long.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # Otherwise channels of a process share connections, also one that is dead.
     ("grpc.use_local_subchannel_pool", 1),
@@ -27,6 +34,13 @@ KEEPALIVE: Final = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 ]
+FIND_TIMEOUT_S: Final = 5.0
+"""For each request while credentials are looked for; the library's own is two minutes."""
+
+# What these say of credentials, one of them with a stack trace, the failed call says in a sentence.
+logging.getLogger("grpc._plugin_wrapping").setLevel(logging.CRITICAL + 1)
+logging.getLogger("google.auth").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", "Your application has authenticated using end user credentials")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,11 @@ class Clients:
     channel: grpc.aio.Channel
 
 
+def emulator_host() -> str:
+    """Return where the emulator is that is used instead of Google; empty if none is."""
+    return os.environ.get("PUBSUB_EMULATOR_HOST", "")
+
+
 async def connect(endpoint: str = ENDPOINT) -> Clients:
     """Connect to ``PUBSUB_EMULATOR_HOST`` if it is set, else to Google with its own credentials.
 
@@ -47,17 +66,34 @@ async def connect(endpoint: str = ENDPOINT) -> Clients:
     Raises:
         google.auth.exceptions.GoogleAuthError: There are no credentials.
     """
-    emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
+    emulator = emulator_host()
     if emulator:
         channel = grpc.aio.insecure_channel(emulator, options=OPTIONS)
-    else:  # looks for credentials in files and at the machine's metadata server
-        channel = await asyncio.to_thread(
-            PublisherGrpcAsyncIOTransport.create_channel,
-            host=endpoint,
-            options=[*OPTIONS, *KEEPALIVE],
+    else:
+        # Looks in files and at the machine's metadata server: in a thread. The channel is made
+        # here, because it belongs to the loop of the thread that makes it.
+        credentials = await asyncio.to_thread(_find_credentials)
+        channel = PublisherGrpcAsyncIOTransport.create_channel(
+            host=endpoint, credentials=credentials, options=[*OPTIONS, *KEEPALIVE]
         )
     return Clients(
         PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel)),
         SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel)),
         channel,
     )
+
+
+class _BriefRequest(Request):
+    """Gives up sooner than the library's own."""
+
+    def __call__(self, *words: Any, **more: Any) -> Any:
+        more.setdefault("timeout", FIND_TIMEOUT_S)
+        return super().__call__(*words, **more)  # type: ignore[no-untyped-call]  # it has no types
+
+
+def _find_credentials() -> Credentials:
+    credentials, _ = google.auth.default(
+        request=_BriefRequest(),
+        default_scopes=PublisherGrpcAsyncIOTransport.AUTH_SCOPES,
+    )
+    return credentials

@@ -18,7 +18,6 @@ from sluice.queue.pubsub_faults import FAILURES, Fault, fault_of
 
 T = TypeVar("T")
 
-CALL_TIMEOUT_S: Final = 4.0
 PROBE_TIMEOUT_S: Final = 1.5
 LONGEST_CALL_S: Final = 15.0
 TIMEOUTS_TO_RECONNECT: Final = 3

@@ -1,73 +1,160 @@
-"""Topics and subscriptions on Pub/Sub: made where they are missing, else left as they are."""
+"""Topics and subscriptions on Pub/Sub: made where they are missing, mended where that is safe.
 
-from collections.abc import Awaitable, Mapping
-from typing import Any, Final
+A subscription that is there already is changed only so that it keeps more and gives up later: its
+lease, how long it keeps messages, that it never expires, its dead letters. What else differs needs
+a new subscription, which loses what the old one holds: that is left to a person, and said.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 from google.api_core import exceptions as google
 from google.protobuf.duration_pb2 import Duration
 
 from sluice.core.errors import QueueUnavailableError
 from sluice.queue.protocol import TOPICS
-from sluice.queue.pubsub import ACK_DEADLINE_S
-from sluice.queue.pubsub_connect import connect
+from sluice.queue.pubsub_access import get_subscription, get_topic
+from sluice.queue.pubsub_commands import delete_command, update_command
+from sluice.queue.pubsub_connect import CALL_TIMEOUT_S, ENDPOINT, Clients, connect
 from sluice.queue.pubsub_faults import FAILURES, fault_of
-from sluice.queue.pubsub_link import CALL_TIMEOUT_S
-from sluice.queue.pubsub_wire import Names
+from sluice.queue.pubsub_plan import (
+    EDITOR_ROLE,
+    VIEWER_ROLE,
+    Difference,
+    Subscription,
+    differences,
+    plan_of,
+)
+from sluice.queue.pubsub_wire import Names, project_of
 
-KEPT_S: Final = 7 * 24 * 3600
-"""How long Pub/Sub keeps what nobody has acknowledged: the longest that it can."""
-MAX_ATTEMPTS: Final = 100
-"""The most that Pub/Sub takes: a net for crash loops only (design, decision 6)."""
-EDITOR_ROLE: Final = "roles/pubsub.editor"
+Outcome = Literal["created", "mended", "exists", "missing"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One topic or subscription, and what was done or found."""
+
+    kind: Literal["topic", "subscription"]
+    name: str
+    outcome: Outcome
+    planned: Subscription | None = None
+    """How a subscription is to be."""
+    differs: tuple[Difference, ...] = ()
+    """How it still is not as planned."""
+    mended: tuple[Difference, ...] = ()
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether only a new subscription helps."""
+        return any(not one.field and one.is_harmful for one in self.differs)
+
+    @property
+    def is_mendable(self) -> bool:
+        """Whether ``set_up`` would mend all that has to be mended."""
+        return not self.is_fatal and any(one.field for one in self.differs)
+
+    @property
+    def remedy(self) -> str:
+        """What to do by hand about what differs; empty where nothing has to be done."""
+        if self.is_fatal:
+            return (
+                "stop the workers, delete it (what it holds is lost) and run `sluice setup`:"
+                f" `{delete_command(self.name)}`"
+            )
+        if self.planned is not None and self.is_mendable:
+            return f"`{update_command(self.planned)}`"
+        return ""
 
 
 async def ensure_topics(
-    names: Names, topics: Mapping[str, tuple[str, ...]] = TOPICS
+    names: Names, topics: Mapping[str, tuple[str, ...]] = TOPICS, *, endpoint: str = ENDPOINT
 ) -> dict[str, bool]:
     """Make what is missing; return each full name with whether it was made now.
 
     Raises:
         QueueUnavailableError: Pub/Sub cannot be used; the sentence says what to do.
     """
-    made: dict[str, bool] = {}
+    parts = await set_up(names, topics, endpoint=endpoint)
+    return {part.name: part.outcome == "created" for part in parts}
+
+
+async def set_up(
+    names: Names, topics: Mapping[str, tuple[str, ...]] = TOPICS, *, endpoint: str = ENDPOINT
+) -> list[Part]:
+    """Make what is missing and mend what is there; return all parts, topics first.
+
+    Raises:
+        QueueUnavailableError: Pub/Sub cannot be used; the sentence says what to do.
+    """
+    plan = plan_of(names, topics)
+    async with connected(plan.project, endpoint) as clients:
+        parts = [await _make_topic(clients, topic) for topic in plan.topics]
+        return parts + [await _make_subscription(clients, one) for one in plan.subscriptions]
+
+
+async def look(
+    names: Names, topics: Mapping[str, tuple[str, ...]] = TOPICS, *, endpoint: str = ENDPOINT
+) -> list[Part]:
+    """Return what ``set_up`` would find, and change nothing.
+
+    Raises:
+        QueueUnavailableError: Pub/Sub cannot be used; the sentence says what to do.
+    """
+    plan = plan_of(names, topics)
+    async with connected(plan.project, endpoint) as clients:
+        parts = [await _look_at_topic(clients, topic) for topic in plan.topics]
+        return parts + [await _look_at(clients, one) for one in plan.subscriptions]
+
+
+@asynccontextmanager
+async def connected(project: str, endpoint: str) -> AsyncIterator[Clients]:
+    """Connect until the block ends.
+
+    Raises:
+        QueueUnavailableError: There are no credentials; the sentence says what to do.
+    """
     try:
-        clients = await connect()
+        clients = await connect(endpoint)
     except FAILURES as error:
-        raise _failed(error, f"projects/{names.project}") from error
+        raise _failed(error, f"projects/{project}", EDITOR_ROLE) from error
     try:
-        wanted = {names.topic(topic): subscriptions for topic, subscriptions in topics.items()}
-        for topic in [*wanted, names.dead_letters()]:
-            create = clients.publisher.create_topic(name=topic, retry=None, timeout=CALL_TIMEOUT_S)
-            made[topic] = await _make(create, topic)
-        net = {
-            "dead_letter_topic": names.dead_letters(),
-            "max_delivery_attempts": MAX_ATTEMPTS,
-        }
-        for topic, subscriptions in wanted.items():
-            for subscription in subscriptions:
-                name = names.subscription(subscription)
-                call = _subscribe(clients, name, topic, dead_letter_policy=net)
-                made[name] = await _make(call, name)
-        name = names.kept_dead_letters()
-        made[name] = await _make(_subscribe(clients, name, names.dead_letters()), name)
+        yield clients
     finally:
         await clients.channel.close()
-    return made
 
 
-def _subscribe(clients: Any, name: str, topic: str, **more: Any) -> Awaitable[object]:
+async def _make_topic(clients: Clients, name: str) -> Part:
+    create = clients.publisher.create_topic(name=name, retry=None, timeout=CALL_TIMEOUT_S)
+    is_new = await _make(create, name)
+    return Part(kind="topic", name=name, outcome="created" if is_new else "exists")
+
+
+async def _make_subscription(clients: Clients, planned: Subscription) -> Part:
     request = {
-        "name": name,
-        "topic": topic,
-        "ack_deadline_seconds": ACK_DEADLINE_S,
-        "message_retention_duration": Duration(seconds=KEPT_S),
-        "expiration_policy": {},  # without a time to live it never expires
-        **more,
+        "name": planned.name,
+        "topic": planned.topic,
+        **{field: value(planned) for field, value in _FIELDS.items()},
     }
-    call: Awaitable[object] = clients.subscriber.create_subscription(
+    create = clients.subscriber.create_subscription(
         request=request, retry=None, timeout=CALL_TIMEOUT_S
     )
-    return call
+    if await _make(create, planned.name):
+        return Part(kind="subscription", name=planned.name, outcome="created", planned=planned)
+    part = await _look_at(clients, planned)
+    mendable = tuple(one for one in part.differs if one.field)
+    if not mendable or not await _mend(clients, planned, mendable):
+        return part
+    left = tuple(one for one in part.differs if not one.field)
+    return Part(
+        kind="subscription",
+        name=planned.name,
+        outcome="mended",
+        planned=planned,
+        differs=left,
+        mended=mendable,
+    )
 
 
 async def _make(call: Awaitable[object], name: str) -> bool:
@@ -76,9 +163,79 @@ async def _make(call: Awaitable[object], name: str) -> bool:
     except google.AlreadyExists:
         return False
     except FAILURES as error:
-        raise _failed(error, name) from error
+        raise _failed(error, name, EDITOR_ROLE) from error
     return True
 
 
-def _failed(error: Exception, name: str) -> QueueUnavailableError:
-    return QueueUnavailableError(fault_of(error, resource=name, role=EDITOR_ROLE).sentence)
+async def _mend(clients: Clients, planned: Subscription, found: tuple[Difference, ...]) -> bool:
+    """Return whether Pub/Sub took the changes; the emulator does not take all."""
+    fields = [one.field for one in found]
+    changed = {"name": planned.name, **{field: _FIELDS[field](planned) for field in fields}}
+    try:
+        await clients.subscriber.update_subscription(
+            request={"subscription": changed, "update_mask": {"paths": fields}},
+            retry=None,
+            timeout=CALL_TIMEOUT_S,
+        )
+    except (google.InvalidArgument, google.FailedPrecondition):
+        return False
+    except FAILURES as error:
+        raise _failed(error, planned.name, EDITOR_ROLE) from error
+    return True
+
+
+def _net(planned: Subscription) -> dict[str, object] | None:
+    if planned.net is None:
+        return None
+    net = planned.net
+    return {"dead_letter_topic": net.topic, "max_delivery_attempts": net.max_attempts}
+
+
+_FIELDS: Final[dict[str, Any]] = {
+    "ack_deadline_seconds": lambda planned: planned.ack_deadline_s,
+    "message_retention_duration": lambda planned: Duration(seconds=planned.kept_s),
+    "expiration_policy": lambda _planned: {},  # without a time to live it never expires
+    "dead_letter_policy": _net,
+}
+"""Each field of Pub/Sub's that is set, with its value."""
+
+
+async def _look_at_topic(clients: Clients, name: str) -> Part:
+    try:
+        await get_topic(clients, name)
+    except google.NotFound as error:
+        _raise_if_general(error, name)
+        return Part(kind="topic", name=name, outcome="missing")
+    except FAILURES as error:
+        raise _failed(error, name, VIEWER_ROLE) from error
+    return Part(kind="topic", name=name, outcome="exists")
+
+
+async def _look_at(clients: Clients, planned: Subscription) -> Part:
+    name = planned.name
+    try:
+        found = await get_subscription(clients, name)
+    except google.NotFound as error:
+        _raise_if_general(error, name)
+        return Part(kind="subscription", name=name, outcome="missing", planned=planned)
+    except FAILURES as error:
+        raise _failed(error, name, VIEWER_ROLE) from error
+    differs = tuple(differences(planned, found))
+    return Part(kind="subscription", name=name, outcome="exists", planned=planned, differs=differs)
+
+
+def _raise_if_general(error: Exception, name: str) -> None:
+    """Tell a missing project from a missing topic."""
+    if fault_of(error, resource=name, role=VIEWER_ROLE).is_general:
+        raise _failed(error, name, VIEWER_ROLE) from error
+
+
+def _failed(error: Exception, name: str, role: str) -> QueueUnavailableError:
+    fault = fault_of(error, resource=name, role=role)
+    if role == EDITOR_ROLE and isinstance(error, google.PermissionDenied) and not fault.is_general:
+        project = f"projects/{project_of(name)}"  # what is not there yet has no roles of its own
+        sentence = (
+            f"{name} may not be made or changed: grant {role} on {project} to who runs setup."
+        )
+        return QueueUnavailableError(sentence)
+    return QueueUnavailableError(fault.sentence)

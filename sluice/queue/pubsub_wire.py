@@ -42,6 +42,11 @@ class Names:
         return self.subscription("dead-letters")
 
 
+def project_of(name: str) -> str:
+    """Return the project of a full name."""
+    return name.removeprefix("projects/").partition("/")[0]
+
+
 def to_message(envelope: Envelope, **more: str) -> PubsubMessage:
     """Return the message that carries an envelope; ``more`` are further attributes."""
     return PubsubMessage(

@@ -234,10 +234,13 @@ class SpooledQueue:
             condition, detail, since = there.condition, there.detail, there.since
         else:
             condition, detail, since = "unavailable", self._detail, self._since
-        if here.condition != "ok":
-            condition, detail = here.condition, f"{detail} {here.detail}".strip()
-        elif spool.is_in_use:
+        if condition != "ok":
+            condition = "degraded" if here.condition == "ok" else here.condition
+        elif here.condition == "unavailable":
+            condition, since = "degraded", here.since  # the next outage would find no spool
+        if spool.is_in_use:
             detail = f"{detail} {_in_words(spool)}"
+        detail = f"{detail} {here.detail}".strip()
         return QueueState(
             condition=condition,
             detail=detail,

@@ -86,10 +86,16 @@ def warehouse_url(settings: Settings) -> str:
 
 
 class Warehouse:
-    """ClickHouse, wherever it is; connects when first used."""
+    """ClickHouse, wherever it is; connects when first used.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: Where it is.
+        makes_database: False for who only looks: a missing database is then a ``WarehouseError``.
+    """
+
+    def __init__(self, settings: Settings, *, makes_database: bool = True) -> None:
         self._settings = settings
+        self._makes_database = makes_database
         self._clients: dict[Lane, AsyncClient] = {}
         self._url = ""
         self._is_doubtful = True
@@ -234,7 +240,7 @@ class Warehouse:
         try:
             return await self._connect(lane, database)
         except ClickHouseError as error:
-            if getattr(error, "code", None) != UNKNOWN_DATABASE:
+            if getattr(error, "code", None) != UNKNOWN_DATABASE or not self._makes_database:
                 raise
         # The first process that comes makes the database.
         client = await self._connect(lane, None)

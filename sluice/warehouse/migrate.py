@@ -44,6 +44,21 @@ def _has_code(part: str) -> bool:
     return any(line.strip() and not line.lstrip().startswith("--") for line in part.splitlines())
 
 
+async def pending(warehouse: Warehouse) -> list[str]:
+    """Return the names of the migrations that are not applied, and change nothing.
+
+    Raises:
+        WarehouseUnavailableError: The warehouse did not answer; call again.
+    """
+    try:
+        applied = {str(name) for (name,) in await warehouse.fetch(_APPLIED)}
+    except WarehouseUnavailableError:
+        raise
+    except WarehouseError:  # there is no database, or no table
+        applied = set()
+    return [name for name, _ in migrations() if name not in applied]
+
+
 async def migrate(warehouse: Warehouse) -> list[str]:
     """Apply what is missing and return its names.
 

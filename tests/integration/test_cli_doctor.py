@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+from sluice.settings import load_settings
+from sluice.warehouse.client import Warehouse
+from sluice.warehouse.queries import Query
 from tests.support.command import sluice
 from tests.support.stack import Stack
 
+DATABASES = Query("databases", "SELECT name FROM system.databases")
 NO_DATABASE = b"this is no database" * 100
 
 
@@ -72,4 +76,21 @@ async def test_doctor_says_why_the_warehouse_does_not_answer(tmp_path: Path) -> 
 async def test_setup_changes_nothing_when_everything_is_there(stack: Stack) -> None:
     ran = await sluice("setup", "--json", settings=stack.settings)
     assert ran.status == 0, ran
-    assert ran.json == {"queue_created": False, "migrations_applied": []}
+    assert (ran.json["queue_created"], ran.json["migrations_applied"]) == (False, [])
+    assert [part["outcome"] for part in ran.json["queue"]] == ["exists"]
+
+
+async def test_dry_run_of_setup_makes_no_database(stack: Stack) -> None:
+    url = (stack.data_dir / "warehouse.url").read_text().strip()
+    elsewhere = f"{url.rpartition('/')[0]}/nowhere"
+    values = stack.settings | {"WAREHOUSE_URL": elsewhere}
+    ran = await sluice("setup", "--dry-run", "--json", settings=values)
+    assert ran.status == 0, ran
+    assert "0001_events" in ran.json["migrations_pending"]
+    assert ran.json["roles"] == []
+    async with Warehouse(load_settings(warehouse_url=url)) as warehouse:
+        names = [name for (name,) in await warehouse.fetch(DATABASES)]
+    assert "nowhere" not in names
+    here = await sluice("setup", "--dry-run", settings=stack.settings)
+    assert here.status == 0, here
+    assert "would be" not in here.stdout

@@ -1,77 +1,17 @@
-"""Google's Pub/Sub emulator, in a process of its own."""
+"""Google's Pub/Sub emulator for tests: ``loadtest.emulator`` runs it."""
 
-import os
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
-from tests.support.ports import free_port
+from loadtest.emulator import MISSING, find_jar
+from loadtest.emulator import running_emulator as _running
 
-READY_WITHIN_S: Final = 30
-STOP_WITHIN_S: Final = 10
-ASK_EVERY_S: Final = 0.02
-MISSING: Final = (
-    "Google's Pub/Sub emulator is not here: install Java and `gcloud components install"
-    " pubsub-emulator` (or Google's apt package google-cloud-cli-pubsub-emulator), or set"
-    " SLUICE_PUBSUB_EMULATOR_JAR to its jar."
-)
-_JARS: Final = "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"
-
-
-def find_jar() -> Path | None:
-    """Return the emulator's jar; None if it or Java is not on this machine."""
-    if shutil.which("java") is None:
-        return None
-    named = os.environ.get("SLUICE_PUBSUB_EMULATOR_JAR")
-    if named:
-        return Path(named)
-    roots = [Path("/usr/lib/google-cloud-sdk"), Path.home() / "google-cloud-sdk"]
-    gcloud = shutil.which("gcloud")
-    if gcloud:
-        roots.append(Path(gcloud).resolve().parent.parent)
-    return next((jar for root in roots for jar in sorted(root.glob(_JARS))), None)
+__all__ = ["MISSING", "find_jar", "running_emulator"]
 
 
 @contextmanager
 def running_emulator(jar: Path) -> Iterator[str]:
     """Run the emulator until the block ends; the value is for ``PUBSUB_EMULATOR_HOST``."""
-    port = free_port()
-    with subprocess.Popen(  # noqa: S603 - the jar is Google's
-        [
-            shutil.which("java") or "java",
-            "-Xmx512m",
-            "-jar",
-            str(jar),
-            "--host=127.0.0.1",
-            f"--port={port}",
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
-        try:
-            _wait_until_open(process, port)
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _wait_until_open(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as sock:
-            if sock.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(ASK_EVERY_S)
-    message = "the Pub/Sub emulator did not start"
-    raise RuntimeError(message)
+    with _running(jar) as emulator:
+        yield emulator.host

@@ -9,6 +9,7 @@ WRONG = {
     "PORT": ("70000", "use a whole number from 0 to 65535"),
     "WORKER_PORT": ("http", "use a whole number from 0 to 65535"),
     "QUEUE_URL": ("pubsub", "use local:PATH"),
+    "PUBSUB_ENDPOINT": ("https://pubsub.googleapis.com", "use host:port, for example europe-west1"),
     "WAREHOUSE_URL": ("tcp://u:hidden-secret@h", "use http(s)://user:password@host:port/database"),
     "WORKER_URL": ("localhost:8082", "use http(s)://host:port"),
     "JWKS_URL": ("file:///keys", "use http(s)://host:port"),

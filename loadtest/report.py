@@ -1,0 +1,81 @@
+"""Tables of figures in Markdown, and how a page of the docs keeps them."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+BEGIN: Final = "<!-- bench:begin -->"
+END: Final = "<!-- bench:end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table of ratios."""
+
+    what: str
+    figure: str
+    beside: str
+    ratio: str
+    goal: str
+
+
+def measured_on(*more: str) -> str:
+    """Return when, of which commit and on what it was measured; ``more`` are other versions."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whatever git the person has
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    versions = [
+        f"{platform.system()} {platform.release()}",
+        f"Python {platform.python_version()}",
+        *more,
+    ]
+    return (
+        f"Measured {datetime.now(UTC):%Y-%m-%d} at commit `{commit or 'unknown'}`,"
+        f" {os.cpu_count()} cores ({_processor()}), {', '.join(versions)}.\n"
+    )
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    texts = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    texts += [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join(texts) + "\n"
+
+
+def ratios(rows: Sequence[Row]) -> str:
+    """Return the table of ratios."""
+    return table(
+        ["what", "figure", "beside it", "ratio", "goal"],
+        [[row.what, row.figure, row.beside, row.ratio, row.goal] for row in rows],
+    )
+
+
+def say(text: str) -> None:
+    """Tell whoever waits what is being done, beside the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def keep(page: Path, text: str) -> None:
+    """Put a text between the marks of a page."""
+    before, rest = page.read_text().split(BEGIN, 1)
+    _, after = rest.split(END, 1)
+    page.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

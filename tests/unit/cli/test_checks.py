@@ -1,0 +1,27 @@
+"""What ``sluice doctor`` takes from the gateway's own words."""
+
+from typing import Any
+
+import pytest
+
+from sluice.cli.checks import _why
+
+DOWN = {"condition": "unavailable", "detail": "Pub/Sub does not answer.", "since": 1_700_000_000.5}
+SAID = {
+    "in seconds": ({"queue": DOWN}, ("Pub/Sub does not answer.", "2023-11-14T22:13:20+00:00")),
+    "as text": (
+        {"queue": {**DOWN, "since": "2023-11-14T22:13:20Z"}},
+        ("Pub/Sub does not answer.", "2023-11-14T22:13:20Z"),
+    ),
+    "without time": ({"queue": {"condition": "full", "detail": "x"}}, ("x", None)),
+    "all well": ({"queue": {**DOWN, "condition": "ok"}}, ("", None)),
+    "says nothing": ({"ready": True}, ("", None)),
+    "no answer": ("connection refused", ("", None)),
+}
+
+
+@pytest.mark.parametrize(("ready", "words"), SAID.values(), ids=SAID.keys())
+def test_why_and_since_when_are_the_gateways_own_words(
+    ready: dict[str, Any] | str, words: tuple[str, str | None]
+) -> None:
+    assert _why(ready) == words
