@@ -112,6 +112,8 @@ class Sender:
             outcome = await self._post_once(first + attempt, path, body)
             if outcome == "accepted" and can_retry and self.chance.random() < self.again_share:
                 await self._post_once(first + attempt + 1, path, body)
+            if outcome == "invalid":
+                return "refused"  # whoever asks again is told the same
             if outcome == "accepted" or (outcome == "refused" and attempt == 0):
                 return outcome
         # A retried event that was refused at last may have been stored by an earlier try.
@@ -138,4 +140,6 @@ class Sender:
             self.answers.all.append(Answered(started, took_s, status, retry_after))
         if status == 202:
             return "accepted"
+        if status < 500:
+            return "invalid"
         return "unanswered" if answer.headers.get("X-Error-Type") == OPEN_ERROR else "refused"
