@@ -49,10 +49,9 @@ class _Link:
 
     def reset(self) -> None:
         """End both sides at once, the client's with RST."""
-        sock = self.near.get_extra_info("socket")
-        if sock is not None:
-            with suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+        if not self.near.is_closing():
+            sock = self.near.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
         self.near.transport.abort()
         self.far.transport.abort()
 

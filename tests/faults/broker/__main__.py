@@ -6,10 +6,13 @@ Everything is on loopback and bounded in time. Exit status 1: a promise was brok
 import argparse
 import asyncio
 import os
+import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import uvloop
 
 from tests.faults.broker.deliveries import disturb
 from tests.faults.broker.kills import kill_at_random
@@ -67,9 +70,11 @@ def main() -> int:
     parser.add_argument("--only", type=_parts, default=list(PARTS), help=",".join(PARTS))
     parser.add_argument("--rounds", type=int, default=50, help="of kills")
     parser.add_argument("--outage", type=float, default=60, help="seconds of each outage")
-    parser.add_argument("--modes", type=lambda text: text.split(","), default=MODES)
+    parser.add_argument(
+        "--modes", type=lambda text: text.split(","), default=MODES, help=",".join(MODES)
+    )
     parser.add_argument("--rolling", type=float, default=60, help="seconds of rolling restarts")
-    parser.add_argument("--keep", action="store_true", help="keep data and logs")
+    parser.add_argument("--keep", action="store_true", help="data and logs, although all is well")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     options = parser.parse_args()
     jar = find_jar()
@@ -78,9 +83,14 @@ def main() -> int:
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="sluice-faults-"))
     print(f"seed {options.seed}, data and logs in {folder}", flush=True)  # noqa: T201
-    with running_emulator(jar) as emulator:
-        report = asyncio.run(run_parts(options, folder, emulator))
+    with (
+        running_emulator(jar) as emulator,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        report = runner.run(run_parts(options, folder, emulator))
     report.say("seconds", f"{time.monotonic() - started:.0f}")
+    if report.is_well and not options.keep:
+        shutil.rmtree(folder)
     return 0 if report.is_well else 1
 
 
