@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -27,7 +28,7 @@ from tests.faults.stored import Ledger
 from tests.support import command
 from tests.support.poll import poll_until
 from tests.support.ports import free_port
-from tests.support.stack import environment
+from tests.support.stack import Stack, environment
 
 TOKEN_TTL_S: Final = 7_200
 KNOWN_WITHIN_S: Final = 20
@@ -122,7 +123,19 @@ class BrokerStack:
 
     @property
     def _tenants_path(self) -> Path:
-        return self.folder / "tenants.toml"
+        return self._data / "tenants.toml"
+
+    @property
+    def as_one(self) -> Stack:
+        """Return it as tests know a stack, by its first gateway and worker."""
+        self._data.joinpath("jwt.secret").write_text(self._jwt_secret)
+        return Stack(
+            pid=self.gateways[0].part.pid,
+            folder=str(self._data),
+            port=self.gateways[0].port,
+            worker_port=self._worker_port,
+            warehouse_port=urlsplit(self.warehouse_url).port or 0,
+        )
 
     def variables(self, broker: str, settings: dict[str, str]) -> dict[str, str]:
         """Return the environment of a process; ``settings`` are SLUICE_* without prefix."""
