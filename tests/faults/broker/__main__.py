@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,10 @@ PARTS = ("kills", "outage", "deliveries", "spool", "rolling")
 
 async def run_parts(options: argparse.Namespace, folder: Path, emulator: str) -> Report:
     """Run what the command line asks for, each part on processes of its own."""
+    task = asyncio.current_task()
+    assert task is not None
+    # Processes of sessions of their own would outlive us: leave in order.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     report = Report(is_chatty=True)
     if "kills" in options.only:
         async with broker_stack(_new(folder, "kills"), emulator) as stack:
