@@ -86,8 +86,8 @@ bench-broker: $(VENV)/.dev ## the same for Pub/Sub as the queue (needs Google's 
 kill-test: $(VENV)/.dev ## kill -9 at random under load; make kill-test ROUNDS=50
 	$(BIN)/python -m tests.faults.kill_test --rounds $(ROUNDS) $(ARGS)
 
-faults: $(VENV)/.dev ## every fault test
-	$(BIN)/python -m pytest -q tests/faults $(ARGS)
+faults: $(VENV)/.dev ## break everything around a distributed Sluice on Pub/Sub's emulator, and count (ARGS="--only outage")
+	$(BIN)/python -m tests.faults.broker --rounds $(ROUNDS) $(ARGS)
 
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --extra build -o requirements.lock

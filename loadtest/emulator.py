@@ -50,8 +50,31 @@ def find_jar() -> Path | None:
 @contextmanager
 def running_emulator(jar: Path, *, heap_mb: int = 512) -> Iterator[Emulator]:
     """Run the emulator until the block ends; it keeps all messages in its heap."""
+    with start_emulator(jar, heap_mb=heap_mb) as process:
+        try:
+            yield Emulator(f"127.0.0.1:{process.port}", process.pid)
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+class EmulatorProcess(subprocess.Popen[bytes]):
+    """The emulator as our child."""
+
+    port: int
+
+
+def start_emulator(jar: Path, *, heap_mb: int = 512) -> EmulatorProcess:
+    """Start the emulator on a free port and return when it takes connections.
+
+    Raises:
+        RuntimeError: It did not start.
+    """
     port = free_port()
-    with subprocess.Popen(  # noqa: S603 - the jar is Google's
+    process = EmulatorProcess(
         [
             shutil.which("java") or "java",
             f"-Xmx{heap_mb}m",
@@ -64,16 +87,15 @@ def running_emulator(jar: Path, *, heap_mb: int = 512) -> Iterator[Emulator]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-    ) as process:
-        try:
-            _wait_until_open(process, port)
-            yield Emulator(f"127.0.0.1:{port}", process.pid)
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    )
+    process.port = port
+    try:
+        _wait_until_open(process, port)
+    except RuntimeError:
+        process.kill()
+        process.wait()
+        raise
+    return process
 
 
 def _wait_until_open(process: subprocess.Popen[bytes], port: int) -> None:

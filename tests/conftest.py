@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.pubsub import MISSING, find_jar, running_emulator
+from tests.support.pubsub import MISSING, find_jar, shared_emulator
 from tests.support.stack import Stack, shared_stack
 
 # Tests run in parallel on a busy machine: how long an example takes says nothing about the code.
@@ -19,20 +20,28 @@ def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """Warehouse, gateway and worker, started by ``sluice run``; give each test its own tenant."""
-    base = tmp_path_factory.getbasetemp()
-    is_xdist_worker = hasattr(request.config, "workerinput")
-    with shared_stack(base.parent if is_xdist_worker else base) as running:
+    with shared_stack(_common_folder(request, tmp_path_factory)) as running:
         yield running
 
 
+def _common_folder(request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that all processes of this test run know."""
+    base = factory.getbasetemp()
+    return base.parent if hasattr(request.config, "workerinput") else base
+
+
 @pytest.fixture(scope="session")
-def pubsub_emulator() -> Iterator[str]:
-    """Google's emulator for this process; where it is missing CI fails, and people are told."""
+def pubsub_emulator(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Google's emulator, shared: take a project of your own. Where it is missing CI fails, and
+    people are told.
+    """
     jar = find_jar()
     if jar is None and os.environ.get("CI") != "true":
         pytest.skip(MISSING)
     assert jar is not None, MISSING
-    with running_emulator(jar) as host:
+    with shared_emulator(jar, _common_folder(request, tmp_path_factory)) as host:
         os.environ["PUBSUB_EMULATOR_HOST"] = host
         yield host
         del os.environ["PUBSUB_EMULATOR_HOST"]

@@ -35,6 +35,15 @@ class Oracle:
     unanswered: set[int] = field(default_factory=set)
     """No answer arrived, or one that leaves it open (503 publish_timeout): either is right."""
 
+    @property
+    def highest(self) -> int:
+        """The highest number that was sent; 0 for none."""
+        return max((max(each, default=0) for each in self._all), default=0)
+
+    @property
+    def _all(self) -> tuple[set[int], ...]:
+        return self.accepted, self.refused, self.unanswered
+
     def judge(self, stored: Iterable[tuple[int, int]]) -> Verdict:
         """Compare with the stored events, given as pairs of number and count."""
         counts = Counter(dict(stored))

@@ -1,33 +1,32 @@
-"""The same logs with Google Pub/Sub as the queue, between processes that share nothing else."""
+"""The same logs with Google Pub/Sub as the queue, between processes that share nothing else.
 
-import asyncio
-import uuid
-from collections.abc import AsyncIterator, Iterator
+Two workers take from the subscription, so that copies of an event may meet in two of them.
+"""
+
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
-from sluice.queue.pubsub_setup import ensure_topics
-from sluice.queue.pubsub_wire import Names
+from tests.faults.broker.stack import broker_stack
 from tests.integration.test_real_logs import (
     log,
     test_totals_are_exact_when_a_log_is_sent_three_times,
 )
 from tests.support.segops import Segops
 from tests.support.shared import SharedParts
-from tests.support.stack import running_stack
 
 __all__ = ["log", "test_totals_are_exact_when_a_log_is_sent_three_times"]
 
 
-@pytest.fixture(scope="module")
-def shared(pubsub_emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedParts]:
-    """A stack whose queue is the emulator, instead of the one with a file."""
-    assert pubsub_emulator
-    project = f"project-{uuid.uuid4().hex[:12]}"
-    asyncio.run(ensure_topics(Names(project)))
-    settings = {"QUEUE_URL": f"pubsub://{project}"}
-    with running_stack(tmp_path_factory.mktemp("pubsub"), settings) as owned:
-        yield SharedParts(owned.stack)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(
+    pubsub_emulator: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[SharedParts]:
+    """A gateway, two workers and a warehouse, set up by ``sluice setup``."""
+    folder = tmp_path_factory.mktemp("pubsub")
+    async with broker_stack(folder, pubsub_emulator, gateways=1, workers=2) as stack:
+        yield SharedParts(stack.as_one)
 
 
 @pytest.fixture

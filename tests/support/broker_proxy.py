@@ -28,6 +28,7 @@ from typing import Final, Self
 CHUNK_BYTES: Final = 65_536
 MAX_DELAYED_CHUNKS: Final = 1_024
 """On one connection; past it the proxy stops reading, as a full pipe would."""
+END_WITHIN_S: Final = 2.0
 MODES: Final = ("pass", "refuse", "hang", "reset", "delay", "drop-answers")
 _RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 
@@ -48,10 +49,9 @@ class _Link:
 
     def reset(self) -> None:
         """End both sides at once, the client's with RST."""
-        sock = self.near.get_extra_info("socket")
-        if sock is not None:
-            with suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+        if not self.near.is_closing():
+            sock = self.near.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
         self.near.transport.abort()
         self.far.transport.abort()
 
@@ -67,6 +67,7 @@ class BrokerProxy:
         self._mode = "pass"
         self._delay_s = 0.0
         self._links: set[_Link] = set()
+        self._serving: set[asyncio.Task[object]] = set()
         self._server: asyncio.Server | None = None
 
     @property
@@ -82,6 +83,8 @@ class BrokerProxy:
     async def __aexit__(self, *_exc: object) -> None:
         """Stop listening and end all connections."""
         await self._refuse()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=END_WITHIN_S)
 
     async def use(self, mode: str, delay_s: float = 0.0) -> None:
         """Change the mode; in effect on return."""
@@ -113,11 +116,24 @@ class BrokerProxy:
             await server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
+            await self._serve_link(reader, writer, far_reader, far_writer)
         except OSError:
             writer.transport.abort()
-            return
+        finally:
+            self._serving.discard(task)
+
+    async def _serve_link(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        far_reader: asyncio.StreamReader,
+        far_writer: asyncio.StreamWriter,
+    ) -> None:
         link = _Link(writer, far_writer, is_dead=self._mode == "hang")
         self._links.add(link)
         if self._server is None:  # it was closed while the connection was being made

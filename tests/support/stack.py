@@ -23,6 +23,7 @@ import msgspec
 from sluice.core.tokens import mint_read_token
 from sluice.tenants import TenantsFile
 from tests.support.ports import free_port
+from tests.support.users import users_of
 
 READY_WITHIN_S: Final = 60
 STOP_WITHIN_S: Final = 15
@@ -180,7 +181,7 @@ _OWNED: Final[list[OwnedStack]] = []
 @contextmanager
 def shared_stack(folder: Path) -> Iterator[Stack]:
     """Take part in the one stack of all processes that name this folder."""
-    with _users(folder) as users:
+    with users_of(folder, "stack") as users:
         if users.count == 0:
             _OWNED.append(start_stack(folder / f"stack-{os.urandom(4).hex()}", {}))
             users.path.write_bytes(msgspec.json.encode(_OWNED[-1].stack))
@@ -189,29 +190,12 @@ def shared_stack(folder: Path) -> Iterator[Stack]:
     try:
         yield stack
     finally:
-        with _users(folder) as users:
+        with users_of(folder, "stack") as users:
             users.count -= 1
             if users.count == 0:
                 _stop_shared(stack)
         for owned in _OWNED:
             owned.process.poll()
-
-
-@dataclass(slots=True)
-class _Users:
-    path: Path
-    count: int
-
-
-@contextmanager
-def _users(folder: Path) -> Iterator[_Users]:
-    with (folder / "stack.users").open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        users = _Users(folder / "stack.json", int(file.read() or 0))
-        yield users
-        file.truncate(0)
-        file.write(str(users.count))
 
 
 def _stop_shared(stack: Stack) -> None:

@@ -1,0 +1,95 @@
+"""What a consumer holds when its queue fails in the middle, on a file that fails on demand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sluice.core.errors import QueueUnavailableError
+from sluice.queue.local import LocalQueue
+from sluice.queue.protocol import Delivery
+from tests.support.poll import poll_until
+from tests.support.queues import make_envelope
+from worker.consumer import Consumer
+from worker.core.batches import Limits
+
+FAILURES = 1
+
+
+class FaultyQueue(LocalQueue):
+    """Fails some pulls after the first that brought something."""
+
+    failures_left = 0
+
+    async def pull(
+        self,
+        subscription: str,
+        *,
+        max_messages: int,
+        max_bytes: int,
+        lease_s: float,
+        wait_s: float,
+    ) -> list[Delivery]:
+        """Pull one envelope, or fail."""
+        if self.failures_left > 0:
+            self.failures_left -= 1
+            message = "The queue is away."
+            raise QueueUnavailableError(message)
+        taken = await super().pull(
+            subscription, max_messages=1, max_bytes=max_bytes, lease_s=lease_s, wait_s=wait_s
+        )
+        if taken and self.failures_left == 0:
+            self.failures_left = FAILURES
+        elif taken:
+            self.failures_left = 0
+        return taken
+
+
+class Kept:
+    """A destination that keeps what it is given."""
+
+    is_ready = True
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def prepare(self, delivery: Delivery) -> str:
+        """Return what is delivered."""
+        return delivery.envelope.envelope_id
+
+    async def deliver(self, prepared: Sequence[str]) -> None:
+        """Keep it."""
+        self.ids += prepared
+
+    async def upkeep(self, stop: asyncio.Event) -> None:
+        """Do nothing."""
+
+
+@asynccontextmanager
+async def running(queue: LocalQueue, kept: Kept) -> AsyncIterator[None]:
+    """Run a consumer for the block."""
+    stop = asyncio.Event()
+    limits = Limits(max_rows=50_000, max_bytes=32 * 1024 * 1024, max_age_s=1.0)
+    consumer = Consumer(queue, kept, subscription="warehouse", limits=limits)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(consumer.run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+async def test_consumer_delivers_what_it_had_gathered_when_the_queue_failed(
+    tmp_path: Path,
+) -> None:
+    envelopes = [make_envelope() for _ in range(3)]
+    kept = Kept()
+    async with FaultyQueue(tmp_path / "queue.sqlite") as queue:
+        await queue.publish("events", envelopes)
+        async with running(queue, kept):
+
+            async def is_empty() -> bool:
+                return (await queue.backlog("warehouse")).messages == 0
+
+            await poll_until(is_empty, within_s=20, what="all is acknowledged")
+    assert sorted(kept.ids) == sorted(one.envelope_id for one in envelopes)
