@@ -40,7 +40,7 @@ from gateway.stamps import Stamps
 from sluice.core.envelope import Rows, encode
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.event import Candidates, stamp, stamp_batch
-from sluice.core.tenant import Directory, Tenant
+from sluice.core.tenant import Directory
 from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
 
 TRACK: Final = "track"
@@ -109,6 +109,7 @@ class Ingest:
             source=TRACK,
             received_at=self.stamps.received_at(),
             new_id=self.stamps.new_id(),
+            owner=who.uid,
         )
         unstored = await self.publisher.publish(encode("events", (event,)))
         if unstored is not None:
@@ -136,7 +137,7 @@ class Ingest:
             if wait_s:
                 return self._limited(exchange, who, wait_s)
         accepted, rejected, normalised = len(parsed.candidates), parsed.rejected, parsed.normalised
-        rows = self._rows(tenant, parsed.candidates)
+        rows = self._rows(who, parsed.candidates)
         del body, admitted, parsed  # what waits for the disk needs only the rows
         if rows:
             unstored = await self.publisher.publish(rows)
@@ -148,13 +149,14 @@ class Ingest:
         self.rejections.record(tenant.slug, BATCH, rejected, exchange.request_id)
         return queued_batch(accepted, rejected)
 
-    def _rows(self, tenant: Tenant, candidates: Candidates) -> list[Rows]:
+    def _rows(self, who: Principal, candidates: Candidates) -> list[Rows]:
         events = stamp_batch(
             candidates,
-            tenant=tenant.slug,
+            tenant=who.tenant.slug,
             source=BATCH,
             received_at=self.stamps.received_at(),
             new_ids=self.stamps.new_ids(len(candidates)),
+            owner=who.uid,
         )
         return encode("events", events)
 
