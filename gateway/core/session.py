@@ -45,6 +45,7 @@ class _Body(msgspec.Struct):
 
 _BODY: Final = msgspec.json.Decoder(_Body)
 _ANY: Final = msgspec.json.Decoder()
+_DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,7 @@ def read_ask(body: bytes) -> Ask | list[Rejected]:
         return [Rejected(ErrorType.BODY_EMPTY, "The body is empty; send a JSON object.")]
     try:
         asked = _BODY.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except _DECODE_ERRORS:
         return [_not_an_object(body)]
     user_id = _read_id(asked.user_id, "user_id")
     anonymous_id = _read_id(asked.anonymous_id, "anonymous_id")
@@ -106,7 +107,7 @@ def _read_id(value: object, name: str) -> str | Fault | None:
 def _not_an_object(body: bytes) -> Rejected:
     try:
         _ANY.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except _DECODE_ERRORS:
         return Rejected(ErrorType.JSON_INVALID, "The body is not JSON.")
     return Rejected(ErrorType.BODY_NOT_OBJECT, "Send one JSON object.")
 
