@@ -294,7 +294,7 @@ def _key_words(key: ApiKey) -> str:
         f"{count} identity secret{'' if count == 1 else 's'}",
         *(["signature required"] if key.requires_signature else []),
     ]
-    return f"{words}\n  {'; '.join(more)}"
+    return "\n  ".join((words, *more))
 
 
 def _word(value: bool) -> str:  # noqa: FBT001 - a value to show, not a mode

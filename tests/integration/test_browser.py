@@ -1,7 +1,10 @@
 """A real browser on a page of another origin: handshake, fetch, keepalive, beacon."""
 
 import os
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page
@@ -27,6 +30,15 @@ const leave = (url, token) => addEventListener("pagehide", () => {
   post(url, `Bearer ${token}`, {event_type: "left_by_fetch"}, {keepalive: true});
 });
 </script>"""
+
+
+GUIDE = (Path(__file__).parents[2] / "docs/client-apps.md").read_text()
+
+
+def snippet(language: str) -> str:
+    """Return the one piece of code in a language that the guide shows."""
+    (found,) = re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+    return str(found)
 
 
 @pytest.fixture
@@ -102,3 +114,23 @@ async def test_browser_on_an_origin_that_is_not_allowed_cannot_send(
         await poll_until(is_refused, within_s=VISIBLE_WITHIN_S, what="the beacon was refused")
         await page.close()
     await app.api.assert_stored_only([])
+
+
+async def test_what_the_guide_shows_runs_as_it_stands(app: ClientApp, browser: Browser) -> None:
+    """The signing server and the page of docs/client-apps.md, with address and key put in."""
+    server: dict[str, Any] = {}
+    exec(snippet("python"), server)  # noqa: S102 - our own page
+    script = snippet("js").replace("https://events.example", app.api.url)
+    script = script.replace("pk_live_…", app.key)
+    html = f"<!doctype html><meta charset=utf-8><script>{script}</script>"
+    async with page_server(html, sign=lambda: server["sign"](app.secret, "ann")) as origin:
+        await app.set_key(allowed_origins=origin, requires_signature="true")
+        page = await browser.new_page()
+        await page.goto(origin)
+        for _ in range(2):
+            status = await page.evaluate("track('seen', {n: 1}).then((answer) => answer.status)")
+            assert status == 202
+        await page.close(run_before_unload=True)
+        rows = await app.api.rows_when(3)
+    assert sorted(row.event_type for row in rows) == ["page_left", "seen", "seen"]
+    assert {row.user_id for row in rows} == {"ann"}

@@ -2,10 +2,11 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+import orjson
 from aiohttp import web
 from playwright.async_api import Browser, async_playwright
 
@@ -32,10 +33,12 @@ async def running_chromium(path: str) -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def page_server(html: str) -> AsyncIterator[str]:
-    """Serve one page at every address of an origin; the value is the origin."""
+async def page_server(html: str, *, sign: Callable[[], object] = dict) -> AsyncIterator[str]:
+    """Serve one page of an origin, and what ``sign`` says at /sign-me; the value is the origin."""
 
-    async def answer(_request: web.BaseRequest) -> web.Response:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if request.path == "/sign-me":
+            return web.Response(body=orjson.dumps(sign()), content_type="application/json")
         return web.Response(text=html, content_type="text/html")
 
     server = web.Server(answer)
