@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -56,7 +56,7 @@ class Parts:
     probe: HealthProbe
     directory: Callable[[], Directory]
     token_keys: Callable[[], TokenKeys]
-    session_keys: TokenKeys
+    session_secret: str = field(repr=False)
     ask_for_keys: Callable[[], None] = lambda: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
@@ -76,7 +76,7 @@ def build_app(parts: Parts) -> Dispatcher:
         *Ingest(
             directory=parts.directory,
             token_keys=parts.token_keys,
-            session_keys=parts.session_keys,
+            session_secret=parts.session_secret,
             limits=RateLimits(),
             monotonic=parts.monotonic,
             publisher=parts.publisher,
@@ -86,7 +86,7 @@ def build_app(parts: Parts) -> Dispatcher:
         ).routes(),
         *SessionRoutes(
             directory=parts.directory,
-            session_keys=parts.session_keys,
+            session_secret=parts.session_secret,
             rejections=parts.rejections,
             now=parts.now,
             stamps=parts.stamps,
@@ -141,7 +141,8 @@ async def serve(
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     tenants = TenantsFile(settings.tenants_path)
     jwks = JwksSource(settings.jwks_url) if settings.jwks_url else None
-    session_keys = shared_secret(await asyncio.to_thread(session_secret, settings))
+    secret = await asyncio.to_thread(session_secret, settings)
+    shared = shared_secret(secret)
     async with AsyncExitStack() as stack:
         queue = await stack.enter_async_context(open_edge_queue(settings))
         warehouse = await stack.enter_async_context(Warehouse(settings))
@@ -165,8 +166,8 @@ async def serve(
             reads=reads,
             probe=probe,
             directory=lambda: tenants.directory,
-            token_keys=(lambda: jwks.keys) if jwks else (lambda: session_keys),
-            session_keys=session_keys,
+            token_keys=(lambda: jwks.keys) if jwks else (lambda: shared),
+            session_secret=secret,
             ask_for_keys=jwks.ask if jwks else lambda: None,
             stamps=stamps,
             new_request_id=new_request_id,

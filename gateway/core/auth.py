@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import jwt
 
-from gateway.core.session import AUDIENCE, named_in
+from gateway.core.session import AUDIENCE, read_token
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.tenant import ApiKey, Directory, Tenant, find_public_key
 
@@ -97,7 +97,7 @@ def authenticate_ingest(
     headers: Sequence[str],
     directory: Directory,
     keys: TokenKeys,
-    sessions: TokenKeys,
+    session_secret: str,
     *,
     now: float,
 ) -> Principal | Denied:
@@ -107,7 +107,7 @@ def authenticate_ingest(
         headers: Every Authorization header of the request.
         directory: The tenants.
         keys: Read tokens are told from nonsense with them, so that each gets its own answer.
-        sessions: What session tokens are verified with.
+        session_secret: What session tokens are signed with.
         now: Unix seconds.
     """
     parsed = _parse(headers)
@@ -115,7 +115,7 @@ def authenticate_ingest(
         return parsed
     scheme, credential = parsed
     if scheme == "bearer":
-        return _session(credential, directory, keys, sessions, now=now)
+        return _session(credential, directory, keys, session_secret, now=now)
     found = directory.find_key(credential)
     if found is None:
         return _unknown_key(credential)
@@ -171,22 +171,18 @@ def _unknown_key(credential: str) -> Denied:
 
 
 def _session(
-    token: str, directory: Directory, keys: TokenKeys, sessions: TokenKeys, *, now: float
+    token: str, directory: Directory, keys: TokenKeys, secret: str, *, now: float
 ) -> Principal | Denied:
-    claims = _claims(token, sessions)
-    named = None if claims is None else named_in(claims)
-    if claims is None or named is None:
+    claims = read_token(token, secret)
+    if claims is None:
         return _no_session(token, directory, keys, now=now)
-    tenant = directory.by_slug.get(named.tenant)
-    key = None if tenant is None else find_public_key(tenant, named.key_id)
+    tenant = directory.by_slug.get(claims.tenant)
+    key = None if tenant is None else find_public_key(tenant, claims.kid)
     if tenant is None or key is None:  # revoked; its sessions end with it
         return _INVALID
-    expires = _time(claims.get("exp"))
-    if expires is None:
-        return _INVALID
-    if expires <= now:  # ours, so no leeway for another's clock
+    if claims.exp <= now:  # ours, so no leeway for another's clock
         return Denied(_EXPIRED.rejected, tenant.slug, key)
-    return _enabled(tenant, key, named.uid)
+    return _enabled(tenant, key, claims.uid)
 
 
 def _no_session(
@@ -273,23 +269,15 @@ def _may_read(claims: Mapping[str, Any]) -> bool:
     return isinstance(scope, str) and "read" in scope.split()
 
 
-def _claims(token: str, keys: TokenKeys) -> dict[str, Any] | None:
-    """Return what a token says, if it is signed with one of the keys; its times are not judged."""
+def _verify(token: str, keys: TokenKeys, *, now: float) -> dict[str, Any] | Denied:
     try:
         header = jwt.get_unverified_header(token)
         algorithm, key_id = header["alg"], header.get("kid")
         key = keys.find(algorithm, key_id)
         if key is None:
-            return None
+            return _INVALID
         claims: dict[str, Any] = jwt.decode(token, key, algorithms=[algorithm], options=_OPTIONS)
     except _TOKEN_ERRORS:
-        return None
-    return claims
-
-
-def _verify(token: str, keys: TokenKeys, *, now: float) -> dict[str, Any] | Denied:
-    claims = _claims(token, keys)
-    if claims is None:
         return _INVALID
     expires, not_before = _time(claims.get("exp")), _time(claims.get("nbf", 0))
     if expires is None or not_before is None or not_before > now + LEEWAY_S:

@@ -2,16 +2,20 @@
 
 Rules: reference, 2.4. A session token pins one user of one tenant for a quarter of an hour, and
 names the public key that it was made with, so that it ends when the key is revoked.
+
+A token is a JWT, but one that only Sluice makes and reads, always with the same head. So it is
+signed and verified here in one step: a token with any other head is none, which leaves no choice of
+algorithm to whoever sends it, and an event pays a tenth of what a JWT library costs.
 """
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import jwt
 import msgspec
 
 from gateway.core.event_rules import MAX_INTEGER, MIN_INTEGER, Fault, Unfit, read_id
@@ -21,7 +25,6 @@ from sluice.core.tenant import KEY_ID_DIGITS, ApiKey, Tenant
 
 ISSUER: Final = "sluice"
 AUDIENCE: Final = "sluice-ingest"
-ALGORITHM: Final = "HS256"
 MAX_CLOCK_S: Final = 300
 """How far the time of a signature may be from ours, either way."""
 
@@ -167,6 +170,24 @@ def _is_signed(ask: Ask, secrets: Sequence[str]) -> bool:
     return is_signed
 
 
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session token says."""
+
+    iss: str
+    aud: str
+    tenant: str
+    uid: str
+    kid: str
+    """The first digits of the public key's digest."""
+    verified: bool = False
+    iat: int = 0
+    exp: int
+    jti: str = ""
+
+
+_CLAIMS: Final = msgspec.json.Decoder(Claims)
+
+
 def mint(
     session: Session, tenant: Tenant, key: ApiKey, *, secret: str, now: float, new_id: str
 ) -> SessionAnswer:
@@ -182,38 +203,52 @@ def mint(
     """
     issued = int(now)
     expires = issued + tenant.session_ttl_s
-    claims = {
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "tenant": tenant.slug,
-        "uid": session.uid,
-        "kid": key.digest[:KEY_ID_DIGITS],
-        "verified": session.is_verified,
-        "iat": issued,
-        "exp": expires,
-        "jti": new_id,
-    }
+    claims = Claims(
+        iss=ISSUER,
+        aud=AUDIENCE,
+        tenant=tenant.slug,
+        uid=session.uid,
+        kid=key.digest[:KEY_ID_DIGITS],
+        verified=session.is_verified,
+        iat=issued,
+        exp=expires,
+        jti=new_id,
+    )
+    signed = _HEAD + _base64url(msgspec.json.encode(claims))
     return SessionAnswer(
-        jwt.encode(claims, secret, algorithm=ALGORITHM),
+        (signed + b"." + _signature(signed, secret)).decode(),
         datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         session.uid,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """What a session token says of itself."""
+def read_token(token: str, secret: str) -> Claims | None:
+    """Return what a session token says, if Sluice made it; its times are not judged.
 
-    tenant: str
-    uid: str
-    key_id: str
-
-
-def named_in(claims: Mapping[str, Any]) -> Named | None:
-    """Return what the claims of a session token name; None where they are not of one."""
-    if claims.get("iss") != ISSUER or claims.get("aud") != AUDIENCE:
+    Args:
+        token: Any ASCII text.
+        secret: What it was signed with.
+    """
+    signed, _, signature = token.encode().rpartition(b".")
+    if not signed.startswith(_HEAD):
         return None
-    tenant, uid, key_id = claims.get("tenant"), claims.get("uid"), claims.get("kid")
-    if not (isinstance(tenant, str) and isinstance(uid, str) and isinstance(key_id, str)):
+    if not hmac.compare_digest(_signature(signed, secret), signature):
         return None
-    return Named(tenant, uid, key_id) if uid else None
+    body = signed[len(_HEAD) :]
+    try:
+        claims = _CLAIMS.decode(urlsafe_b64decode(body + b"=" * (-len(body) % 4)))
+    except ValueError:  # signed with our secret, but of another kind, such as a read token
+        return None
+    is_ours = claims.iss == ISSUER and claims.aud == AUDIENCE and claims.uid
+    return claims if is_ours else None
+
+
+def _signature(signed: bytes, secret: str) -> bytes:
+    return _base64url(hmac.digest(secret.encode(), signed, hashlib.sha256))
+
+
+def _base64url(data: bytes) -> bytes:
+    return urlsafe_b64encode(data).rstrip(b"=")
+
+
+_HEAD: Final = _base64url(b'{"alg":"HS256","typ":"JWT"}') + b"."

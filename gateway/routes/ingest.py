@@ -6,7 +6,7 @@ body, JSON, each event, and at last the queue (reference, "HTTP behaviour").
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import hdrs
@@ -61,7 +61,7 @@ class Ingest:
 
     directory: Callable[[], Directory]
     token_keys: Callable[[], TokenKeys]
-    session_keys: TokenKeys
+    session_secret: str = field(repr=False)
     limits: RateLimits
     monotonic: Callable[[], float]
     publisher: Publisher
@@ -198,7 +198,7 @@ class Ingest:
                 return found
             headers = found
         return authenticate_ingest(
-            headers, self.directory(), self.token_keys(), self.session_keys, now=time.time()
+            headers, self.directory(), self.token_keys(), self.session_secret, now=time.time()
         )
 
     def _origins(self) -> Collection[str]:

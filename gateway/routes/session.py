@@ -5,7 +5,7 @@ The order of checks is that of the other routes: credential, page, headers, body
 
 import uuid
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -13,7 +13,7 @@ from aiohttp import hdrs
 
 from gateway.body import check_headers, read_body
 from gateway.core.answers import Answer, deny, ok, refused
-from gateway.core.auth import Denied, TokenKeys, authenticate_client
+from gateway.core.auth import Denied, authenticate_client
 from gateway.core.origins import is_allowed
 from gateway.core.session import Ask, mint, open_session, read_ask
 from gateway.dispatch import Exchange, Route
@@ -34,7 +34,7 @@ class SessionRoutes:
     """The handler and what it needs."""
 
     directory: Callable[[], Directory]
-    session_keys: TokenKeys
+    session_secret: str = field(repr=False)
     rejections: Rejections
     now: Callable[[], datetime]
     stamps: Stamps
@@ -73,7 +73,7 @@ class SessionRoutes:
                 session,
                 tenant,
                 key,
-                secret=self.session_keys.secret,
+                secret=self.session_secret,
                 now=now,
                 new_id=self.stamps.new_id(),
             )

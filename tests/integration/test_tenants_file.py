@@ -144,11 +144,9 @@ def test_public_key_is_set_up_and_its_secrets_take_turns(tmp_path: Path) -> None
 def test_secret_key_takes_no_property_of_a_public_one(tmp_path: Path) -> None:
     file = TenantsFile(tmp_path / "tenants.toml")
     key = file.add_tenant("acme")
-    for change in (
-        lambda: file.set_key_value("acme", key, "allowed_origins", "*"),
-        lambda: file.add_identity_secret("acme", key),
-    ):
-        with pytest.raises(ConfigError, match="is a secret key"):
-            change()
+    with pytest.raises(ConfigError, match="is a secret key"):
+        file.set_key_value("acme", key, "allowed_origins", "*")
+    with pytest.raises(ConfigError, match="is a secret key"):
+        file.add_identity_secret("acme", key)
     with pytest.raises(ConfigError, match="has no key"):
         file.set_key_value("acme", "pk_live_other", "allowed_origins", "*")

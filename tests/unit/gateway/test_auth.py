@@ -52,7 +52,7 @@ def token(
 
 
 def ingest(*headers: str, keys: TokenKeys = KEYS) -> Principal | Denied:
-    return authenticate_ingest(headers, DIRECTORY, keys, KEYS, now=NOW)
+    return authenticate_ingest(headers, DIRECTORY, keys, SECRET, now=NOW)
 
 
 def read(*headers: str, keys: TokenKeys = KEYS) -> Principal | Denied:

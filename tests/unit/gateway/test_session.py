@@ -1,12 +1,13 @@
 """The handshake as plain functions: what is asked, what was signed, what the token says."""
 
 import jwt
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.session import Ask, Named, Session, mint, named_in, open_session, read_ask
+from gateway.core.session import Ask, Session, mint, open_session, read_ask, read_token
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.tenant import ApiKey, Tenant, find_public_key
 
@@ -92,9 +93,43 @@ def test_token_names_tenant_user_and_key_until_its_end() -> None:
         options={"verify_exp": False, "verify_iat": False},
     )
     assert claims["exp"] - claims["iat"] == 300
-    named = named_in(claims)
-    assert named == Named("acme", "user-123", KEY.digest[:16])
-    assert find_public_key(TENANT, named.key_id) == KEY
+    read = read_token(answer.token, SECRET)
+    assert read is not None
+    assert msgspec.to_builtins(read) == claims
+    assert find_public_key(TENANT, read.kid) == KEY
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=255))
+def test_token_of_any_user_is_read_back_and_by_a_jwt_library_too(uid: str) -> None:
+    session = Session(uid, is_verified=False)
+    token = mint(session, TENANT, KEY, secret=SECRET, now=0.0, new_id="t-1").token
+    read = read_token(token, SECRET)
+    assert read is not None
+    assert read.uid == uid
+    claims = jwt.decode(token, SECRET, ["HS256"], options={"verify_exp": False}, audience=read.aud)
+    assert claims["uid"] == uid
+
+
+TOKEN = mint(Session("u", is_verified=False), TENANT, KEY, secret=SECRET, now=0.0, new_id="t").token
+
+
+@given(at=st.integers(0, len(TOKEN) - 1), to=st.sampled_from("aZ09-_.="))
+def test_token_is_worth_nothing_when_one_character_differs(at: int, to: str) -> None:
+    changed = TOKEN[:at] + to + TOKEN[at + 1 :]
+    assert (read_token(changed, SECRET) is None) is (changed != TOKEN)
+    assert read_token(TOKEN, "t" * 32) is None
+
+
+@given(st.text(st.characters(codec="ascii")))
+def test_any_text_is_no_token(text: str) -> None:
+    assert read_token(text, SECRET) is None
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS512"])
+def test_token_of_another_algorithm_is_none(algorithm: str) -> None:
+    claims = jwt.decode(TOKEN, options={"verify_signature": False})
+    other = jwt.encode(claims, "" if algorithm == "none" else SECRET * 2, algorithm=algorithm)
+    assert read_token(other, SECRET * 2) is None
 
 
 @pytest.mark.parametrize("key_id", ["", "0", KEY.digest[:15], KEY.digest, "f" * 16])
