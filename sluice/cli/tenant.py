@@ -198,20 +198,17 @@ def add_identity_secret(
     slug: Slug,
     digest: Digest,
     *,
-    end_others: Annotated[
-        bool,
-        typer.Option("--end-others/--keep-others", help="Whether older secrets end now."),
-    ] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
     """Make a secret for your server to sign user ids with, and print it, once.
 
-    The older ones of the key stay live, so that it can be changed without a gap.
+    The older ones of the key stay live until you end them, so that it can be changed without a gap.
 
-    Example: `sluice tenant add-identity-secret shop 3f6a09c1`
+    Example: `sluice tenant add-identity-secret shop 3f6a09c1`, put the new secret in place, then
+    `sluice tenant end-identity-secrets shop 3f6a09c1`
     """
-    secret = _file(data_dir).add_identity_secret(slug, digest, ends_others=end_others)
+    secret = _file(data_dir).add_identity_secret(slug, digest)
     if as_json:
         print_json({"tenant": slug, "identity_secret": secret})
         return
@@ -219,6 +216,21 @@ def add_identity_secret(
         f"Identity secret of {slug}, in hex. It is for your server only; the tenants file keeps"
         f" it, no command shows it again:\n\n  {secret}\n"
     )
+
+
+@tenant.command(name="end-identity-secrets")
+def end_identity_secrets(
+    slug: Slug, digest: Digest, *, as_json: AsJson = False, data_dir: DataDir = None
+) -> None:
+    """End every identity secret of a public key but the newest.
+
+    Example: `sluice tenant end-identity-secrets shop 3f6a09c1`
+    """
+    count = _file(data_dir).end_older_identity_secrets(slug, digest)
+    if as_json:
+        print_json({"tenant": slug, "ended": count})
+    else:
+        print(f"Ended {count} identity secret{'' if count == 1 else 's'} of {slug}.")
 
 
 def _parts(assignment: str) -> tuple[str, str]:

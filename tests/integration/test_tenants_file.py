@@ -135,8 +135,9 @@ def test_public_key_is_set_up_and_its_secrets_take_turns(tmp_path: Path) -> None
     assert public().identity_secrets == (first, second)
     assert public().allowed_origins == ("https://a.example", "https://*.b.example")
     assert file.directory.origins == {"https://a.example", "https://*.b.example"}
-    third = file.add_identity_secret("acme", key, ends_others=True)
-    assert public().identity_secrets == (third,)
+    assert file.end_older_identity_secrets("acme", key) == 1
+    assert public().identity_secrets == (second,)
+    assert file.end_older_identity_secrets("acme", key) == 0
     file.set_value("acme", "enabled", "false")
     assert file.directory.origins == set()
 
