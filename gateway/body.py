@@ -22,7 +22,7 @@ INLINE_BYTES: Final = 65_536
 """How much of a chunk is inflated on the event loop."""
 
 
-def check_headers(request: BaseRequest) -> Rejected | None:
+def check_headers(request: BaseRequest, *, may_be_text: bool = False) -> Rejected | None:
     """Return why this body is not even read: how it is coded, or its type, is not taken."""
     headers = request.headers
     if headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip().lower() != "chunked":
@@ -30,7 +30,7 @@ def check_headers(request: BaseRequest) -> Rejected | None:
         return Rejected(
             ErrorType.REQUEST_INVALID, "Use no Transfer-Encoding but chunked for the body."
         )
-    problem = check_content_type(headers.get(hdrs.CONTENT_TYPE, ""))
+    problem = check_content_type(headers.get(hdrs.CONTENT_TYPE, ""), may_be_text=may_be_text)
     if problem is None and hdrs.CONTENT_ENCODING in headers:
         encoding = _encoding(request)
         if isinstance(encoding, Rejected):
