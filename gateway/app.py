@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import sluice
+from gateway import sources
 from gateway.core.auth import TokenKeys
 from gateway.dispatch import Dispatcher, Route
 from gateway.health import HealthProbe
@@ -24,6 +25,7 @@ from gateway.routes.health import HealthRoutes
 from gateway.routes.ingest import Ingest
 from gateway.routes.ops import Figures, OpsRoutes
 from gateway.routes.reads import ReadRoutes, stats_cache
+from gateway.routes.sources import SourceRoutes
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.stamps import Stamps
 from gateway.token_keys import JwksSource, shared_secret
@@ -92,6 +94,14 @@ def build_app(parts: Parts) -> Dispatcher:
             queue=parts.queue,
             figures=Figures(parts.queue, parts.monotonic),
             is_ready=is_ready,
+        ).routes(),
+        *SourceRoutes(
+            sources=[sources.load(name) for name in sources.NAMES],
+            directory=parts.directory,
+            publisher=parts.publisher,
+            rejections=parts.rejections,
+            stamps=parts.stamps,
+            body_timeout_s=parts.body_timeout_s,
         ).routes(),
         *docs_routes(version=sluice.__version__),
     ]

@@ -20,22 +20,43 @@ from sluice.core.errors import ErrorType, Rejected
 
 INLINE_BYTES: Final = 65_536
 """How much of a chunk is inflated on the event loop."""
+_ONLY_CHUNKED: Final = Rejected(
+    ErrorType.REQUEST_INVALID, "Use no Transfer-Encoding but chunked for the body."
+)
+"""aiohttp takes the frames off but leaves what a further coding did to the bytes."""
 
 
 def check_headers(request: BaseRequest) -> Rejected | None:
     """Return why this body is not even read: how it is coded, or its type, is not taken."""
     headers = request.headers
     if headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip().lower() != "chunked":
-        # aiohttp takes the frames off but leaves what a further coding did to the bytes.
-        return Rejected(
-            ErrorType.REQUEST_INVALID, "Use no Transfer-Encoding but chunked for the body."
-        )
+        return _ONLY_CHUNKED
     problem = check_content_type(headers.get(hdrs.CONTENT_TYPE, ""))
     if problem is None and hdrs.CONTENT_ENCODING in headers:
         encoding = _encoding(request)
         if isinstance(encoding, Rejected):
             return encoding
     return problem
+
+
+def check_encoding(request: BaseRequest) -> Rejected | None:
+    """Return why this body is not even read: how it is coded is not taken; its type is anything.
+
+    Client libraries and browsers send JSON under several types.
+    """
+    coding = request.headers.get(hdrs.TRANSFER_ENCODING, "chunked")
+    if coding.strip().lower() != "chunked":
+        return _ONLY_CHUNKED
+    encoding = _encoding(request)
+    return encoding if isinstance(encoding, Rejected) else None
+
+
+def allow_body(request: BaseRequest) -> None:
+    """Tell a client that waits for it that the body may come."""
+    transport = request.transport
+    expected = request.headers.get(hdrs.EXPECT, "").lower()
+    if transport is not None and expected == "100-continue" and request.version.minor:
+        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 async def read_body(request: BaseRequest, *, max_bytes: int, timeout_s: float) -> bytes | Rejected:

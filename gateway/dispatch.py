@@ -41,6 +41,16 @@ class Exchange:
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
 
+Refuse = Callable[[Rejected, float | None], Answer]
+"""How a route says that nothing was taken, and in how many seconds to come back."""
+
+
+def refuse(rejected: Rejected, retry_after_s: float | None) -> Answer:
+    """Refuse in the words of Sluice's own API."""
+    if retry_after_s is None:
+        return refused_one(rejected.error_type, rejected.detail)
+    return unavailable(rejected.error_type, rejected.detail, retry_after_s=retry_after_s)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -49,8 +59,10 @@ class Route:
     name: str
     """For metrics."""
     path: str
-    """Without the trailing slash."""
+    """Without the trailing slash. A last segment in braces stands for any one segment."""
     handlers: Mapping[str, Handler]
+    refuse: Refuse = refuse
+    """What is said where no handler gets to it: while the server stops, or when one fails."""
     is_for_operators: bool = False
     """Whether it goes on while the server stops."""
 
@@ -77,7 +89,10 @@ class Dispatcher:
         self._new_request_id = new_request_id
         self._by_path: dict[str, Route] = {}
         self._by_method: dict[str, dict[str, tuple[Route, Handler]]] = {}
+        self._by_prefix: dict[str, Route] = {}
         for route in routes:
+            if route.path.endswith("}"):
+                self._by_prefix[route.path.rpartition("/")[0]] = route
             for path in {route.path, route.path.rstrip("/") + "/"}:
                 self._by_path[path] = route
                 for method, handler in route.handlers.items():
@@ -108,13 +123,13 @@ class Dispatcher:
             return Reply(found, request_id)
         route, handler = found
         if self.is_stopping and not route.is_for_operators:
-            return Reply(_STOPPING, request_id)
+            return Reply(route.refuse(_STOPPING, 1), request_id)
         self._active += 1
         exchange = Exchange(request, request_id)
         try:
             answer = await handler(exchange)
         except Exception as error:  # noqa: BLE001 - the top of a request
-            answer = self._failed(exchange, error)
+            answer = self._failed(exchange, route, error)
         finally:
             self._active -= 1
             if not self._active:
@@ -131,10 +146,10 @@ class Dispatcher:
         if not target.startswith("/"):  # absolute form, as proxies send it
             target = request.rel_url.raw_path
         path = target.partition("?")[0]
-        route = self._by_path.get(path)
+        route = self._by_path.get(path) or self._find_open(path)
         if route is None:
             return refused_one(ErrorType.NOT_FOUND, "Nothing is served at this path.")
-        found = self._by_method.get(request.method, {}).get(path)
+        found = self._by_method.get(request.method, {}).get(route.path)
         if found is not None:
             return found
         if request.method == hdrs.METH_OPTIONS:
@@ -144,18 +159,17 @@ class Dispatcher:
             ErrorType.METHOD_NOT_ALLOWED, f"This path takes {methods}.", allow=route.allow
         )
 
-    def _failed(self, exchange: Exchange, error: Exception) -> Answer:
+    def _find_open(self, path: str) -> Route | None:
+        """Return the route whose last segment is any; an empty one or an encoded one is none."""
+        prefix, _, last = path.removesuffix("/").rpartition("/")
+        return self._by_prefix.get(prefix) if last and "%" not in last else None
+
+    def _failed(self, exchange: Exchange, route: Route, error: Exception) -> Answer:
         _log.error(
             "A request failed inside", exc_info=error, extra={"request_id": exchange.request_id}
         )
-        detail = "Something failed here; quote the request id."
-        self._rejections.record(
-            exchange.tenant,
-            exchange.source,
-            (Rejected(ErrorType.INTERNAL, detail),),
-            exchange.request_id,
-        )
-        return refused_one(ErrorType.INTERNAL, detail)
+        self._rejections.record(exchange.tenant, exchange.source, (_FAILED,), exchange.request_id)
+        return route.refuse(_FAILED, None)
 
     async def finish(self, within_s: float) -> bool:
         """Refuse new requests and wait for those in hand; whether all finished in time."""
@@ -170,6 +184,5 @@ class Dispatcher:
         return True
 
 
-_STOPPING: Final = unavailable(
-    ErrorType.SHUTTING_DOWN, "This server is stopping; retry.", retry_after_s=1
-)
+_STOPPING: Final = Rejected(ErrorType.SHUTTING_DOWN, "This server is stopping; retry.")
+_FAILED: Final = Rejected(ErrorType.INTERNAL, "Something failed here; quote the request id.")
