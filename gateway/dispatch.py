@@ -40,7 +40,6 @@ class Exchange:
 
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
-
 Refuse = Callable[[Rejected, float | None], Answer]
 """How a route says that nothing was taken, and in how many seconds to come back."""
 
@@ -52,6 +51,18 @@ def refuse(rejected: Rejected, retry_after_s: float | None) -> Answer:
     return unavailable(rejected.error_type, rejected.detail, retry_after_s=retry_after_s)
 
 
+def last_segment(exchange: Exchange) -> str:
+    """Return the last segment of a request's path, as it was sent."""
+    return _path_of(exchange.request).rstrip("/").rpartition("/")[2]
+
+
+def _path_of(request: BaseRequest) -> str:
+    target = request.raw_path
+    if not target.startswith("/"):  # absolute form, as proxies send it
+        target = request.rel_url.raw_path
+    return target.partition("?")[0]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One path and what answers there, by method; GET also answers HEAD."""
@@ -59,12 +70,13 @@ class Route:
     name: str
     """For metrics."""
     path: str
-    """Without the trailing slash. A last segment in braces stands for any one segment."""
+    """Without the trailing slash. A last segment ``{…}`` stands for any one segment, which
+    ``last_segment`` returns."""
     handlers: Mapping[str, Handler]
-    refuse: Refuse = refuse
-    """What is said where no handler gets to it: while the server stops, or when one fails."""
     is_for_operators: bool = False
     """Whether it goes on while the server stops."""
+    refuse: Refuse = refuse
+    """What is said where no handler gets to it: while the server stops, or when one fails."""
 
     @property
     def allow(self) -> str:
@@ -89,10 +101,12 @@ class Dispatcher:
         self._new_request_id = new_request_id
         self._by_path: dict[str, Route] = {}
         self._by_method: dict[str, dict[str, tuple[Route, Handler]]] = {}
-        self._by_prefix: dict[str, Route] = {}
+        self._by_folder: dict[str, Route] = {}
         for route in routes:
-            if route.path.endswith("}"):
-                self._by_prefix[route.path.rpartition("/")[0]] = route
+            folder, brace, _ = route.path.partition("{")
+            if brace:
+                self._by_folder[folder] = route
+                continue
             for path in {route.path, route.path.rstrip("/") + "/"}:
                 self._by_path[path] = route
                 for method, handler in route.handlers.items():
@@ -142,16 +156,15 @@ class Dispatcher:
         return Reply(answer, request_id, is_last=self.is_leaving)
 
     def _find(self, request: BaseRequest) -> tuple[Route, Handler] | Answer:
-        target = request.raw_path
-        if not target.startswith("/"):  # absolute form, as proxies send it
-            target = request.rel_url.raw_path
-        path = target.partition("?")[0]
-        route = self._by_path.get(path) or self._find_open(path)
+        path = _path_of(request)
+        route = self._by_path.get(path) or self._in_folder(path)
         if route is None:
             return refused_one(ErrorType.NOT_FOUND, "Nothing is served at this path.")
-        found = self._by_method.get(request.method, {}).get(route.path)
-        if found is not None:
-            return found
+        handler = route.handlers.get(request.method)
+        if handler is None and request.method == hdrs.METH_HEAD:
+            handler = route.handlers.get(hdrs.METH_GET)
+        if handler is not None:
+            return route, handler
         if request.method == hdrs.METH_OPTIONS:
             return Answer(204, headers=(("Allow", route.allow),))
         methods = " and ".join(route.handlers)
@@ -159,10 +172,9 @@ class Dispatcher:
             ErrorType.METHOD_NOT_ALLOWED, f"This path takes {methods}.", allow=route.allow
         )
 
-    def _find_open(self, path: str) -> Route | None:
-        """Return the route whose last segment is any; an empty one or an encoded one is none."""
-        prefix, _, last = path.removesuffix("/").rpartition("/")
-        return self._by_prefix.get(prefix) if last and "%" not in last else None
+    def _in_folder(self, path: str) -> Route | None:
+        folder, _, last = path.removesuffix("/").rpartition("/")
+        return self._by_folder.get(f"{folder}/") if last else None
 
     def _failed(self, exchange: Exchange, route: Route, error: Exception) -> Answer:
         _log.error(

@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import hdrs
 from aiohttp.web import BaseRequest
 
-from gateway.body import allow_body, check_headers, read_body
+from gateway.body import check_headers, read_body, send_continue
 from gateway.core.answers import Answer, deny, queued_batch, queued_one, refused, unavailable
 from gateway.core.auth import Denied, TokenKeys, authenticate_ingest
 from gateway.dispatch import Exchange, Route
@@ -137,7 +137,7 @@ class Ingest:
         if isinstance(key, Rejected):
             return self._refused(exchange, [key])
         if hdrs.EXPECT in request.headers:
-            allow_body(request)
+            send_continue(request)
         body = await read_body(request, max_bytes=MAX_BODY_BYTES, timeout_s=self.body_timeout_s)
         if isinstance(body, Rejected):
             return self._refused(exchange, [body])

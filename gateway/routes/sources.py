@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from gateway.body import allow_body, check_encoding, read_body
+from gateway.body import check_encoding, read_body, send_continue
 from gateway.core.answers import Answer
 from gateway.core.auth import Denied
 from gateway.core.source import Arrival, Caller, Parsed, Refused, Source, SourceRoute, Taken
-from gateway.dispatch import Exchange, Route
+from gateway.dispatch import Exchange, Route, last_segment
 from gateway.publisher import Publisher, Unstored
 from gateway.rejections import Rejections
 from gateway.stamps import Stamps
@@ -61,7 +61,7 @@ class SourceRoutes:
             path=route.path,
             headers=exchange.request.headers,
             now=self.unix_s(),
-            tail=_tail(exchange) if route.path.endswith("}") else "",
+            tail=last_segment(exchange) if route.path.endswith("}") else "",
         )
         admitted = await self._admit(source, exchange, arrival)
         if isinstance(admitted, Refused):
@@ -98,7 +98,7 @@ class SourceRoutes:
         wrong = check_encoding(request)
         if wrong is not None:
             return self._refused(exchange, wrong)
-        allow_body(request)
+        send_continue(request)
         body = await read_body(
             request, max_bytes=source.max_body_bytes, timeout_s=self.body_timeout_s
         )
@@ -149,7 +149,3 @@ def _unstored(exchange: Exchange, unstored: Unstored) -> Refused:
 
 def _refuse(source: Source, rejected: Rejected, retry_after_s: float | None) -> Answer:
     return source.refused(Refused(rejected=rejected, retry_after_s=retry_after_s))
-
-
-def _tail(exchange: Exchange) -> str:
-    return exchange.request.rel_url.raw_path.rstrip("/").rpartition("/")[2]

@@ -6,6 +6,7 @@ what the library would send again while it shuts down is lost.
 """
 
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -18,11 +19,13 @@ PATIENCE_S = 40
 def main(url: str, key: str, count: int) -> None:
     """Send, wait, send the rest and shut down."""
     outcomes: Counter[int] = Counter()
+    one_at_a_time = threading.Lock()  # the library reports from several threads
 
     def report(event: BaseEvent, code: int, _message: str) -> None:
-        if code == 200:
-            print("id", event.insert_id)
-        outcomes[code] += 1
+        with one_at_a_time:
+            if code == 200:
+                print("id", event.insert_id)
+            outcomes[code] += 1
 
     config = Config(server_url=f"{url}/2/httpapi", callback=report, flush_interval_millis=500)
     client = Amplitude(key, config)

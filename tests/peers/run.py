@@ -82,8 +82,8 @@ async def meet(api: Segops, peer: Peer, status: int) -> str:
         arrivals = way.arrivals
     kept = await stored(api)
     said = ", ".join(f"{code}: {number}" for code, number in report.failed.items()) or "nothing"
-    again = f"next request after {arrivals[1] - arrivals[0]:.1f} s" if len(arrivals) > 1 else "none"
-    return f"{kept} of {FEW} stored; reported {said}; {len(arrivals)} requests, {again}"
+    when = ", ".join(f"{at - arrivals[0]:.1f}" for at in arrivals)
+    return f"{kept} of {FEW} stored; reported {said}; requests at {when} s"
 
 
 async def main(count: int, *, with_errors: bool) -> int:
