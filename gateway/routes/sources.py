@@ -5,6 +5,7 @@ Load is shed before anything of a request is read, because several client librar
 read; one inside the body cannot be. 200 goes out only when the events are durable.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
 
 UNKNOWN_SIZE: Final = 65_536
 """What a body without a length is expected to need, when room is asked for."""
+INLINE_BYTES: Final = 65_536
+"""A longer body is parsed in a thread: thousands of events take longer than others should wait."""
 _NOBODY: Final = Denied(Rejected(ErrorType.AUTH_MISSING, "Send a credential."))
 
 
@@ -67,7 +70,10 @@ class SourceRoutes:
         if isinstance(admitted, Refused):
             return source.refused(admitted)
         tenant, arrival = admitted[0].tenant, admitted[1]
-        parsed = source.parse(arrival, tenant)
+        if len(arrival.body or b"") <= INLINE_BYTES:
+            parsed = source.parse(arrival, tenant)
+        else:
+            parsed = await asyncio.to_thread(source.parse, arrival, tenant)
         if isinstance(parsed, Rejected):
             return source.refused(self._refused(exchange, parsed))
         unstored = await self._publish(source, tenant, parsed)

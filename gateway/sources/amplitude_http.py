@@ -52,26 +52,30 @@ IDENTIFY_EVENT: Final = "$identify"
 GROUP_EVENT: Final = "$groupidentify"
 SET: Final = "$set"
 UNSET: Final = "$unset"
-OWN: Final = (
-    "user_id",
-    "device_id",
-    "event_type",
-    "time",
-    "insert_id",
-    "event_properties",
-    "user_properties",
+OWN: Final = frozenset(
+    {
+        "user_id",
+        "device_id",
+        "event_type",
+        "time",
+        "insert_id",
+        "event_properties",
+        "user_properties",
+    }
 )
 """Members that become fields of our event, or its payload."""
-BESIDE: Final = (
-    "session_id",
-    "revenue",
-    "price",
-    "quantity",
-    "productId",
-    "revenueType",
-    "currency",
-    "groups",
-    "group_properties",
+BESIDE: Final = frozenset(
+    {
+        "session_id",
+        "revenue",
+        "price",
+        "quantity",
+        "productId",
+        "revenueType",
+        "currency",
+        "groups",
+        "group_properties",
+    }
 )
 """Members that are kept in the payload under their own names; all others go into ``context``."""
 NAMES: Final = {
@@ -79,6 +83,8 @@ NAMES: Final = {
     "payload": "event_properties",
     "event_id": "insert_id",
 }
+_NOTHING: Final = frozenset({NULL, b"{}"})
+"""Members that say nothing."""
 _MISSING: Final = {ErrorType.USER_ID_MISSING, ErrorType.EVENT_TYPE_MISSING}
 _WORDS: Final[Mapping[ErrorType, str]] = {
     ErrorType.BODY_EMPTY: "Missing request body",
@@ -215,7 +221,7 @@ def _drafts_of(own: Mapping[str, bytes]) -> list[Draft]:
             group = group._replace(user_id=_group_name(own.get("groups", NULL)))
         return [Draft(group)]
     drafts = [Draft(_fields(own, event_type, payload))]
-    if traits not in {NULL, b"{}"}:
+    if traits not in _NOTHING:
         named = read_value(own.get("insert_id", NULL))
         client_id = None
         if isinstance(named, str | int) and named != "" and len(str(named)) <= MAX_EVENT_ID_CHARS:
@@ -237,14 +243,17 @@ def _fields(own: Mapping[str, bytes], event_type: Any, payload: bytes) -> Fields
 
 
 def _beside(own: Mapping[str, bytes]) -> dict[str, bytes]:
-    beside = {name: own[name] for name in BESIDE if own.get(name, NULL) not in {NULL, b"{}"}}
-    context = {
-        name: value
-        for name, value in own.items()
-        if name not in OWN and name not in BESIDE and value not in {NULL, b"{}"}
-    }
-    if context and own.get("event_type") != b'"$groupidentify"':
-        beside["context"] = with_members(b"{}", context)
+    beside: dict[str, bytes] = {}
+    context: list[bytes] = []
+    for name, value in own.items():
+        if name in OWN or value in _NOTHING:
+            continue
+        if name in BESIDE:
+            beside[name] = value
+        else:
+            context.append(_ENCODER.encode(name) + b":" + value)
+    if context:
+        beside["context"] = b"{" + b",".join(context) + b"}"
     return beside
 
 
