@@ -25,7 +25,7 @@ from gateway.routes.health import HealthRoutes
 from gateway.routes.ingest import Ingest
 from gateway.routes.ops import Figures, OpsRoutes
 from gateway.routes.reads import ReadRoutes, stats_cache
-from gateway.routes.sources import SourceRoutes
+from gateway.routes.sources import Room, SourceRoutes
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.stamps import Stamps
 from gateway.token_keys import JwksSource, shared_secret
@@ -102,6 +102,7 @@ def build_app(parts: Parts) -> Dispatcher:
             rejections=parts.rejections,
             stamps=parts.stamps,
             body_timeout_s=parts.body_timeout_s,
+            room=Room(),
         ).routes(),
         *docs_routes(version=sluice.__version__),
     ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.core.answers import Answer, unavailable
+from gateway.core.answers import CLOSING, Answer, clamp_retry_after
 from gateway.core.auth import Denied
 from sluice.core.errors import ERRORS, ErrorType, Rejected
 from sluice.core.event import Candidates
@@ -20,7 +20,8 @@ MAX_BODY_BYTES: Final = 5_242_880
 """As sent and once decompressed: more than any client of a compatible API batches to."""
 MAX_EVENTS: Final = 2_000
 """Elements of one request, so that no body occupies the gateway for long."""
-SERVICE_UNAVAILABLE: Final = 503
+COME_BACK: Final = frozenset({429, 503})
+"""Statuses that say when."""
 
 Schema = Mapping[str, Any]
 
@@ -154,14 +155,12 @@ def caller_of_key(key: str, directory: Directory) -> Caller | Denied:
 def refusal(refused: Refused, body: bytes, *, status: int | None = None) -> Answer:
     """Return an answer with the status of the error's type, or another, and a dialect's body."""
     error_type = refused.rejected.error_type
-    base = unavailable(
-        error_type, refused.rejected.detail, retry_after_s=refused.retry_after_s or 1
-    )
     code = ERRORS[error_type].status if status is None else status
+    retry_after = str(clamp_retry_after(refused.retry_after_s or 0))
     return Answer(
         code,
         body,
-        headers=base.headers if code == SERVICE_UNAVAILABLE else (),
+        headers=(("Retry-After", retry_after),) if code in COME_BACK else (),
         error_type=error_type,
-        closes=base.closes,
+        closes=error_type in CLOSING,
     )

@@ -16,7 +16,7 @@ from gateway import sources
 from gateway.core.source import Arrival, Parsed, Source
 from gateway.dispatch import Dispatcher
 from gateway.rejections import Rejections
-from gateway.routes.sources import SourceRoutes
+from gateway.routes.sources import Room, SourceRoutes
 from gateway.server import HttpServer
 from gateway.sources.standard_webhooks import sign
 from gateway.stamps import Stamps
@@ -137,7 +137,11 @@ def test_200_of_every_source_survives_kill_9(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def serving(
-    queue: GatedQueue, given: list[Source], *, max_pending_bytes: int = 10_000_000
+    queue: GatedQueue,
+    given: list[Source],
+    *,
+    max_pending_bytes: int = 10_000_000,
+    max_unproven_bytes: int = 10_000_000,
 ) -> AsyncIterator[tuple[str, Dispatcher]]:
     """Serve sources over a queue whose commits the test lets through."""
     async with running_publisher(queue, max_pending_bytes=max_pending_bytes) as publisher:
@@ -150,6 +154,7 @@ async def serving(
             rejections=rejections,
             stamps=stamps,
             body_timeout_s=5,
+            room=Room(max_unproven_bytes),
         ).routes()
         app = Dispatcher(routes, rejections=rejections, new_request_id=lambda: "r-1")
         server = HttpServer(app, new_request_id=lambda: "r-1", max_connections=10)
@@ -184,6 +189,27 @@ async def test_load_is_shed_in_each_dialect_before_the_body_is_there() -> None:
         queue.gate.set()
         assert_kept(await read_answer(reader), first)
         assert len(queue.rows()) == 1
+
+
+async def test_bodies_of_callers_who_proved_nothing_are_read_within_a_bound() -> None:
+    segment, amplitude = posts(SECRET_KEY)[:2]
+    whole = request_of(amplitude)
+    async with (
+        serving(GatedQueue(), LOADS, max_unproven_bytes=len(amplitude.body) + 10) as (url, _),
+        connect(url) as (reader, writer),
+    ):
+        writer.write(whole[:-10])
+
+        async def refused() -> Answer | None:
+            answer = await exchange(url, request_of(amplitude))
+            return answer if answer is not None and answer.status == 503 else None
+
+        answer = await poll_until(refused, what="the second body finds no room")
+        assert answer.error_type == "overloaded"
+        assert_kept(await exchange(url, request_of(segment)), segment)  # it came with its key
+        writer.write(whole[-10:])
+        assert_kept(await read_answer(reader), amplitude)
+        assert_kept(await exchange(url, request_of(amplitude)), amplitude)
 
 
 @pytest.mark.parametrize("at", range(2))
