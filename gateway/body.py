@@ -40,13 +40,13 @@ def check_transfer(request: BaseRequest) -> Rejected | None:
     return None
 
 
-def check_headers(request: BaseRequest) -> Rejected | None:
+def check_headers(request: BaseRequest, *, may_be_text: bool = False) -> Rejected | None:
     """Return why this body is not even read: how it is coded, or its type, is not taken."""
     headers = request.headers
     wrong = check_transfer(request)
     if wrong is not None:
         return wrong
-    problem = check_content_type(headers.get(hdrs.CONTENT_TYPE, ""))
+    problem = check_content_type(headers.get(hdrs.CONTENT_TYPE, ""), may_be_text=may_be_text)
     if problem is None and hdrs.CONTENT_ENCODING in headers:
         encoding = _encoding(request)
         if isinstance(encoding, Rejected):

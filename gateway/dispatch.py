@@ -9,7 +9,7 @@ than the event itself.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ from aiohttp import hdrs
 from aiohttp.web import BaseRequest
 
 from gateway.core.answers import Answer, refused_one, unavailable
+from gateway.core.origins import preflight, readable_by
 from gateway.rejections import Rejections
 from gateway.reply import Reply, is_request_id
 from sluice.core.errors import ErrorType, Rejected
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 class Exchange:
     """One request on its way through a handler."""
 
-    __slots__ = ("request", "request_id", "source", "tenant")
+    __slots__ = ("origins", "request", "request_id", "source", "tenant")
 
     def __init__(self, request: BaseRequest, request_id: str) -> None:
         self.request = request
@@ -37,6 +38,8 @@ class Exchange:
         """Slug, once the credential proved it."""
         self.source = ""
         """The source whose events these are, for error records."""
+        self.origins: Collection[str] | None = None
+        """Whose pages may read the answer; None, as for a secret key: no page."""
 
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
@@ -77,6 +80,8 @@ class Route:
     """Whether it goes on while the server stops."""
     refuse: Refuse = refuse
     """What is said where no handler gets to it: while the server stops, or when one fails."""
+    origins: Callable[[], Collection[str]] | None = None
+    """Whose pages may ask what they may send here; None: no page."""
 
     @property
     def allow(self) -> str:
@@ -148,6 +153,10 @@ class Dispatcher:
             self._active -= 1
             if not self._active:
                 self._idle.set()
+        if exchange.origins is not None:
+            origin = request.headers.get(hdrs.ORIGIN)
+            if origin is not None:
+                answer = readable_by(answer, origin, exchange.origins)
         key = (route.name, answer.status)
         labels = self._labels.get(key)
         if labels is None:
@@ -166,7 +175,10 @@ class Dispatcher:
         if handler is not None:
             return route, handler
         if request.method == hdrs.METH_OPTIONS:
-            return Answer(204, headers=(("Allow", route.allow),))
+            if route.origins is None or hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
+                return Answer(204, headers=(("Allow", route.allow),))
+            origin = request.headers.get(hdrs.ORIGIN)
+            return preflight(origin, route.origins(), allow=route.allow)
         methods = " and ".join(route.handlers)
         return refused_one(
             ErrorType.METHOD_NOT_ALLOWED, f"This path takes {methods}.", allow=route.allow

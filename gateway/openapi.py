@@ -19,9 +19,12 @@ from gateway.core.answers import (
     MIN_RETRY_AFTER_S,
     BatchResult,
 )
+from gateway.core.auth import SESSION_PARAMETER
+from gateway.core.session import SessionAnswer
 from gateway.health import Health
 from gateway.routes.ingest import MAX_BODY_BYTES, MAX_KEY_CHARS
 from gateway.routes.reads import DEFAULT_LIMIT, MAX_LIMIT, WINDOWS, ErrorList
+from gateway.routes.session import MAX_ASK_BYTES
 from gateway.source_answers import refusals, success
 from sluice.core.errors import ERRORS, ErrorType
 from sluice.core.event import (
@@ -48,6 +51,19 @@ _INGEST_AUTH: Final = (
     ErrorType.KEY_TYPE_NOT_ALLOWED,
     ErrorType.SCOPE_DENIED,
     ErrorType.TENANT_DISABLED,
+    ErrorType.ORIGIN_NOT_ALLOWED,
+)
+_SESSION: Final = (
+    ErrorType.AUTH_MISSING,
+    ErrorType.AUTH_MALFORMED,
+    ErrorType.API_KEY_UNKNOWN,
+    ErrorType.KEY_TYPE_NOT_ALLOWED,
+    ErrorType.TENANT_DISABLED,
+    ErrorType.ORIGIN_NOT_ALLOWED,
+    ErrorType.SIGNATURE_REQUIRED,
+    ErrorType.SIGNATURE_INVALID,
+    ErrorType.SIGNATURE_EXPIRED,
+    ErrorType.SESSION_INVALID,
 )
 _READ_AUTH: Final = (
     ErrorType.AUTH_MISSING,
@@ -58,18 +74,22 @@ _READ_AUTH: Final = (
     ErrorType.TENANT_UNKNOWN,
     ErrorType.TENANT_DISABLED,
 )
-_BODY: Final = (
-    ErrorType.IDEMPOTENCY_KEY_INVALID,
+_ANY_BODY: Final = (
     ErrorType.BODY_EMPTY,
     ErrorType.BODY_INCOMPLETE,
     ErrorType.BODY_UNDECODABLE,
     ErrorType.BODY_TIMEOUT,
     ErrorType.BODY_TOO_LARGE,
     ErrorType.JSON_INVALID,
-    ErrorType.JSON_TOO_DEEP,
     ErrorType.BODY_NOT_OBJECT,
     ErrorType.CONTENT_TYPE_UNSUPPORTED,
     ErrorType.CONTENT_ENCODING_UNSUPPORTED,
+)
+_BODY: Final = (
+    *_ANY_BODY,
+    ErrorType.IDEMPOTENCY_KEY_INVALID,
+    ErrorType.JSON_TOO_DEEP,
+    ErrorType.RATE_LIMITED,
 )
 _EVENT: Final = (
     ErrorType.USER_ID_MISSING,
@@ -108,6 +128,7 @@ class Operation:
     security: Sequence[str] = ()
     parameters: Sequence[Schema] = ()
     body: Schema | None = None
+    max_body_bytes: int = MAX_BODY_BYTES
     answers: Mapping[int, Schema]
     """What is answered when nothing is refused, by status."""
     errors: Sequence[ErrorType] = _ALWAYS
@@ -186,7 +207,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="track",
         summary="Queue one event",
         description="202 means that the event is on disk: it survives a crash.",
-        security=("apiKey",),
+        security=("apiKey", "session", "sessionInQuery"),
         parameters=(_KEY_PARAMETER,),
         body=_ref("Event"),
         answers={
@@ -205,11 +226,24 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         summary=f"Queue up to {MAX_BATCH_EVENTS} events",
         description="A bad event is skipped and listed; the others are queued all the same. "
         f"At most the first {MAX_LISTED_ERRORS} skipped events are listed.",
-        security=("apiKey",),
+        security=("apiKey", "session", "sessionInQuery"),
         parameters=(_KEY_PARAMETER,),
         body=_ref("Batch"),
         answers={202: _json("The queued events are stored durably.", _ref("BatchResult"))},
         errors=(*_ALWAYS, *_STOPPING, *_INGEST_AUTH, *_BODY, *_SHAPE, *_STORING),
+    ),
+    Operation(
+        path="/api/auth/session/",
+        method="post",
+        name="session",
+        summary="Open a session for a client app",
+        description="Exchanges a public key for a token that writes as one user. `{}` opens one "
+        "for a new visitor.",
+        security=("publicKey",),
+        body=_ref("SessionAsk"),
+        max_body_bytes=MAX_ASK_BYTES,
+        answers={200: _json("The session.", _ref("SessionAnswer"))},
+        errors=(*_ALWAYS, *_STOPPING, *_SESSION, *_ANY_BODY),
     ),
     Operation(
         path="/api/ingestion/health/",
@@ -334,6 +368,25 @@ def document(*, version: str) -> Schema:
                     "name": "Authorization",
                     "description": "`ApiKey sk_…`: a tenant's secret key.",
                 },
+                "publicKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "`ApiKey pk_…`: a tenant's public key.",
+                },
+                "session": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "A session token; every event is its user's.",
+                },
+                "sessionInQuery": {
+                    "type": "apiKey",
+                    "in": "query",
+                    "name": SESSION_PARAMETER,
+                    "description": "A session token, for `navigator.sendBeacon`, which can set no "
+                    "header; then the body may be called `text/plain`.",
+                },
                 "readToken": {
                     "type": "http",
                     "scheme": "bearer",
@@ -358,7 +411,8 @@ def _operation(operation: Operation) -> Schema:
     if operation.body is not None:
         described["requestBody"] = {
             "required": True,
-            "description": f"At most {MAX_BODY_BYTES} bytes; plain or in gzip, deflate or zstd.",
+            "description": f"At most {operation.max_body_bytes} bytes; "
+            "plain or in gzip, deflate or zstd.",
             "content": {"application/json": {"schema": operation.body}},
         }
     return described
@@ -378,7 +432,7 @@ def _responses(operation: Operation) -> Schema:
 
 def _error_response(status: int, error_types: Sequence[ErrorType]) -> Schema:
     headers: Schema = {"x_error_type": {"schema": {"type": "string", "enum": list(error_types)}}}
-    if status == 503:
+    if status in {429, 503}:
         headers["retry_after"] = _RETRY_AFTER
     if status == 401:
         headers["www_authenticate"] = {"schema": {"type": "string"}}
@@ -388,10 +442,11 @@ def _error_response(status: int, error_types: Sequence[ErrorType]) -> Schema:
 
 def _schemas() -> Schema:
     _, answers = msgspec.json.schema_components(
-        (BatchResult, Health, Stats, ErrorList), ref_template=COMPONENTS + "{name}"
+        (BatchResult, SessionAnswer, Health, Stats, ErrorList), ref_template=COMPONENTS + "{name}"
     )
     answers["SkippedEvent"]["properties"]["error_type"] = {"enum": list(SKIPPING)}
-    return {**answers, "Event": _event(), "Batch": _batch(), "Error": _error()}
+    asked = {"Event": _event(), "Batch": _batch(), "SessionAsk": _session_ask()}
+    return {**answers, **asked, "Error": _error()}
 
 
 def _event() -> Schema:
@@ -458,6 +513,36 @@ def _batch() -> Schema:
             }
         },
         "required": ["events"],
+    }
+
+
+def _session_ask() -> Schema:
+    return {
+        "type": "object",
+        "description": "Unknown keys are ignored.",
+        "properties": {
+            "user_id": {
+                "description": "The user who is logged in.",
+                "anyOf": [
+                    {"type": "string", "maxLength": MAX_USER_ID_CHARS},
+                    INTEGER_ID,
+                    {"type": "null"},
+                ],
+            },
+            "anonymous_id": {
+                "description": "A visitor's id; without a user_id the session is that of "
+                "`anon_<anonymous_id>`."
+            },
+            "user_id_sig": {
+                "type": ["string", "null"],
+                "description": "Hex of HMAC-SHA256 over `<user_id>|<user_id_ts>`, with an identity "
+                "secret of the key, made on your server.",
+            },
+            "user_id_ts": {
+                "description": "Unix seconds of the signature, within 300 of the server's clock.",
+                "anyOf": [INTEGER_ID, {"type": "null"}],
+            },
+        },
     }
 
 

@@ -41,7 +41,7 @@ from sluice.core.tenant_file import (
     parse_directory,
     parse_value,
 )
-from sluice.credentials import new_api_key
+from sluice.credentials import new_api_key, new_identity_secret
 from sluice.private_files import ensure_private_dir, replace_file
 
 WATCH_EVERY_S: Final = 0.1
@@ -174,12 +174,45 @@ class TenantsFile:
             ConfigError: There is no such key or property, or the text does not fit.
         """
         value = parse_value(_property(KEY_PROPERTIES, name), text)
-        digest = self._one_key(slug, digest_prefix).digest
+        with self._edited_public_key(slug, digest_prefix) as key:
+            key[name] = value
+        return value
+
+    def add_identity_secret(self, slug: str, digest_prefix: str) -> str:
+        """Give a public key one more secret to sign user ids with; return its hex.
+
+        Raises:
+            ConfigError: There is no such key, it is a secret one, or it has as many as it may.
+        """
+        secret = new_identity_secret()
+        with self._edited_public_key(slug, digest_prefix) as key:
+            key["identity_secrets"] = [*key.get("identity_secrets", []), secret]
+        return secret
+
+    def end_older_identity_secrets(self, slug: str, digest_prefix: str) -> int:
+        """Keep only the newest identity secret of a public key; return how many went."""
+        with self._edited_public_key(slug, digest_prefix) as key:
+            secrets = list(key.get("identity_secrets", []))
+            key["identity_secrets"] = secrets[-1:]
+        return max(0, len(secrets) - 1)
+
+    @contextmanager
+    def _edited_public_key(self, slug: str, digest_prefix: str) -> Iterator[Any]:
+        digest = self._public_key(slug, digest_prefix).digest
         with self._edited_tenant(slug) as table:
             for key in table.get("api_keys", []):
                 if key.get("digest") == digest:
-                    key[name] = value
-        return value
+                    yield key
+                    return
+            message = f"the key {digest[:12]}… of {slug!r} was just revoked"
+            raise ConfigError(f"{message}: nothing was changed.")
+
+    def _public_key(self, slug: str, digest_prefix: str) -> ApiKey:
+        key = self._one_key(slug, digest_prefix)
+        if key.kind != "public":
+            message = f"key {key.digest[:12]}… of {slug!r} is a secret key: only a public key"
+            raise ConfigError(f"{message} (pk_…) has origins, signatures and identity secrets.")
+        return key
 
     def _one_key(self, slug: str, digest_prefix: str) -> ApiKey:
         keys = self._keys(slug)

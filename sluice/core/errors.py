@@ -24,6 +24,11 @@ class ErrorType(StrEnum):
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a name, not a secret
     KEY_TYPE_NOT_ALLOWED = "key_type_not_allowed"
     SCOPE_DENIED = "scope_denied"
+    ORIGIN_NOT_ALLOWED = "origin_not_allowed"
+    SIGNATURE_REQUIRED = "signature_required"
+    SIGNATURE_INVALID = "signature_invalid"
+    SIGNATURE_EXPIRED = "signature_expired"
+    SESSION_INVALID = "session_invalid"
     TENANT_DISABLED = "tenant_disabled"
     TENANT_UNKNOWN = "tenant_unknown"
     NOT_FOUND = "not_found"
@@ -61,6 +66,7 @@ class ErrorType(StrEnum):
     WEBHOOK_SIGNATURE_EXPIRED = "webhook_signature_expired"
     WINDOW_INVALID = "window_invalid"
     LIMIT_INVALID = "limit_invalid"
+    RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     SPOOL_FULL = "spool_full"
     SHUTTING_DOWN = "shutting_down"
@@ -113,10 +119,37 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
     ),
     ErrorType.TOKEN_EXPIRED: _client(401, "The token expired.", "Get a new one.", recorded=False),
     ErrorType.KEY_TYPE_NOT_ALLOWED: _client(
-        403, "This kind of key may not do this.", "Use a secret key for tracking."
+        403,
+        "This kind of key may not do this.",
+        "Use a secret key for tracking, or exchange a public one at /api/auth/session/ first.",
     ),
     ErrorType.SCOPE_DENIED: _client(
         403, "The token is valid but not for this.", "Use a token with the right scope."
+    ),
+    ErrorType.ORIGIN_NOT_ALLOWED: _client(
+        403,
+        "The page's origin is not on the public key's list.",
+        "Ask the operator: `sluice tenant set-key SLUG DIGEST allowed_origins=https://…`.",
+    ),
+    ErrorType.SIGNATURE_REQUIRED: _client(
+        403,
+        "The public key takes a user_id only with its signature.",
+        "Have your server sign it and send user_id_sig and user_id_ts.",
+    ),
+    ErrorType.SIGNATURE_INVALID: _client(
+        403,
+        "user_id_sig does not match user_id and user_id_ts.",
+        "Sign `<user_id>|<user_id_ts>` with an identity secret of this public key.",
+    ),
+    ErrorType.SIGNATURE_EXPIRED: _client(
+        403,
+        "user_id_ts is more than 300 seconds from the server's time.",
+        "Sign anew for each session, and set the signing server's clock.",
+    ),
+    ErrorType.SESSION_INVALID: _client(
+        400,
+        "A field of the session request cannot be used.",
+        "Send user_id, anonymous_id and user_id_sig as text, user_id_ts as an integer.",
     ),
     ErrorType.TENANT_DISABLED: _client(
         403,
@@ -248,6 +281,11 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         "`limit` is not a whole number from 1 up.",
         "Use 1 to 100; what is above counts as 100.",
         recorded=False,
+    ),
+    ErrorType.RATE_LIMITED: _client(
+        429,
+        "The key, or this session of it, sent more events a second than its tenant allows.",
+        "Retry after Retry-After; the operator sets key_events_per_s and session_events_per_s.",
     ),
     ErrorType.OVERLOADED: ErrorSpec(
         503,

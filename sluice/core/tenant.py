@@ -18,6 +18,9 @@ KeyKind = Literal["secret", "public"]
 KEY_KINDS: Final[tuple[KeyKind, ...]] = get_args(KeyKind)
 KEY_PREFIXES: Final[dict[KeyKind, str]] = {"secret": "sk_live_", "public": "pk_live_"}
 
+KEY_ID_DIGITS: Final = 16
+"""Digits of a digest that name a public key in the tokens made from it."""
+
 SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SLUG_RULE: Final = "1 to 63 of a-z, 0-9 and -, not starting with -"
 
@@ -64,6 +67,12 @@ class Tenant:
     """Whether the payload is the whole body instead of the mapped object."""
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     """Of Standard Webhooks, ``whsec_…``; any of them may match."""
+    has_limits: bool = field(init=False, repr=False, compare=False, default=False)
+    """Whether any rate is limited; said once, because it is asked of every request."""
+
+    def __post_init__(self) -> None:
+        has_limits = bool(self.key_events_per_s or self.session_events_per_s)
+        object.__setattr__(self, "has_limits", has_limits)
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,8 @@ class Directory:
     """
 
     by_slug: Mapping[str, Tenant] = field(default_factory=lambda: MappingProxyType({}))
+    origins: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The allowed origins of all public keys of live tenants together: a preflight has no key."""
     _by_digest: Mapping[str, tuple[Tenant, ApiKey]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -89,6 +100,13 @@ class Directory:
                     raise ConfigError(message)
                 found[key.digest] = (tenant, key)
         object.__setattr__(self, "_by_digest", found)
+        origins = frozenset(
+            origin
+            for tenant, key in found.values()
+            if tenant.enabled and key.kind == "public"
+            for origin in key.allowed_origins
+        )
+        object.__setattr__(self, "origins", origins)
 
     def find_key(self, credential: str) -> tuple[Tenant, ApiKey] | None:
         """Return whose key this is, or None; takes the same time wherever a digest differs."""
@@ -97,6 +115,16 @@ class Directory:
         if found is None or not hmac.compare_digest(found[1].digest, digest):
             return None
         return found
+
+
+def find_public_key(tenant: Tenant, key_id: str) -> ApiKey | None:
+    """Return the live public key that a session token names; None once it was revoked."""
+    if len(key_id) != KEY_ID_DIGITS:
+        return None
+    for key in tenant.api_keys:
+        if key.kind == "public" and key.digest.startswith(key_id):
+            return key
+    return None
 
 
 def digest_of(key: str) -> str:
