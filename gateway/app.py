@@ -74,12 +74,13 @@ def build_app(parts: Parts) -> Dispatcher:
     def is_ready() -> bool:
         return dispatcher is not None and not dispatcher.is_leaving
 
+    limits = RateLimits()
     routes: list[Route] = [
         *Ingest(
             directory=parts.directory,
             token_keys=parts.token_keys,
             session_secret=parts.session_secret,
-            limits=RateLimits(),
+            limits=limits,
             monotonic=parts.monotonic,
             publisher=parts.publisher,
             rejections=parts.rejections,
@@ -117,6 +118,8 @@ def build_app(parts: Parts) -> Dispatcher:
             stamps=parts.stamps,
             body_timeout_s=parts.body_timeout_s,
             room=Room(),
+            limits=limits,
+            monotonic=parts.monotonic,
         ).routes(),
         *docs_routes(version=sluice.__version__),
     ]

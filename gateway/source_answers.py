@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.core.answers import JSON, Answer
-from gateway.core.source import Refused, Source, SourceRoute
+from gateway.core.source import COME_BACK, Refused, Source, SourceRoute
 from sluice.core.errors import ERRORS, ErrorType, Rejected
 
 Schema = dict[str, Any]
@@ -19,6 +19,7 @@ ANY_ROUTE: Final = (
     ErrorType.BODY_TIMEOUT,
     ErrorType.BODY_TOO_LARGE,
     ErrorType.CONTENT_ENCODING_UNSUPPORTED,
+    ErrorType.RATE_LIMITED,
     ErrorType.OVERLOADED,
     ErrorType.SPOOL_FULL,
     ErrorType.PUBLISH_TIMEOUT,
@@ -78,7 +79,7 @@ def _response(
         "X-Request-Id": request_id,
         "X-Error-Type": {"schema": {"type": "string", "enum": types}},
     }
-    if status == 503:
+    if status in COME_BACK:
         headers["Retry-After"] = retry_after
     members = msgspec.json.decode(found[0][1].body)
     return {

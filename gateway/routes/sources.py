@@ -18,6 +18,7 @@ from aiohttp.web import BaseRequest
 from gateway.body import check_encoding, read_body, send_continue
 from gateway.core.answers import Answer
 from gateway.core.auth import Denied
+from gateway.core.limits import RateLimits, Spender
 from gateway.core.source import Arrival, Caller, Parsed, Refused, Source, SourceRoute, Taken
 from gateway.dispatch import Exchange, Route, last_segment
 from gateway.publisher import Publisher, Unstored
@@ -73,6 +74,8 @@ class SourceRoutes:
     stamps: Stamps
     body_timeout_s: float
     room: Room
+    limits: RateLimits
+    monotonic: Callable[[], float]
     unix_s: Callable[[], float] = time.time
 
     def routes(self) -> list[Route]:
@@ -99,13 +102,17 @@ class SourceRoutes:
         admitted = await self._admit(source, exchange, arrival)
         if isinstance(admitted, Refused):
             return source.refused(admitted)
-        tenant, arrival = admitted[0].tenant, admitted[1]
+        caller, arrival = admitted
+        tenant = caller.tenant
         if len(arrival.body or b"") <= INLINE_BYTES:
             parsed = source.parse(arrival, tenant)
         else:
             parsed = await asyncio.to_thread(source.parse, arrival, tenant)
         if isinstance(parsed, Rejected):
             return source.refused(self._refused(exchange, parsed))
+        limited = self._limited(exchange, caller, parsed.total)
+        if limited is not None:
+            return source.refused(limited)
         unstored = await self._publish(source, tenant, parsed)
         if unstored is not None:
             return source.refused(_unstored(exchange, unstored))
@@ -173,6 +180,19 @@ class SourceRoutes:
             new_ids=self.stamps.new_ids(len(candidates)),
         )
         return encode("events", events)
+
+    def _limited(self, exchange: Exchange, caller: Caller, events: int) -> Refused | None:
+        """Charge a key for its events; what it sends here and to ``track`` counts together."""
+        rate, key = caller.tenant.key_events_per_s, caller.key
+        if not rate or key is None:
+            return None
+        spenders = [Spender(key.digest, rate)]
+        wait_s = self.limits.take(spenders, events, self.monotonic())
+        if not wait_s:
+            return None
+        detail = f"This key may send {rate} events a second; retry after the time given."
+        refused = self._refused(exchange, Rejected(ErrorType.RATE_LIMITED, detail))
+        return replace(refused, retry_after_s=wait_s)
 
     def _refused(self, exchange: Exchange, rejected: Rejected) -> Refused:
         self.rejections.record(exchange.tenant, exchange.source, [rejected], exchange.request_id)

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from gateway import sources
+from gateway.core.limits import BURST_S, RateLimits
 from gateway.core.source import Arrival, Parsed, Source
 from gateway.dispatch import Dispatcher
 from gateway.rejections import Rejections
@@ -20,7 +21,7 @@ from gateway.routes.sources import Room, SourceRoutes
 from gateway.server import HttpServer
 from gateway.sources.standard_webhooks import sign
 from gateway.stamps import Stamps
-from sluice.core.tenant import Tenant
+from sluice.core.tenant import Directory, Tenant
 from sluice.settings import load_settings
 from sluice.tenants import TenantsFile
 from tests.support.edge import running
@@ -142,6 +143,7 @@ async def serving(
     *,
     max_pending_bytes: int = 10_000_000,
     max_unproven_bytes: int = 10_000_000,
+    directory: Directory = DIRECTORY,
 ) -> AsyncIterator[tuple[str, Dispatcher]]:
     """Serve sources over a queue whose commits the test lets through."""
     async with running_publisher(queue, max_pending_bytes=max_pending_bytes) as publisher:
@@ -149,12 +151,14 @@ async def serving(
         stamps = Stamps()
         routes = SourceRoutes(
             sources=given,
-            directory=lambda: DIRECTORY,
+            directory=lambda: directory,
             publisher=publisher,
             rejections=rejections,
             stamps=stamps,
             body_timeout_s=5,
             room=Room(max_unproven_bytes),
+            limits=RateLimits(),
+            monotonic=time.monotonic,
         ).routes()
         app = Dispatcher(routes, rejections=rejections, new_request_id=lambda: "r-1")
         server = HttpServer(app, new_request_id=lambda: "r-1", max_connections=10)
@@ -210,6 +214,20 @@ async def test_bodies_of_callers_who_proved_nothing_are_read_within_a_bound() ->
         writer.write(whole[-10:])
         assert_kept(await read_answer(reader), amplitude)
         assert_kept(await exchange(url, request_of(amplitude)), amplitude)
+
+
+@pytest.mark.parametrize("at", range(2))
+async def test_key_over_its_own_limit_is_told_when_to_come_back(at: int) -> None:
+    post = posts(SECRET_KEY)[at]
+    slow = Directory({TENANT: replace(DIRECTORY.by_slug[TENANT], key_events_per_s=1)})
+    async with serving(GatedQueue(), LOADS, directory=slow) as (url, _):
+        for _ in range(BURST_S):
+            await exchange(url, request_of(post))
+        limited = await exchange(url, request_of(post))
+    assert limited is not None
+    assert (limited.status, limited.error_type) == (429, "rate_limited")
+    assert int(limited.headers["Retry-After"]) >= 1
+    assert "code" in orjson.loads(limited.body)
 
 
 @pytest.mark.parametrize("at", range(2))
