@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.core.event_rules import EMPTY_PAYLOAD, Fields, Terms, judge, kind_of
 from gateway.core.json_repair import reasons
-from gateway.core.json_text import Opened
+from gateway.core.json_text import Opened, open_json, too_deep, without_bom
 from gateway.core.source import MAX_EVENTS, Parsed
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.event import MAX_EVENT_BYTES, Candidate, Candidates
@@ -34,6 +34,20 @@ class Draft(NamedTuple):
 
 Mapper = Callable[[bytes], Sequence[Draft] | Rejected]
 """From the text of one object to its events, or why it has none."""
+
+
+def open_body(body: bytes) -> Opened | Rejected:
+    """Return a body that is a JSON object, or why it is none."""
+    text = without_bom(body)
+    if isinstance(text, Rejected):
+        return text
+    try:
+        opened = open_json(text)
+    except RecursionError:
+        return too_deep()
+    if isinstance(opened, Opened) and opened.marked.strip()[:1] != b"{":
+        return Rejected(ErrorType.BODY_NOT_OBJECT, "Send one JSON object.")
+    return opened
 
 
 def members(text: bytes) -> dict[str, bytes]:

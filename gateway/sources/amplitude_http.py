@@ -19,7 +19,7 @@ import msgspec
 from gateway.core.answers import Answer
 from gateway.core.auth import Denied
 from gateway.core.event_rules import Fields, Terms, read_value
-from gateway.core.json_text import Opened, open_json, too_deep, without_bom
+from gateway.core.json_text import Opened, too_deep
 from gateway.core.mapped import (
     NULL,
     Draft,
@@ -27,6 +27,7 @@ from gateway.core.mapped import (
     judge_elements,
     member,
     members,
+    open_body,
     with_members,
 )
 from gateway.core.source import (
@@ -138,8 +139,6 @@ def authenticate(arrival: Arrival, directory: Directory) -> Caller | Denied | No
     opened = _open(arrival)
     if isinstance(opened, Rejected):
         return Denied(opened)
-    if opened.marked.strip()[:1] != b"{":
-        return Denied(_not_an_object())
     key = read_value(member(opened, "api_key")[1])
     if not isinstance(key, str) or not key:
         return Denied(Rejected(ErrorType.AUTH_MISSING, "Send the secret key as api_key."))
@@ -151,8 +150,6 @@ def parse(arrival: Arrival, tenant: Tenant) -> Parsed | Rejected:
     opened = _open(arrival)
     if isinstance(opened, Rejected):
         return opened
-    if opened.marked.strip()[:1] != b"{":
-        return _not_an_object()
     is_identify = arrival.path == IDENTIFY
     name = "identification" if is_identify else "events"
     kept, marked = member(opened, name)
@@ -165,22 +162,19 @@ def parse(arrival: Arrival, tenant: Tenant) -> Parsed | Rejected:
             return texts
         if not texts:
             return Rejected(ErrorType.EVENTS_EMPTY, "Send at least one event.", field=name)
-        mapper = _identification if is_identify else _drafts
-        return judge_elements(texts, mapper, terms, names=NAMES)
+        given = {"event_type": b'"$identify"'} if is_identify else {}
+        return judge_elements(
+            texts, lambda text: _drafts(members(text) | given), terms, names=NAMES
+        )
     except RecursionError:
         return too_deep()
 
 
 def _open(arrival: Arrival) -> Opened | Rejected:
-    text = without_bom(arrival.body or b"")
-    if isinstance(text, Rejected):
-        return text
-    try:
-        if arrival.headers.get("Content-Type", "").lower().startswith(FORM):
-            return _open_form(text)
-        return open_json(text)
-    except RecursionError:
-        return too_deep()
+    body = arrival.body or b""
+    if body and arrival.headers.get("Content-Type", "").lower().startswith(FORM):
+        return _open_form(body)
+    return open_body(body)
 
 
 def _open_form(text: bytes) -> Opened | Rejected:
@@ -190,26 +184,11 @@ def _open_form(text: bytes) -> Opened | Rejected:
     except ValueError:
         return Rejected(ErrorType.JSON_INVALID, "The form is not in UTF-8, or has too many fields.")
     key = _ENCODER.encode(form.get("api_key", [None])[-1])
-    identification = form.get("identification", ["null"])[-1].encode().strip()
-    opened = open_json(identification or NULL)
-    if isinstance(opened, Rejected):
-        return opened
-    start = b'{"api_key":' + key + b',"identification":'
-    kept = start + opened.text + b"}"
-    return Opened(kept, start + opened.marked + b"}" if opened.is_repaired else kept)
+    identification = form.get("identification", ["null"])[-1].encode().strip() or NULL
+    return open_body(b'{"api_key":' + key + b',"identification":' + identification + b"}")
 
 
-def _identification(text: bytes) -> list[Draft] | Rejected:
-    own = members(text)
-    own["event_type"] = b'"$identify"'
-    return _drafts_of(own)
-
-
-def _drafts(text: bytes) -> list[Draft] | Rejected:
-    return _drafts_of(members(text))
-
-
-def _drafts_of(own: Mapping[str, bytes]) -> list[Draft]:
+def _drafts(own: Mapping[str, bytes]) -> list[Draft]:
     event_type = read_value(own.get("event_type", NULL))
     traits = _traits(own.get("user_properties", NULL))
     if event_type == IDENTIFY_EVENT:
@@ -328,10 +307,6 @@ def refused(why: Refused) -> Answer:
         missing_field=_FIELDS.get(error_type, ""),
     )
     return refusal(why, _ENCODER.encode(body), status=status)
-
-
-def _not_an_object() -> Rejected:
-    return Rejected(ErrorType.BODY_NOT_OBJECT, "Send one JSON object.")
 
 
 _EVENT_SCHEMA: Final[dict[str, Any]] = {

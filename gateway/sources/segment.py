@@ -21,8 +21,16 @@ import msgspec
 from gateway.core.answers import MAX_LISTED_ERRORS, Answer, SkippedEvent
 from gateway.core.auth import Denied
 from gateway.core.event_rules import Fields, Terms, read_value
-from gateway.core.json_text import Opened, open_json, too_deep, without_bom
-from gateway.core.mapped import NULL, Draft, elements, judge_elements, member, with_members
+from gateway.core.json_text import too_deep
+from gateway.core.mapped import (
+    NULL,
+    Draft,
+    elements,
+    judge_elements,
+    member,
+    open_body,
+    with_members,
+)
 from gateway.core.source import (
     Arrival,
     Caller,
@@ -131,13 +139,10 @@ def authenticate(arrival: Arrival, directory: Directory) -> Caller | Denied | No
         return caller_of_key(key, directory)
     if arrival.body is None:
         return None
-    opened = _open(arrival.body)
+    opened = open_body(arrival.body)
     if isinstance(opened, Rejected):
         return Denied(opened)
-    try:
-        key_text = read_value(_WITH_KEY.decode(opened.marked).key)
-    except msgspec.ValidationError:
-        return Denied(_not_an_object())
+    key_text = read_value(_WITH_KEY.decode(opened.marked).key)
     if not isinstance(key_text, str) or not key_text:
         detail = "Send a write key: as the user name of Basic authentication, or as writeKey."
         return Denied(Rejected(ErrorType.AUTH_MISSING, detail))
@@ -154,35 +159,19 @@ def _user_name(credential: str) -> str | None:
 
 def parse(arrival: Arrival, tenant: Tenant) -> Parsed | Rejected:
     """Return the events of a body, each as the table of docs/migrate.md says."""
-    opened = _open(arrival.body or b"")
+    opened = open_body(arrival.body or b"")
     if isinstance(opened, Rejected):
         return opened
     terms = Terms(strict=tenant.strict_event_types)
     kind = arrival.path.rpartition("/")[2]
     try:
         if kind not in BATCHES:
-            kept, marked = opened.text.strip(), opened.marked.strip()
-            if marked[:1] != b"{":
-                return _not_an_object()
-            return judge_elements(
-                [(kept, marked)], lambda text: _drafts(text, kind), terms, names=NAMES
-            )
-        if opened.marked.strip()[:1] != b"{":
-            return _not_an_object()
+            message = (opened.text.strip(), opened.marked.strip())
+            return judge_elements([message], lambda one: _drafts(one, kind), terms, names=NAMES)
         texts = elements(*member(opened, "batch"), name="batch")
         if isinstance(texts, Rejected):
             return texts
-        return judge_elements(texts, lambda text: _drafts(text, None), terms, names=NAMES)
-    except RecursionError:
-        return too_deep()
-
-
-def _open(body: bytes) -> Opened | Rejected:
-    text = without_bom(body)
-    if isinstance(text, Rejected):
-        return text
-    try:
-        return open_json(text)
+        return judge_elements(texts, lambda one: _drafts(one, None), terms, names=NAMES)
     except RecursionError:
         return too_deep()
 
@@ -239,10 +228,6 @@ def refused(why: Refused) -> Answer:
         return answer
     challenge = ("WWW-Authenticate", 'Basic realm="sluice"')
     return msgspec.structs.replace(answer, headers=(*answer.headers, challenge))
-
-
-def _not_an_object() -> Rejected:
-    return Rejected(ErrorType.BODY_NOT_OBJECT, "Send one JSON object.")
 
 
 _MESSAGE_SCHEMA: Final[dict[str, Any]] = {
