@@ -239,8 +239,7 @@ def _beside(own: Mapping[str, bytes]) -> dict[str, bytes]:
 def _traits(properties: bytes) -> bytes:
     """Return the traits that user properties set, and null for each that they remove.
 
-    Operations that depend on what was there before (``$add``, ``$setOnce``, …) cannot be said as a
-    trait; they are kept under their own names.
+    Operations that depend on what was there before (``$add``, …) are kept under their own names.
     """
     own = members(properties)
     if SET not in own and UNSET not in own:
