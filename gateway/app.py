@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import sluice
+from gateway import sources
 from gateway.core.auth import TokenKeys
 from gateway.core.limits import RateLimits
 from gateway.dispatch import Dispatcher, Route
@@ -26,6 +27,7 @@ from gateway.routes.ingest import Ingest
 from gateway.routes.ops import Figures, OpsRoutes
 from gateway.routes.reads import ReadRoutes, stats_cache
 from gateway.routes.session import SessionRoutes
+from gateway.routes.sources import Room, SourceRoutes
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.stamps import Stamps
 from gateway.token_keys import JwksSource, shared_secret
@@ -72,12 +74,13 @@ def build_app(parts: Parts) -> Dispatcher:
     def is_ready() -> bool:
         return dispatcher is not None and not dispatcher.is_leaving
 
+    limits = RateLimits()
     routes: list[Route] = [
         *Ingest(
             directory=parts.directory,
             token_keys=parts.token_keys,
             session_secret=parts.session_secret,
-            limits=RateLimits(),
+            limits=limits,
             monotonic=parts.monotonic,
             publisher=parts.publisher,
             rejections=parts.rejections,
@@ -106,6 +109,17 @@ def build_app(parts: Parts) -> Dispatcher:
             queue=parts.queue,
             figures=Figures(parts.queue, parts.monotonic),
             is_ready=is_ready,
+        ).routes(),
+        *SourceRoutes(
+            sources=[sources.load(name) for name in sources.NAMES],
+            directory=parts.directory,
+            publisher=parts.publisher,
+            rejections=parts.rejections,
+            stamps=parts.stamps,
+            body_timeout_s=parts.body_timeout_s,
+            room=Room(),
+            limits=limits,
+            monotonic=parts.monotonic,
         ).routes(),
         *docs_routes(version=sluice.__version__),
     ]

@@ -43,6 +43,27 @@ class Exchange:
 
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
+Refuse = Callable[[Rejected, float | None], Answer]
+"""How a route says that nothing was taken, and in how many seconds to come back."""
+
+
+def refuse(rejected: Rejected, retry_after_s: float | None) -> Answer:
+    """Refuse in the words of Sluice's own API."""
+    if retry_after_s is None:
+        return refused_one(rejected.error_type, rejected.detail)
+    return unavailable(rejected.error_type, rejected.detail, retry_after_s=retry_after_s)
+
+
+def last_segment(exchange: Exchange) -> str:
+    """Return the last segment of a request's path, as it was sent."""
+    return _path_of(exchange.request).rstrip("/").rpartition("/")[2]
+
+
+def _path_of(request: BaseRequest) -> str:
+    target = request.raw_path
+    if not target.startswith("/"):  # absolute form, as proxies send it
+        target = request.rel_url.raw_path
+    return target.partition("?")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +73,13 @@ class Route:
     name: str
     """For metrics."""
     path: str
-    """Without the trailing slash."""
+    """Without the trailing slash. A last segment ``{…}`` stands for any one segment, which
+    ``last_segment`` returns."""
     handlers: Mapping[str, Handler]
     is_for_operators: bool = False
     """Whether it goes on while the server stops."""
+    refuse: Refuse = refuse
+    """What is said where no handler gets to it: while the server stops, or when one fails."""
     origins: Callable[[], Collection[str]] | None = None
     """Whose pages may ask what they may send here; None: no page."""
 
@@ -82,7 +106,12 @@ class Dispatcher:
         self._new_request_id = new_request_id
         self._by_path: dict[str, Route] = {}
         self._by_method: dict[str, dict[str, tuple[Route, Handler]]] = {}
+        self._by_folder: dict[str, Route] = {}
         for route in routes:
+            folder, brace, _ = route.path.partition("{")
+            if brace:
+                self._by_folder[folder] = route
+                continue
             for path in {route.path, route.path.rstrip("/") + "/"}:
                 self._by_path[path] = route
                 for method, handler in route.handlers.items():
@@ -113,13 +142,13 @@ class Dispatcher:
             return Reply(found, request_id)
         route, handler = found
         if self.is_stopping and not route.is_for_operators:
-            return Reply(_STOPPING, request_id)
+            return Reply(route.refuse(_STOPPING, 1), request_id)
         self._active += 1
         exchange = Exchange(request, request_id)
         try:
             answer = await handler(exchange)
         except Exception as error:  # noqa: BLE001 - the top of a request
-            answer = self._failed(exchange, error)
+            answer = self._failed(exchange, route, error)
         finally:
             self._active -= 1
             if not self._active:
@@ -136,16 +165,15 @@ class Dispatcher:
         return Reply(answer, request_id, is_last=self.is_leaving)
 
     def _find(self, request: BaseRequest) -> tuple[Route, Handler] | Answer:
-        target = request.raw_path
-        if not target.startswith("/"):  # absolute form, as proxies send it
-            target = request.rel_url.raw_path
-        path = target.partition("?")[0]
-        route = self._by_path.get(path)
+        path = _path_of(request)
+        route = self._by_path.get(path) or self._in_folder(path)
         if route is None:
             return refused_one(ErrorType.NOT_FOUND, "Nothing is served at this path.")
-        found = self._by_method.get(request.method, {}).get(path)
-        if found is not None:
-            return found
+        handler = route.handlers.get(request.method)
+        if handler is None and request.method == hdrs.METH_HEAD:
+            handler = route.handlers.get(hdrs.METH_GET)
+        if handler is not None:
+            return route, handler
         if request.method == hdrs.METH_OPTIONS:
             if route.origins is None or hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
                 return Answer(204, headers=(("Allow", route.allow),))
@@ -156,18 +184,16 @@ class Dispatcher:
             ErrorType.METHOD_NOT_ALLOWED, f"This path takes {methods}.", allow=route.allow
         )
 
-    def _failed(self, exchange: Exchange, error: Exception) -> Answer:
+    def _in_folder(self, path: str) -> Route | None:
+        folder, _, last = path.removesuffix("/").rpartition("/")
+        return self._by_folder.get(f"{folder}/") if last else None
+
+    def _failed(self, exchange: Exchange, route: Route, error: Exception) -> Answer:
         _log.error(
             "A request failed inside", exc_info=error, extra={"request_id": exchange.request_id}
         )
-        detail = "Something failed here; quote the request id."
-        self._rejections.record(
-            exchange.tenant,
-            exchange.source,
-            (Rejected(ErrorType.INTERNAL, detail),),
-            exchange.request_id,
-        )
-        return refused_one(ErrorType.INTERNAL, detail)
+        self._rejections.record(exchange.tenant, exchange.source, (_FAILED,), exchange.request_id)
+        return route.refuse(_FAILED, None)
 
     async def finish(self, within_s: float) -> bool:
         """Refuse new requests and wait for those in hand; whether all finished in time."""
@@ -182,6 +208,5 @@ class Dispatcher:
         return True
 
 
-_STOPPING: Final = unavailable(
-    ErrorType.SHUTTING_DOWN, "This server is stopping; retry.", retry_after_s=1
-)
+_STOPPING: Final = Rejected(ErrorType.SHUTTING_DOWN, "This server is stopping; retry.")
+_FAILED: Final = Rejected(ErrorType.INTERNAL, "Something failed here; quote the request id.")

@@ -5,12 +5,14 @@ table in ``sluice.core.errors``. A test compares the operations with the routes 
 Longer than other modules because most of it is one table, which is best read in one piece.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
+from gateway import sources
 from gateway.core.answers import (
     MAX_LISTED_ERRORS,
     MAX_RETRY_AFTER_S,
@@ -23,6 +25,7 @@ from gateway.health import Health
 from gateway.routes.ingest import MAX_BODY_BYTES, MAX_KEY_CHARS
 from gateway.routes.reads import DEFAULT_LIMIT, MAX_LIMIT, WINDOWS, ErrorList
 from gateway.routes.session import MAX_ASK_BYTES
+from gateway.source_answers import refusals, success
 from sluice.core.errors import ERRORS, ErrorType
 from sluice.core.event import (
     MAX_BATCH_EVENTS,
@@ -175,6 +178,28 @@ _KEY_PARAMETER: Final[Schema] = {
     "schema": {"type": "string", "pattern": f"^[!-~]{{1,{MAX_KEY_CHARS}}}$"},
 }
 
+
+def _source_operations() -> Iterator[Operation]:
+    for source in map(sources.load, sources.NAMES):
+        refused = refusals(source, request_id=_REQUEST_ID, retry_after=_RETRY_AFTER)
+        for route in source.routes:
+            parameters: list[Schema] = [
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in re.findall(r"{(\w+)}", route.path)
+            ]
+            yield Operation(
+                path=f"{route.path}/",
+                method=route.method.lower(),
+                name=route.name,
+                summary=route.summary,
+                description=f"{source.summary}. {source.credential}",
+                parameters=parameters,
+                body=dict(route.body),
+                answers={200: success(route, _REQUEST_ID), **refused},
+                errors=(),
+            )
+
+
 OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation(
         path="/api/ingestion/track/",
@@ -315,6 +340,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         answers={200: _text("A page that needs nothing from elsewhere.", "text/html")},
         errors=(*_ALWAYS, *_STOPPING),
     ),
+    *_source_operations(),
 )
 
 

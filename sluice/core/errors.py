@@ -60,6 +60,10 @@ class ErrorType(StrEnum):
     BODY_TIMEOUT = "body_timeout"
     CONTENT_TYPE_UNSUPPORTED = "content_type_unsupported"
     CONTENT_ENCODING_UNSUPPORTED = "content_encoding_unsupported"
+    WEBHOOK_NOT_CONFIGURED = "webhook_not_configured"
+    WEBHOOK_SIGNATURE_MISSING = "webhook_signature_missing"
+    WEBHOOK_SIGNATURE_INVALID = "webhook_signature_invalid"
+    WEBHOOK_SIGNATURE_EXPIRED = "webhook_signature_expired"
     WINDOW_INVALID = "window_invalid"
     LIMIT_INVALID = "limit_invalid"
     RATE_LIMITED = "rate_limited"
@@ -247,6 +251,27 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
     ),
     ErrorType.CONTENT_ENCODING_UNSUPPORTED: _client(
         415, "The Content-Encoding is not known.", "Use gzip, deflate or zstd."
+    ),
+    ErrorType.WEBHOOK_NOT_CONFIGURED: _client(
+        404,
+        "No tenant of this name takes Standard Webhooks.",
+        "Check the address; the operator sets a secret: `sluice tenant set SLUG"
+        " webhook_secrets=whsec_…`.",
+    ),
+    ErrorType.WEBHOOK_SIGNATURE_MISSING: _client(
+        401,
+        "The delivery is not signed by Standard Webhooks.",
+        "Send webhook-id, webhook-timestamp and webhook-signature.",
+    ),
+    ErrorType.WEBHOOK_SIGNATURE_INVALID: _client(
+        401,
+        "The signature matches none of the tenant's secrets.",
+        "Set the sender's secret; let no proxy change the body.",
+    ),
+    ErrorType.WEBHOOK_SIGNATURE_EXPIRED: _client(
+        401,
+        "webhook-timestamp is more than 300 seconds from the server's time.",
+        "Sign each attempt anew, and set the sender's clock.",
     ),
     ErrorType.WINDOW_INVALID: _client(
         400, "`window` is neither 24h nor 7d.", "Use 24h or 7d.", recorded=False

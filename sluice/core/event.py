@@ -216,7 +216,7 @@ def stamp(
     Args:
         candidate: What the source parsed.
         tenant: Slug of the tenant that the credential belongs to.
-        source: ``track``, ``batch`` or ``shopify``.
+        source: The name of the way in, such as ``track`` or ``segment``.
         received_at: As ``format_ts`` writes it.
         new_id: A version 7 UUID in text form, used where the client named no id.
         owner: The user of a session, whose own the ids are that it names.
@@ -249,7 +249,7 @@ def stamp_batch(
     Args:
         candidates: What the source parsed.
         tenant: Slug of the tenant that the credential belongs to.
-        source: ``track``, ``batch`` or ``shopify``.
+        source: The name of the way in, such as ``track`` or ``segment``.
         received_at: As ``format_ts`` writes it.
         new_ids: A version 7 UUID for each candidate, also for those that do not need one.
         owner: The user of a session, whose own the ids are that it names.
