@@ -58,7 +58,8 @@ run: $(VENV)/.runtime ## start everything on embedded defaults (ARGS="--port 900
 	@exec $(BIN)/sluice run $(ARGS)
 
 test: $(VENV)/.peers ## every test, in parallel
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+	@# Compiled modules are kept, whatever the environment says: tests start Sluice hundreds of times.
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-unit: $(VENV)/.dev ## the tests that do no I/O: before each commit
 	$(BIN)/python -m pytest -q tests/unit $(ARGS)
