@@ -24,6 +24,7 @@ from gateway.routes.health import HealthRoutes
 from gateway.routes.ingest import Ingest
 from gateway.routes.ops import Figures, OpsRoutes
 from gateway.routes.reads import ReadRoutes, stats_cache
+from gateway.routes.shopify import ShopifyRoutes
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.stamps import Stamps
 from gateway.token_keys import JwksSource, shared_secret
@@ -77,6 +78,13 @@ def build_app(parts: Parts) -> Dispatcher:
             rejections=parts.rejections,
             stamps=parts.stamps,
             body_timeout_s=parts.body_timeout_s,
+        ).routes(),
+        *ShopifyRoutes(
+            directory=parts.directory,
+            publisher=parts.publisher,
+            rejections=parts.rejections,
+            stamps=parts.stamps,
+            now=parts.now,
         ).routes(),
         *ReadRoutes(
             directory=parts.directory,

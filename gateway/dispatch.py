@@ -42,6 +42,18 @@ class Exchange:
 Handler = Callable[[Exchange], Awaitable[Answer]]
 
 
+def last_segment(exchange: Exchange) -> str:
+    """Return the last segment of a request's path, as it was sent."""
+    return _path_of(exchange.request).rstrip("/").rpartition("/")[2]
+
+
+def _path_of(request: BaseRequest) -> str:
+    target = request.raw_path
+    if not target.startswith("/"):  # absolute form, as proxies send it
+        target = request.rel_url.raw_path
+    return target.partition("?")[0]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One path and what answers there, by method; GET also answers HEAD."""
@@ -49,7 +61,8 @@ class Route:
     name: str
     """For metrics."""
     path: str
-    """Without the trailing slash."""
+    """Without the trailing slash. A last segment ``{…}`` stands for any one segment, which
+    ``last_segment`` returns."""
     handlers: Mapping[str, Handler]
     is_for_operators: bool = False
     """Whether it goes on while the server stops."""
@@ -77,7 +90,12 @@ class Dispatcher:
         self._new_request_id = new_request_id
         self._by_path: dict[str, Route] = {}
         self._by_method: dict[str, dict[str, tuple[Route, Handler]]] = {}
+        self._by_folder: dict[str, Route] = {}
         for route in routes:
+            folder, brace, _ = route.path.partition("{")
+            if brace:
+                self._by_folder[folder] = route
+                continue
             for path in {route.path, route.path.rstrip("/") + "/"}:
                 self._by_path[path] = route
                 for method, handler in route.handlers.items():
@@ -127,22 +145,25 @@ class Dispatcher:
         return Reply(answer, request_id, is_last=self.is_leaving)
 
     def _find(self, request: BaseRequest) -> tuple[Route, Handler] | Answer:
-        target = request.raw_path
-        if not target.startswith("/"):  # absolute form, as proxies send it
-            target = request.rel_url.raw_path
-        path = target.partition("?")[0]
-        route = self._by_path.get(path)
+        path = _path_of(request)
+        route = self._by_path.get(path) or self._in_folder(path)
         if route is None:
             return refused_one(ErrorType.NOT_FOUND, "Nothing is served at this path.")
-        found = self._by_method.get(request.method, {}).get(path)
-        if found is not None:
-            return found
+        handler = route.handlers.get(request.method)
+        if handler is None and request.method == hdrs.METH_HEAD:
+            handler = route.handlers.get(hdrs.METH_GET)
+        if handler is not None:
+            return route, handler
         if request.method == hdrs.METH_OPTIONS:
             return Answer(204, headers=(("Allow", route.allow),))
         methods = " and ".join(route.handlers)
         return refused_one(
             ErrorType.METHOD_NOT_ALLOWED, f"This path takes {methods}.", allow=route.allow
         )
+
+    def _in_folder(self, path: str) -> Route | None:
+        folder, _, last = path.removesuffix("/").rpartition("/")
+        return self._by_folder.get(f"{folder}/") if last else None
 
     def _failed(self, exchange: Exchange, error: Exception) -> Answer:
         _log.error(

@@ -20,6 +20,7 @@ from gateway.core.answers import (
 from gateway.health import Health
 from gateway.routes.ingest import MAX_BODY_BYTES, MAX_KEY_CHARS
 from gateway.routes.reads import DEFAULT_LIMIT, MAX_LIMIT, WINDOWS, ErrorList
+from gateway.routes.shopify import PREFIX
 from sluice.core.errors import ERRORS, ErrorType
 from sluice.core.event import (
     MAX_BATCH_EVENTS,
@@ -29,6 +30,7 @@ from sluice.core.event import (
     MAX_PAYLOAD_DEPTH,
     MAX_USER_ID_CHARS,
 )
+from sluice.core.tenant import SLUG
 from sluice.warehouse.stats import Stats
 
 Schema = dict[str, Any]
@@ -89,6 +91,26 @@ _SHAPE: Final = (
     ErrorType.BATCH_TOO_LARGE,
 )
 _STORING: Final = (ErrorType.OVERLOADED, ErrorType.SPOOL_FULL, ErrorType.PUBLISH_TIMEOUT)
+_SHOPIFY: Final = (
+    ErrorType.NOT_FOUND,
+    ErrorType.TENANT_DISABLED,
+    ErrorType.SHOPIFY_SIGNATURE_MISSING,
+    ErrorType.SHOPIFY_SIGNATURE_INVALID,
+    ErrorType.SHOPIFY_NOT_CONFIGURED,
+    ErrorType.SHOPIFY_SHOP_MISMATCH,
+    ErrorType.BODY_INCOMPLETE,
+    ErrorType.BODY_TIMEOUT,
+    ErrorType.BODY_TOO_LARGE,
+)
+NOT_QUEUED: Final = (
+    ErrorType.SHOPIFY_TOPIC_MISSING,
+    ErrorType.SHOPIFY_TOPIC_NOT_KEPT,
+    ErrorType.SHOPIFY_NO_USER,
+    ErrorType.SHOPIFY_BODY_NOT_JSON,
+    ErrorType.SHOPIFY_BODY_NOT_OBJECT,
+    ErrorType.SHOPIFY_BODY_TOO_LARGE,
+)
+"""Why a good delivery of Shopify's is not queued; the status is 200, as no retry would help."""
 _ALWAYS: Final = (ErrorType.REQUEST_INVALID, ErrorType.INTERNAL)
 _STOPPING: Final = (ErrorType.SHUTTING_DOWN,)
 
@@ -145,6 +167,15 @@ _QUEUED: Final[Schema] = {
     "required": ["queued"],
     "additionalProperties": False,
 }
+_NOT_QUEUED: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "queued": {"const": False},
+        "reason": {"enum": [one.removeprefix(PREFIX) for one in NOT_QUEUED]},
+    },
+    "required": ["queued", "reason"],
+    "additionalProperties": False,
+}
 _ANY_OBJECT: Final[Schema] = {"type": "object"}
 _KEY_PARAMETER: Final[Schema] = {
     "name": "Idempotency-Key",
@@ -185,6 +216,32 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         body=_ref("Batch"),
         answers={202: _json("The queued events are stored durably.", _ref("BatchResult"))},
         errors=(*_ALWAYS, *_STOPPING, *_INGEST_AUTH, *_BODY, *_SHAPE, *_STORING),
+    ),
+    Operation(
+        path="/api/ingestion/shopify/{tenant}/",
+        method="post",
+        name="shopify",
+        summary="Take a webhook of Shopify",
+        description="Signed by X-Shopify-Hmac-SHA256; X-Shopify-Topic picks the mapping, and"
+        " X-Shopify-Webhook-Id makes a repeated delivery one event.",
+        security=("shopifySignature",),
+        parameters=(
+            {
+                "name": "tenant",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "pattern": f"^{SLUG.pattern}$"},
+            },
+        ),
+        body=_ANY_OBJECT,
+        answers={
+            200: _json(
+                "Stored durably, or not kept for a reason that no retry would mend.",
+                {"anyOf": [_QUEUED, _NOT_QUEUED]},
+                x_error_type={"schema": {"type": "string", "enum": list(NOT_QUEUED)}},
+            )
+        },
+        errors=(*_ALWAYS, *_STOPPING, *_SHOPIFY, *_STORING),
     ),
     Operation(
         path="/api/ingestion/health/",
@@ -307,6 +364,13 @@ def document(*, version: str) -> Schema:
                     "in": "header",
                     "name": "Authorization",
                     "description": "`ApiKey sk_…`: a tenant's secret key.",
+                },
+                "shopifySignature": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-Shopify-Hmac-SHA256",
+                    "description": "Base64 of HMAC-SHA256 over the body, with the app's client"
+                    " secret or the store's signing secret.",
                 },
                 "readToken": {
                     "type": "http",

@@ -139,8 +139,16 @@ class Publisher:
             pending / rate if rate else DEFAULT_RETRY_AFTER_S,
         )
 
-    async def publish(self, rows: Sequence[Rows]) -> Unstored | None:
-        """Return None when all rows are durable, else why not. Never raises for a failed queue."""
+    async def publish(
+        self, rows: Sequence[Rows], *, within_s: float | None = None
+    ) -> Unstored | None:
+        """Return None when all rows are durable, else why not. Never raises for a failed queue.
+
+        Args:
+            rows: What to store.
+            within_s: For a client that waits for a shorter time than others. Rows whose time is
+                over may yet be stored, as those of any group that is on its way.
+        """
         size = 0
         is_large = False
         for one in rows:
@@ -152,12 +160,14 @@ class Publisher:
             return refusal
         self._pending_bytes += size
         if is_large:
-            return await self._publish_large(rows, size)
+            return await self._publish_large(rows, size, within_s)
         group = self._join(size)
         group.rows.extend(rows)
-        return await group.done
+        return await (group.done if within_s is None else _settled(group, within_s))
 
-    async def _publish_large(self, rows: Sequence[Rows], size: int) -> Unstored | None:
+    async def _publish_large(
+        self, rows: Sequence[Rows], size: int, within_s: float | None
+    ) -> Unstored | None:
         try:
             envelopes = [await self._seal(one) for one in rows]
         except BaseException:
@@ -165,7 +175,7 @@ class Publisher:
             raise
         group = self._join(size)
         group.envelopes.extend(envelopes)
-        return await group.done
+        return await (group.done if within_s is None else _settled(group, within_s))
 
     def _join(self, size: int) -> _Group:
         group = self._gathering
@@ -182,13 +192,7 @@ class Publisher:
         if self._gathering is group:
             self._gathering = None
             self._pending_bytes -= group.size
-        group.settle(
-            Unstored(
-                ErrorType.PUBLISH_TIMEOUT,
-                "The event could not be stored durably in time; it may be sent again.",
-                DEFAULT_RETRY_AFTER_S,
-            )
-        )
+        group.settle(_too_late())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Commit group after group until ``stop`` is set and nothing waits."""
@@ -306,3 +310,16 @@ class Publisher:
 
 def _broken(detail: str) -> Unstored:
     return Unstored(ErrorType.SPOOL_FULL, detail, DEFAULT_RETRY_AFTER_S)
+
+
+async def _settled(group: _Group, within_s: float) -> Unstored | None:
+    await asyncio.wait((group.done,), timeout=max(0.0, within_s))
+    return group.done.result() if group.done.done() else _too_late()
+
+
+def _too_late() -> Unstored:
+    return Unstored(
+        ErrorType.PUBLISH_TIMEOUT,
+        "The event could not be stored durably in time; it may be sent again.",
+        DEFAULT_RETRY_AFTER_S,
+    )

@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import hdrs
 from aiohttp.web import BaseRequest
 
-from gateway.body import check_headers, read_body
+from gateway.body import check_headers, read_body, send_continue
 from gateway.core.answers import Answer, deny, queued_batch, queued_one, refused, unavailable
 from gateway.core.auth import Denied, TokenKeys, authenticate_ingest
 from gateway.dispatch import Exchange, Route
@@ -137,7 +137,7 @@ class Ingest:
         if isinstance(key, Rejected):
             return self._refused(exchange, [key])
         if hdrs.EXPECT in request.headers:
-            _continue(request)
+            send_continue(request)
         body = await read_body(request, max_bytes=MAX_BODY_BYTES, timeout_s=self.body_timeout_s)
         if isinstance(body, Rejected):
             return self._refused(exchange, [body])
@@ -172,10 +172,3 @@ def _idempotency_key(request: BaseRequest) -> str | Rejected | None:
             "The Idempotency-Key header must be 1 to 128 visible ASCII characters.",
         )
     return key
-
-
-def _continue(request: BaseRequest) -> None:
-    transport = request.transport
-    expected = request.headers.get(hdrs.EXPECT, "").lower()
-    if transport is not None and expected == "100-continue" and request.version.minor:
-        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -1,0 +1,303 @@
+"""A Shopify delivery whose signature was verified -> an event, a run, or why it is not kept.
+
+Pure, from headers and body, so that deliveries that come by another road need only a reader of
+their own (reference/shopify.md, 6). Only the body is signed: nothing here trusts a header with more
+than the choice of the mapping.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from gateway.core.depth import depth_of, may_be_deeper
+from gateway.core.event_rules import kind_of, read_id
+from gateway.core.json_text import without_bom
+from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Topic
+from gateway.sources.shopify_values import (
+    READERS,
+    SPREADERS,
+    Body,
+    find,
+    gid,
+    ident,
+    opened,
+    text_of,
+)
+from sluice.core.errors import ErrorType, Rejected
+from sluice.core.event import (
+    MAX_EVENT_BYTES,
+    MAX_PAYLOAD_DEPTH,
+    MAX_USER_ID_CHARS,
+    Candidate,
+)
+from sluice.core.runs import RunRequest, RunType
+from sluice.core.tenant import Tenant
+from sluice.core.times import parse_occurred_at
+
+SOURCE: Final = "shopify"
+SIGNATURE: Final = "X-Shopify-Hmac-SHA256"
+SHOP_DOMAIN: Final = "X-Shopify-Shop-Domain"
+TOPIC: Final = "X-Shopify-Topic"
+WEBHOOK_ID: Final = "X-Shopify-Webhook-Id"
+TRIGGERED_AT: Final = "X-Shopify-Triggered-At"
+MAX_BODY_BYTES: Final = 5_242_880
+"""What is kept; a larger body is only hashed."""
+MAX_HASHED_BYTES: Final = 20_971_520
+MAX_HEADER_CHARS: Final = 255
+MAX_PAYLOAD_BYTES: Final = MAX_EVENT_BYTES - 8_192
+"""Leaves room for the event's other fields."""
+
+_KEPT_HEADERS: Final = (
+    ("topic", TOPIC),
+    ("shop_domain", SHOP_DOMAIN),
+    ("webhook_id", WEBHOOK_ID),
+    ("event_id", "X-Shopify-Event-Id"),
+    ("api_version", "X-Shopify-API-Version"),
+    ("triggered_at", TRIGGERED_AT),
+    ("name", "X-Shopify-Name"),
+    ("sub_topic", "X-Shopify-Sub-Topic"),
+)
+_TEST: Final = "X-Shopify-Test"
+_EMAILS: Final = ("customer.email", "email", "contact_email", "email_address")
+_CUSTOMER_IDS: Final = ("customer.id", "customer_id")
+_CUSTOMER_GIDS: Final = (
+    "admin_graphql_api_customer_id",
+    "customerId",
+    "admin_graphql_api_customer_kept_id",
+)
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+_TOPIC: Final = re.compile(r"[a-z0-9_.-]+(?:/[a-z0-9_.-]+)?", re.ASCII)
+_NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,19}")
+
+_BODY: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ANY: Final = msgspec.json.Decoder(msgspec.Raw)
+_ENCODER: Final = msgspec.json.Encoder()
+
+Read = Candidate | RunRequest | Rejected
+
+
+def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
+    """Return what a delivery becomes.
+
+    Args:
+        headers: By names in which case does not matter.
+        body: As it was signed.
+        tenant: Whose it is; says which topics are kept.
+    """
+    topic = header(headers, TOPIC).lower()
+    if not topic:
+        return Rejected(ErrorType.SHOPIFY_TOPIC_MISSING, "The delivery names no topic.")
+    row = TOPICS.get(topic)
+    if topic not in PRIVACY_RUNS and (row is None or not _is_kept(row, tenant.shopify_topics)):
+        # A name that Shopify cannot have sent is not repeated.
+        name = topic if _TOPIC.fullmatch(topic) else "of another form"
+        return Rejected(ErrorType.SHOPIFY_TOPIC_NOT_KEPT, f"Topic {name} is not kept.")
+    fields = _open(body)
+    if isinstance(fields, Rejected):
+        return fields
+    request_id = _request_id(headers, topic, body)
+    if row is None:
+        return _run(PRIVACY_RUNS[topic], request_id, fields, headers)
+    return _Mapping(row, fields, headers).candidate(
+        request_id, full_body=body if tenant.shopify_full_body else None
+    )
+
+
+def _is_kept(row: Topic, patterns: tuple[str, ...]) -> bool:
+    return row.is_kept or any(fnmatchcase(row.name, pattern) for pattern in patterns)
+
+
+def header(headers: Mapping[str, str], name: str) -> str:
+    """Return a header's value; empty where it is missing or not plain text of a sane length."""
+    value = headers.get(name, "").strip()
+    is_plain = value.isascii() and value.isprintable() and len(value) <= MAX_HEADER_CHARS
+    return value if is_plain else ""
+
+
+def _request_id(headers: Mapping[str, str], topic: str, body: bytes) -> str:
+    webhook_id = header(headers, WEBHOOK_ID)
+    if webhook_id:
+        return f"shopify:{webhook_id}"
+    digest = sha256(topic.encode() + b"\n" + body).hexdigest()
+    return f"shopify-body:{digest}"
+
+
+def _open(body: bytes) -> Body | Rejected:
+    text = without_bom(body)
+    if not isinstance(text, Rejected):
+        try:
+            if text.lstrip().startswith(b"{"):
+                return _BODY.decode(text)
+            kind = kind_of(bytes(_ANY.decode(text)).lstrip())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        else:
+            detail = f"The signed body is {kind}, not an object."
+            return Rejected(ErrorType.SHOPIFY_BODY_NOT_OBJECT, detail)
+    return Rejected(
+        ErrorType.SHOPIFY_BODY_NOT_JSON,
+        "The signed body is not JSON; set the subscription's format to JSON.",
+    )
+
+
+class _Mapping:
+    """One delivery on its way through a row of the table."""
+
+    def __init__(self, row: Topic, body: Body, headers: Mapping[str, str]) -> None:
+        self._row = row
+        self._body = body
+        self._headers = headers
+        self._email = _first(self._emails()) if "1" in row.users else ""
+        self._customer = _first(self._customer_ids()) if "2" in row.users else ""
+        self._cart = self._checkout = ""
+        if "3" in row.users:
+            # Behind the token of a newer cart stands a key that opens it.
+            self._cart = _usable(_id_text(find(body, row.cart)).partition("?")[0])
+            self._checkout = _usable(_id_text(find(body, row.checkout)))
+
+    def candidate(self, client_id: str, *, full_body: bytes | None) -> Candidate | Rejected:
+        """Return the event, with the mapped payload unless the full body is asked for and fits."""
+        found = next(((source, user) for source, user in self._users() if user), None)
+        if found is None:
+            return Rejected(
+                ErrorType.SHOPIFY_NO_USER,
+                f"{self._row.name} carries no e-mail and no id to file it under.",
+                event_type=self._row.event_type,
+            )
+        source, user_id = found
+        payload = full_body if full_body is not None and _fits(full_body) else self._payload(source)
+        return Candidate(
+            user_id,
+            self._row.event_type,
+            self._occurred_at(),
+            payload,
+            client_id,
+            self._cart or self._checkout,
+        )
+
+    def _users(self) -> Iterator[tuple[str, str]]:
+        """Yield the users that the event may be filed under, by the row's rules in order."""
+        yield "email", self._email
+        yield "customer_id", self._customer
+        yield "cart_token", _usable(f"anon_{self._cart}" if self._cart else "")
+        yield "checkout_token", _usable(f"anon_{self._checkout}" if self._checkout else "")
+        if "4" in self._row.users:
+            order = _id_text(find(self._body, self._row.order))
+            yield "order_id", _usable(f"order:{order}" if order else "")
+        if "5" in self._row.users:
+            shop = header(self._headers, SHOP_DOMAIN)
+            shop = shop or text_of(find(self._body, "myshopify_domain|shop_domain")).strip()
+            yield "shop", _usable(f"shop:{shop}" if _DOMAIN.fullmatch(shop) else "")
+
+    def _emails(self) -> Iterator[str]:
+        for path in _EMAILS:
+            yield _usable(text_of(find(self._body, path)).strip())
+
+    def _customer_ids(self) -> Iterator[str]:
+        for path in (*_CUSTOMER_IDS, self._row.customer):
+            yield _usable(_id_text(find(self._body, path)) if path else "")
+        for path in _CUSTOMER_GIDS:
+            yield (gid(find(self._body, path)) or b"").decode()
+
+    def _occurred_at(self) -> str | None:
+        for path in (*self._row.at.split("|"), TRIGGERED):
+            if path == TRIGGERED:
+                sent = header(self._headers, TRIGGERED_AT)
+            else:
+                sent = text_of(find(self._body, path))
+            at = parse_occurred_at(sent.strip())
+            if at is not None and not isinstance(at, ErrorType):
+                return at
+        return None
+
+    def _payload(self, user_id_source: str) -> bytes:
+        payload: dict[str, object] = {
+            "user_id_source": user_id_source,
+            "shopify": shopify_part(self._headers),
+        }
+        for name, path, kind in self._row.fields:
+            if kind in SPREADERS:
+                spread = SPREADERS[kind](self._body)
+                payload.update((key, msgspec.Raw(value)) for key, value in spread)
+                continue
+            read_value = READERS[kind]
+            value = next(
+                (
+                    fit
+                    for one in path.split("|")
+                    if (sent := find(self._body, one)) and (fit := read_value(sent)) is not None
+                ),
+                None,
+            )
+            if value is not None:
+                payload[name] = msgspec.Raw(value)
+        if self._customer:
+            number = _NUMBER.fullmatch(self._customer.encode())
+            payload["customer_id"] = msgspec.Raw(number[0]) if number else self._customer
+        known = {
+            "email": self._email,
+            "cart_token": self._cart,
+            "checkout_token": self._checkout,
+        }
+        payload.update((name, text) for name, text in known.items() if text)
+        encoded = _ENCODER.encode(payload)
+        if len(encoded) > MAX_PAYLOAD_BYTES and payload.pop("items", None) is not None:
+            encoded = _ENCODER.encode(payload)
+        return encoded
+
+
+def shopify_part(headers: Mapping[str, str]) -> dict[str, object]:
+    """Return what the headers say of a delivery; none of it is signed."""
+    part: dict[str, object] = {
+        name: value for name, spelled in _KEPT_HEADERS if (value := header(headers, spelled))
+    }
+    if header(headers, _TEST).lower() == "true":
+        part["test"] = True
+    return part
+
+
+def _first(texts: Iterator[str]) -> str:
+    return next((text for text in texts if text), "")
+
+
+def _usable(text: str) -> str:
+    """Return a text that may be a user_id; empty where it may not."""
+    found = read_id(text, name="user_id", limit=MAX_USER_ID_CHARS)
+    return found if isinstance(found, str) else ""
+
+
+def _id_text(value: bytes) -> str:
+    found = ident(value)
+    if found is None:
+        return ""
+    return text_of(found).strip() if found.startswith(b'"') else found.decode()
+
+
+def _fits(body: bytes) -> bool:
+    is_flat = not may_be_deeper(body, MAX_PAYLOAD_DEPTH) or depth_of(body) <= MAX_PAYLOAD_DEPTH
+    return len(body) <= MAX_PAYLOAD_BYTES and is_flat and body.startswith(b"{")
+
+
+def _run(type_: RunType, request_id: str, body: Body, headers: Mapping[str, str]) -> RunRequest:
+    """Return the run of a privacy topic, with all by which the person may be filed."""
+    customer = opened(find(body, "customer"))
+    given: dict[str, object] = {
+        "shop_domain": text_of(find(body, "shop_domain")) or header(headers, SHOP_DOMAIN),
+        "email": text_of(find(customer, "email")).strip(),
+        "customer_id": _id_text(find(customer, "id")),
+        "order_ids": _order_ids(find(body, "orders_to_redact|orders_requested")),
+        "data_request_id": _id_text(find(body, "data_request.id")),
+    }
+    kept = {name: value for name, value in given.items() if value}
+    return RunRequest(request_id, type_, _ENCODER.encode(kept).decode())
+
+
+def _order_ids(value: bytes) -> list[str]:
+    if not value.startswith(b"["):
+        return []
+    listed = msgspec.json.decode(value, type=list[msgspec.Raw])
+    return [order_id for one in listed if (order_id := _id_text(bytes(one)))]

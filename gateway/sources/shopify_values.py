@@ -1,0 +1,306 @@
+"""Values of a Shopify body as JSON text, taken over digit by digit; nothing becomes a float.
+
+Each function takes the JSON text of a value and returns the JSON text for the payload, or None
+where the value does not fit, which leaves the key out.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Context, Decimal
+from functools import lru_cache
+from typing import Final, TypeVar
+
+import msgspec
+
+from gateway.sources.shopify_topics import Kind
+
+MAX_ITEMS: Final = 100
+MAX_TEXT_BYTES: Final = 8_192
+"""A longer text is left out; Shopify's own bounds lie far below."""
+MAX_LINE_TEXT_BYTES: Final = 1_600
+MAX_ID_CHARS: Final = 255
+MAX_MONEY_CHARS: Final = 40
+
+_MONEY: Final = re.compile(rb"(-?)0*([0-9]+(?:\.[0-9]+)?)")
+_INTEGER: Final = re.compile(rb"-?[0-9]{1,20}")
+_GID: Final = re.compile(r"(?:^|/)(0|[1-9][0-9]{0,19})(?:\?.*)?$")
+# Of shops and goods: whose they are and how to reach them is not needed, and keys are nobody's.
+_PERSONAL: Final = re.compile(
+    r"phone|address|email|owner|first_name|last_name|latitude|longitude|zip|city|province|note"
+    r"|token|secret|password|url|customer|(?:^|_)ip(?:$|_)"
+)
+_EXACT: Final = Context(prec=4 * MAX_MONEY_CHARS)
+
+Body = Mapping[str, msgspec.Raw]
+T = TypeVar("T")
+
+
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """What is read of a line of an order, cart, fulfilment or refund."""
+
+    product_id: msgspec.Raw = msgspec.Raw(b"")
+    variant_id: msgspec.Raw = msgspec.Raw(b"")
+    sku: msgspec.Raw = msgspec.Raw(b"")
+    title: msgspec.Raw = msgspec.Raw(b"")
+    quantity: msgspec.Raw = msgspec.Raw(b"")
+    price: msgspec.Raw = msgspec.Raw(b"")
+    line_price: msgspec.Raw = msgspec.Raw(b"")
+    price_set: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Transaction(msgspec.Struct, frozen=True, gc=False):
+    """What is read of a transaction of a refund."""
+
+    kind: msgspec.Raw = msgspec.Raw(b"")
+    status: msgspec.Raw = msgspec.Raw(b"")
+    amount: msgspec.Raw = msgspec.Raw(b"")
+    currency: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Code(msgspec.Struct, frozen=True, gc=False):
+    """What is read of a discount code."""
+
+    code: msgspec.Raw = msgspec.Raw(b"")
+
+
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_TEXT: Final = msgspec.json.Decoder(str)
+_LINES: Final = msgspec.json.Decoder(list[Line])
+_LINE: Final = msgspec.json.Decoder(Line)
+_TRANSACTION: Final = msgspec.json.Decoder(Transaction)
+_CODE: Final = msgspec.json.Decoder(Code)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def opened(text: bytes) -> dict[str, msgspec.Raw]:
+    """Return the members of an object; none where it is not one."""
+    return _OBJECT.decode(text) if text.startswith(b"{") else {}
+
+
+def find(body: Body, path: str) -> bytes:
+    """Return the first value that is there and not null; empty where there is none."""
+    for steps in _steps(path):
+        inside: Body = body
+        for step in steps[:-1]:
+            inside = opened(bytes(inside.get(step, b"")))
+        text = bytes(inside.get(steps[-1], b""))
+        if text and text != b"null":
+            return text
+    return b""
+
+
+@lru_cache(maxsize=1_024)  # the paths of the table
+def _steps(path: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(one.split(".")) for one in path.split("|"))
+
+
+def text_of(value: bytes) -> str:
+    """Return a string's own text; empty where the value is no string."""
+    return _TEXT.decode(value) if value.startswith(b'"') else ""
+
+
+def scalar(value: bytes) -> bytes | None:
+    """Return a string, number or truth as it was sent."""
+    if value[:1] in (b"{", b"[", b"n", b"") or len(value) > MAX_TEXT_BYTES:
+        return None
+    return value
+
+
+def text(value: bytes, limit: int = MAX_TEXT_BYTES) -> bytes | None:
+    """Return a string as it was sent."""
+    return value if value.startswith(b'"') and len(value) <= limit else None
+
+
+def ident(value: bytes) -> bytes | None:
+    """Return an id, whole or as text, as it was sent."""
+    if _INTEGER.fullmatch(value):
+        return value
+    return text(value, MAX_ID_CHARS + 2)
+
+
+def gid(value: bytes) -> bytes | None:
+    """Return the number at the end of a global id, ``gid://shopify/Customer/7001``."""
+    found = _GID.search(text_of(value))
+    return found[1].encode() if found else None
+
+
+def money(value: bytes) -> bytes | None:
+    """Return a decimal with the digits as sent, as a JSON number."""
+    if len(value) > MAX_MONEY_CHARS:
+        return None
+    found = _MONEY.fullmatch(value.removeprefix(b'"').removesuffix(b'"'))
+    return found[1] + found[2] if found else None
+
+
+def tags(value: bytes) -> bytes | None:
+    """Return tags, which are one text or a list of texts."""
+    if value.startswith(b"[") and len(value) <= MAX_TEXT_BYTES:
+        return value if all(one.startswith(b'"') for one in map(bytes, _listed(value))) else None
+    return text(value)
+
+
+def _listed(value: bytes) -> list[msgspec.Raw]:
+    return _LIST.decode(value) if value.startswith(b"[") else []
+
+
+def _objects(value: bytes, decoder: msgspec.json.Decoder[T]) -> Iterator[T]:
+    for one in _listed(value):
+        if bytes(one).startswith(b"{"):
+            yield decoder.decode(one)
+
+
+def _lines(value: bytes) -> list[Line]:
+    if not value.startswith(b"["):
+        return []
+    try:
+        return _LINES.decode(value)
+    except msgspec.ValidationError:  # something in it is no object
+        return list(_objects(value, _LINE))
+
+
+def codes(value: bytes) -> bytes | None:
+    """Return the codes of discounts; of one that is only an amount nothing."""
+    found = [text(bytes(one.code)) for one in _objects(value, _CODE)]
+    kept = [one for one in found if one is not None][:MAX_ITEMS]
+    return b"[%b]" % b",".join(kept) if kept else None
+
+
+def count(value: bytes) -> bytes | None:
+    """Return how many elements a list has."""
+    return b"%d" % len(_listed(value)) if value.startswith(b"[") else None
+
+
+def quantity(value: bytes) -> bytes | None:
+    """Return the sum of the lines' quantities."""
+    if not value.startswith(b"["):
+        return None
+    texts = (bytes(line.quantity) for line in _lines(value))
+    return b"%d" % sum(int(one) for one in texts if _INTEGER.fullmatch(one))
+
+
+def items(value: bytes) -> bytes | None:
+    """Return the first lines, with what segmentation needs of each."""
+    if not value.startswith(b"["):
+        return None
+    return _ENCODER.encode([_item(line) for line in _lines(value)[:MAX_ITEMS]])
+
+
+def _item(line: Line) -> dict[str, msgspec.Raw]:
+    found = (
+        ("product_id", ident(bytes(line.product_id))),
+        ("variant_id", ident(bytes(line.variant_id))),
+        ("sku", text(bytes(line.sku), MAX_LINE_TEXT_BYTES)),
+        ("title", text(bytes(line.title), MAX_LINE_TEXT_BYTES)),
+        ("quantity", ident(bytes(line.quantity))),
+        ("price", money(bytes(line.price))),
+    )
+    return {name: msgspec.Raw(value) for name, value in found if value is not None}
+
+
+def line_total(value: bytes) -> bytes | None:
+    """Return the sum of a cart's lines."""
+    return _sum(bytes(line.line_price) for line in _lines(value))
+
+
+def line_currency(value: bytes) -> bytes | None:
+    """Return the currency of a cart's first line; carts have none of their own."""
+    lines = _lines(value)
+    if not lines:
+        return None
+    price_set = bytes(lines[0].price_set)
+    return text(find(opened(price_set), "shop_money.currency_code")) if price_set else None
+
+
+def _refunded(value: bytes) -> list[Transaction]:
+    return [
+        one
+        for one in _objects(value, _TRANSACTION)
+        if (bytes(one.kind), bytes(one.status)) == (b'"refund"', b'"success"')
+    ]
+
+
+def refund_total(value: bytes) -> bytes | None:
+    """Return the sum of the refunds that went through."""
+    return _sum(bytes(one.amount) for one in _refunded(value))
+
+
+def refund_currency(value: bytes) -> bytes | None:
+    """Return the currency of the first refund that went through."""
+    refunded = _refunded(value)
+    return text(bytes(refunded[0].currency)) if refunded else None
+
+
+def _sum(values: Iterator[bytes]) -> bytes | None:
+    amounts = [Decimal(one.decode()) for one in map(money, values) if one is not None]
+    if not amounts:
+        return None
+    total = Decimal(0)
+    for amount in amounts:
+        total = _EXACT.add(total, amount)
+    return format(total, "f").encode()
+
+
+def _prices(value: bytes) -> list[bytes]:
+    return [one for one in (money(bytes(line.price)) for line in _lines(value)) if one is not None]
+
+
+def lowest_price(value: bytes) -> bytes | None:
+    """Return the lowest price of a product's variants."""
+    return min(_prices(value), key=lambda one: Decimal(one.decode()), default=None)
+
+
+def highest_price(value: bytes) -> bytes | None:
+    """Return the highest price of a product's variants."""
+    return max(_prices(value), key=lambda one: Decimal(one.decode()), default=None)
+
+
+def variants(body: Body) -> Iterator[tuple[str, bytes]]:
+    """Yield how many variants a product has; beyond 100 only their ids are sent."""
+    lists = [_listed(find(body, name)) for name in ("variants", "variant_gids")]
+    if any(lists):
+        yield "variant_count", b"%d" % max(map(len, lists))
+
+
+def scalars(body: Body) -> Iterator[tuple[str, bytes]]:
+    """Yield what is not nested, without what tells of a person or opens something."""
+    for name, value in body.items():
+        kept = scalar(bytes(value))
+        if kept is not None and not _PERSONAL.search(name):
+            yield name, kept
+
+
+def numbers(body: Body) -> Iterator[tuple[str, bytes]]:
+    """Yield the amounts and counts that are not nested, as numbers."""
+    for name, value in body.items():
+        kept = money(bytes(value))
+        if kept is not None and name != "id" and not name.endswith("_id"):
+            yield name, kept
+
+
+READERS: Final[dict[Kind, Callable[[bytes], bytes | None]]] = {
+    "scalar": scalar,
+    "text": text,
+    "id": ident,
+    "gid": gid,
+    "money": money,
+    "tags": tags,
+    "codes": codes,
+    "count": count,
+    "quantity": quantity,
+    "items": items,
+    "line_total": line_total,
+    "line_currency": line_currency,
+    "refund_total": refund_total,
+    "refund_currency": refund_currency,
+    "lowest_price": lowest_price,
+    "highest_price": highest_price,
+}
+"""Of one value."""
+
+SPREADERS: Final[dict[Kind, Callable[[Body], Iterator[tuple[str, bytes]]]]] = {
+    "variants": variants,
+    "scalars": scalars,
+    "numbers": numbers,
+}
+"""Of a whole body."""
