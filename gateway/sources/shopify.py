@@ -16,15 +16,15 @@ import msgspec
 from gateway.core.depth import depth_of, may_be_deeper
 from gateway.core.event_rules import kind_of, read_id
 from gateway.core.json_text import without_bom
-from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Topic
+from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Kind, Topic
 from gateway.sources.shopify_values import (
+    LINE_READERS,
     READERS,
     SPREADERS,
     Body,
-    find,
+    Fields,
     gid,
     ident,
-    opened,
     text_of,
 )
 from sluice.core.errors import ErrorType, Rejected
@@ -113,7 +113,10 @@ def _is_kept(row: Topic, patterns: tuple[str, ...]) -> bool:
 
 def header(headers: Mapping[str, str], name: str) -> str:
     """Return a header's value; empty where it is missing or not plain text of a sane length."""
-    value = headers.get(name, "").strip()
+    value = headers.get(name)
+    if value is None:
+        return ""
+    value = value.strip()
     is_plain = value.isascii() and value.isprintable() and len(value) <= MAX_HEADER_CHARS
     return value if is_plain else ""
 
@@ -130,7 +133,7 @@ def _open(body: bytes) -> Body | Rejected:
     text = without_bom(body)
     if not isinstance(text, Rejected):
         try:
-            if text.lstrip().startswith(b"{"):
+            if text.startswith(b"{") or text.lstrip().startswith(b"{"):
                 return _BODY.decode(text)
             kind = kind_of(bytes(_ANY.decode(text)).lstrip())
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -149,15 +152,15 @@ class _Mapping:
 
     def __init__(self, row: Topic, body: Body, headers: Mapping[str, str]) -> None:
         self._row = row
-        self._body = body
+        self._fields = Fields(body)
         self._headers = headers
         self._email = _first(self._emails()) if "1" in row.users else ""
         self._customer = _first(self._customer_ids()) if "2" in row.users else ""
         self._cart = self._checkout = ""
         if "3" in row.users:
             # Behind the token of a newer cart stands a key that opens it.
-            self._cart = _usable(_id_text(find(body, row.cart)).partition("?")[0])
-            self._checkout = _usable(_id_text(find(body, row.checkout)))
+            self._cart = _usable(_id_text(self._fields.find(row.cart)).partition("?")[0])
+            self._checkout = _usable(_id_text(self._fields.find(row.checkout)))
 
     def candidate(self, client_id: str, *, full_body: bytes | None) -> Candidate | Rejected:
         """Return the event, with the mapped payload unless the full body is asked for and fits."""
@@ -186,29 +189,29 @@ class _Mapping:
         yield "cart_token", _usable(f"anon_{self._cart}" if self._cart else "")
         yield "checkout_token", _usable(f"anon_{self._checkout}" if self._checkout else "")
         if "4" in self._row.users:
-            order = _id_text(find(self._body, self._row.order))
+            order = _id_text(self._fields.find(self._row.order))
             yield "order_id", _usable(f"order:{order}" if order else "")
         if "5" in self._row.users:
             shop = header(self._headers, SHOP_DOMAIN)
-            shop = shop or text_of(find(self._body, "myshopify_domain|shop_domain")).strip()
+            shop = shop or text_of(self._fields.find("myshopify_domain|shop_domain")).strip()
             yield "shop", _usable(f"shop:{shop}" if _DOMAIN.fullmatch(shop) else "")
 
     def _emails(self) -> Iterator[str]:
         for path in _EMAILS:
-            yield _usable(text_of(find(self._body, path)).strip())
+            yield _usable(text_of(self._fields.find(path)).strip())
 
     def _customer_ids(self) -> Iterator[str]:
         for path in (*_CUSTOMER_IDS, self._row.customer):
-            yield _usable(_id_text(find(self._body, path)) if path else "")
+            yield _usable(_id_text(self._fields.find(path)) if path else "")
         for path in _CUSTOMER_GIDS:
-            yield (gid(find(self._body, path)) or b"").decode()
+            yield (gid(self._fields.find(path)) or b"").decode()
 
     def _occurred_at(self) -> str | None:
         for path in (*self._row.at.split("|"), TRIGGERED):
             if path == TRIGGERED:
                 sent = header(self._headers, TRIGGERED_AT)
             else:
-                sent = text_of(find(self._body, path))
+                sent = text_of(self._fields.find(path))
             at = parse_occurred_at(sent.strip())
             if at is not None and not isinstance(at, ErrorType):
                 return at
@@ -221,20 +224,10 @@ class _Mapping:
         }
         for name, path, kind in self._row.fields:
             if kind in SPREADERS:
-                spread = SPREADERS[kind](self._body)
+                spread = SPREADERS[kind](self._fields.body)
                 payload.update((key, msgspec.Raw(value)) for key, value in spread)
-                continue
-            read_value = READERS[kind]
-            value = next(
-                (
-                    fit
-                    for one in path.split("|")
-                    if (sent := find(self._body, one)) and (fit := read_value(sent)) is not None
-                ),
-                None,
-            )
-            if value is not None:
-                payload[name] = msgspec.Raw(value)
+            elif (found := self._value(path, kind)) is not None:
+                payload[name] = msgspec.Raw(found)
         if self._customer:
             number = _NUMBER.fullmatch(self._customer.encode())
             payload["customer_id"] = msgspec.Raw(number[0]) if number else self._customer
@@ -248,6 +241,14 @@ class _Mapping:
         if len(encoded) > MAX_PAYLOAD_BYTES and payload.pop("items", None) is not None:
             encoded = _ENCODER.encode(payload)
         return encoded
+
+    def _value(self, path: str, kind: Kind) -> bytes | None:
+        read_lines = LINE_READERS.get(kind)
+        if read_lines is not None:
+            lines = self._fields.lines(path)
+            return None if lines is None else read_lines(lines)
+        value = self._fields.find(path)
+        return READERS[kind](value) if value else None
 
 
 def shopify_part(headers: Mapping[str, str]) -> dict[str, object]:
@@ -284,13 +285,13 @@ def _fits(body: bytes) -> bool:
 
 def _run(type_: RunType, request_id: str, body: Body, headers: Mapping[str, str]) -> RunRequest:
     """Return the run of a privacy topic, with all by which the person may be filed."""
-    customer = opened(find(body, "customer"))
+    find = Fields(body).find
     given: dict[str, object] = {
-        "shop_domain": text_of(find(body, "shop_domain")) or header(headers, SHOP_DOMAIN),
-        "email": text_of(find(customer, "email")).strip(),
-        "customer_id": _id_text(find(customer, "id")),
-        "order_ids": _order_ids(find(body, "orders_to_redact|orders_requested")),
-        "data_request_id": _id_text(find(body, "data_request.id")),
+        "shop_domain": text_of(find("shop_domain")) or header(headers, SHOP_DOMAIN),
+        "email": text_of(find("customer.email")).strip(),
+        "customer_id": _id_text(find("customer.id")),
+        "order_ids": _order_ids(find("orders_to_redact|orders_requested")),
+        "data_request_id": _id_text(find("data_request.id")),
     }
     kept = {name: value for name, value in given.items() if value}
     return RunRequest(request_id, type_, _ENCODER.encode(kept).decode())

@@ -1,8 +1,8 @@
 """What a failed signature still tells: which change of the body, undone, makes it good again.
 
 Kept are only the names below, never the body, the digest or a secret. A cause that is found this
-way is certain, since nobody without the secret can make the signature match; ``LOOKS_REWRITTEN``
-and ``EMPTY`` are guesses and say so.
+way is certain, since nobody without the secret can make the signature match; ``EMPTY``,
+``NOT_JSON`` and ``LOOKS_REWRITTEN`` are guesses.
 """
 
 import re
@@ -40,6 +40,7 @@ class Cause(StrEnum):
     REWRITTEN = "It matches the same JSON written otherwise: something on the way rewrites it."
     CHARSET = "It matches the body in another charset: something on the way changes it."
     EMPTY = "The body is empty: something on the way may drop it."
+    NOT_JSON = "The body is no JSON: it was changed on the way, or Shopify did not send it."
     LOOKS_REWRITTEN = "The JSON has white space that Shopify does not send."
 
 
@@ -57,7 +58,9 @@ def cause_of(header: str, body: bytes, secrets: Sequence[str]) -> Cause | None:
     if not body:
         return Cause.EMPTY
     compact = _compact(body)
-    return Cause.LOOKS_REWRITTEN if compact and len(compact) < len(body) else None
+    if not compact:
+        return Cause.NOT_JSON
+    return Cause.LOOKS_REWRITTEN if len(compact) < len(body) else None
 
 
 def _form(header: str, body: bytes, secrets: Sequence[str]) -> Cause | None:

@@ -78,21 +78,52 @@ def opened(text: bytes) -> dict[str, msgspec.Raw]:
     return _OBJECT.decode(text) if text.startswith(b"{") else {}
 
 
-def find(body: Body, path: str) -> bytes:
-    """Return the first value that is there and not null; empty where there is none."""
-    for steps in _steps(path):
-        inside: Body = body
-        for step in steps[:-1]:
-            inside = opened(bytes(inside.get(step, b"")))
-        text = bytes(inside.get(steps[-1], b""))
-        if text and text != b"null":
-            return text
-    return b""
+class Fields:
+    """The fields of a body by their paths; what is nested is opened once."""
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self._opened: dict[str, Body] = {}
+        self._lines: dict[str, list[Line] | None] = {}
+
+    def find(self, path: str) -> bytes:
+        """Return the first value that is there and not null; empty where there is none."""
+        for steps in steps_of(path):
+            found = self.body.get(steps[0])
+            if len(steps) > 1 and found is not None:
+                found = self._inside(steps[0], found).get(steps[1])
+                for step in steps[2:]:
+                    found = opened(bytes(found or b"")).get(step)
+            if found is not None and (text := bytes(found)) != b"null":
+                return text
+        return b""
+
+    def _inside(self, name: str, value: msgspec.Raw) -> Body:
+        inside = self._opened.get(name)
+        if inside is None:
+            inside = self._opened[name] = opened(bytes(value))
+        return inside
+
+    def lines(self, path: str) -> list[Line] | None:
+        """Return the objects of a list; None where it is no list."""
+        if path not in self._lines:
+            self._lines[path] = _lines_of(self.find(path))
+        return self._lines[path]
 
 
 @lru_cache(maxsize=1_024)  # the paths of the table
-def _steps(path: str) -> tuple[tuple[str, ...], ...]:
+def steps_of(path: str) -> tuple[tuple[str, ...], ...]:
+    """Return the steps of each of the paths that ``|`` parts."""
     return tuple(tuple(one.split(".")) for one in path.split("|"))
+
+
+def _lines_of(value: bytes) -> list[Line] | None:
+    if not value.startswith(b"["):
+        return None
+    try:
+        return _LINES.decode(value)
+    except msgspec.ValidationError:  # something in it is no object
+        return list(_objects(value, _LINE))
 
 
 def text_of(value: bytes) -> str:
@@ -150,15 +181,6 @@ def _objects(value: bytes, decoder: msgspec.json.Decoder[T]) -> Iterator[T]:
             yield decoder.decode(one)
 
 
-def _lines(value: bytes) -> list[Line]:
-    if not value.startswith(b"["):
-        return []
-    try:
-        return _LINES.decode(value)
-    except msgspec.ValidationError:  # something in it is no object
-        return list(_objects(value, _LINE))
-
-
 def codes(value: bytes) -> bytes | None:
     """Return the codes of discounts; of one that is only an amount nothing."""
     found = [text(bytes(one.code)) for one in _objects(value, _CODE)]
@@ -166,24 +188,20 @@ def codes(value: bytes) -> bytes | None:
     return b"[%b]" % b",".join(kept) if kept else None
 
 
-def count(value: bytes) -> bytes | None:
-    """Return how many elements a list has."""
-    return b"%d" % len(_listed(value)) if value.startswith(b"[") else None
+def count(lines: list[Line]) -> bytes:
+    """Return how many there are."""
+    return b"%d" % len(lines)
 
 
-def quantity(value: bytes) -> bytes | None:
+def quantity(lines: list[Line]) -> bytes:
     """Return the sum of the lines' quantities."""
-    if not value.startswith(b"["):
-        return None
-    texts = (bytes(line.quantity) for line in _lines(value))
+    texts = (bytes(line.quantity) for line in lines)
     return b"%d" % sum(int(one) for one in texts if _INTEGER.fullmatch(one))
 
 
-def items(value: bytes) -> bytes | None:
+def items(lines: list[Line]) -> bytes:
     """Return the first lines, with what segmentation needs of each."""
-    if not value.startswith(b"["):
-        return None
-    return _ENCODER.encode([_item(line) for line in _lines(value)[:MAX_ITEMS]])
+    return _ENCODER.encode([_item(line) for line in lines[:MAX_ITEMS]])
 
 
 def _item(line: Line) -> dict[str, msgspec.Raw]:
@@ -198,18 +216,16 @@ def _item(line: Line) -> dict[str, msgspec.Raw]:
     return {name: msgspec.Raw(value) for name, value in found if value is not None}
 
 
-def line_total(value: bytes) -> bytes | None:
+def line_total(lines: list[Line]) -> bytes | None:
     """Return the sum of a cart's lines."""
-    return _sum(bytes(line.line_price) for line in _lines(value))
+    return _sum(bytes(line.line_price) for line in lines)
 
 
-def line_currency(value: bytes) -> bytes | None:
+def line_currency(lines: list[Line]) -> bytes | None:
     """Return the currency of a cart's first line; carts have none of their own."""
-    lines = _lines(value)
     if not lines:
         return None
-    price_set = bytes(lines[0].price_set)
-    return text(find(opened(price_set), "shop_money.currency_code")) if price_set else None
+    return text(Fields(opened(bytes(lines[0].price_set))).find("shop_money.currency_code"))
 
 
 def _refunded(value: bytes) -> list[Transaction]:
@@ -241,23 +257,23 @@ def _sum(values: Iterator[bytes]) -> bytes | None:
     return format(total, "f").encode()
 
 
-def _prices(value: bytes) -> list[bytes]:
-    return [one for one in (money(bytes(line.price)) for line in _lines(value)) if one is not None]
+def _prices(lines: list[Line]) -> list[bytes]:
+    return [one for one in (money(bytes(line.price)) for line in lines) if one is not None]
 
 
-def lowest_price(value: bytes) -> bytes | None:
+def lowest_price(lines: list[Line]) -> bytes | None:
     """Return the lowest price of a product's variants."""
-    return min(_prices(value), key=lambda one: Decimal(one.decode()), default=None)
+    return min(_prices(lines), key=lambda one: Decimal(one.decode()), default=None)
 
 
-def highest_price(value: bytes) -> bytes | None:
+def highest_price(lines: list[Line]) -> bytes | None:
     """Return the highest price of a product's variants."""
-    return max(_prices(value), key=lambda one: Decimal(one.decode()), default=None)
+    return max(_prices(lines), key=lambda one: Decimal(one.decode()), default=None)
 
 
 def variants(body: Body) -> Iterator[tuple[str, bytes]]:
     """Yield how many variants a product has; beyond 100 only their ids are sent."""
-    lists = [_listed(find(body, name)) for name in ("variants", "variant_gids")]
+    lists = [_listed(bytes(body.get(name, b""))) for name in ("variants", "variant_gids")]
     if any(lists):
         yield "variant_count", b"%d" % max(map(len, lists))
 
@@ -286,17 +302,21 @@ READERS: Final[dict[Kind, Callable[[bytes], bytes | None]]] = {
     "money": money,
     "tags": tags,
     "codes": codes,
+    "refund_total": refund_total,
+    "refund_currency": refund_currency,
+}
+"""Of one value."""
+
+LINE_READERS: Final[dict[Kind, Callable[[list[Line]], bytes | None]]] = {
     "count": count,
     "quantity": quantity,
     "items": items,
     "line_total": line_total,
     "line_currency": line_currency,
-    "refund_total": refund_total,
-    "refund_currency": refund_currency,
     "lowest_price": lowest_price,
     "highest_price": highest_price,
 }
-"""Of one value."""
+"""Of the lines of an order, cart, fulfilment or refund, and of a product's variants."""
 
 SPREADERS: Final[dict[Kind, Callable[[Body], Iterator[tuple[str, bytes]]]]] = {
     "variants": variants,

@@ -9,6 +9,7 @@ from rich.table import Table
 from sluice.cli.options import AsJson, DataDir, Slug, print_json
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import KEY_KINDS, ApiKey, Tenant
+from sluice.core.tenant_file import PROPERTIES
 from sluice.settings import load_settings
 from sluice.tenants import TenantsFile
 
@@ -182,6 +183,7 @@ def _as_data(found: Tenant) -> dict[str, object]:
         "name": found.name,
         "enabled": found.enabled,
         "strict_event_types": found.strict_event_types,
+        **_more(found),
         "api_keys": [
             {
                 "digest": key.digest,
@@ -191,6 +193,15 @@ def _as_data(found: Tenant) -> dict[str, object]:
             }
             for key in found.api_keys
         ],
+    }
+
+
+def _more(found: Tenant) -> dict[str, object]:
+    """Return the other properties; of secrets only how many there are."""
+    return {
+        name: len(getattr(found, name)) if one.kind == "secrets" else getattr(found, name)
+        for name, one in PROPERTIES.items()
+        if name not in {"name", "enabled", "strict_event_types"}
     }
 
 

@@ -125,7 +125,8 @@ ORDER BY type, source
 FAILED_DELIVERIES: Final = Query(
     "failed_deliveries",
     """
-SELECT error_type, detail, sum(occurrences), toUnixTimestamp(min(ts)), toUnixTimestamp(max(ts))
+SELECT error_type, detail, sum(occurrences), toUnixTimestamp64Micro(min(ts)),
+    toUnixTimestamp64Micro(max(ts))
 FROM errors FINAL
 WHERE tenant = {tenant:String}
     AND source = 'shopify' AND ts >= now64(6) - toIntervalSecond({seconds:UInt32})
@@ -139,7 +140,7 @@ LIMIT 50
 GOOD_DELIVERIES: Final = Query(
     "good_deliveries",
     """
-SELECT count(), toUnixTimestamp(max(received_at)),
+SELECT count(), toUnixTimestamp64Micro(max(received_at)),
     max(if(JSONExtractString(payload, 'shopify', 'triggered_at') = '', 0,
         toUnixTimestamp(parseDateTimeBestEffortOrZero(substring(JSONExtractString(
             payload, 'shopify', 'triggered_at'), 1, 19), 'UTC'))

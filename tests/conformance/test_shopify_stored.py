@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sluice.cli.webhook import samples
 from sluice.tenants import TenantsFile
 from tests.support.edge import running
 from tests.support.poll import poll_until
 from tests.support.segops import Answer, Segops
 from tests.support.shared import SharedParts
-from tests.support.shopify import SECRET, Shop, assert_kept, headers, open_shop, sample, samples
+from tests.support.shopify import SECRET, Shop, assert_kept, headers, open_shop, sample
 from tests.support.telemetry import sum_of
 
 DUPLICATES = "sluice_warehouse_duplicates_total"

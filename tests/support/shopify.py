@@ -4,15 +4,14 @@ import io
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
 import aiohttp
-import msgspec
 from yarl import URL
 
 from gateway.sources.shopify_signature import sign
+from sluice.cli.webhook import samples
 from sluice.tenants import TenantsFile
 from tests.support.gateway import TENANT, Gateway, running_gateway
 from tests.support.segops import Answer, check_manners
@@ -22,19 +21,6 @@ OLD_SECRET: Final = "hush-secret-2"
 SHOP: Final = "acme-tea.myshopify.com"
 VECTOR: Final = b'{"id":5001,"email":"nora@example.com","total_price":"42.50","currency":"EUR"}'
 VECTOR_SIGNATURE: Final = "LDR1A/OvTwIhHq6QZTBxDTWh/9cgcu4ycQHeUuA2YSA="
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """One delivery as the reference prints it."""
-
-    topic: str
-    body: msgspec.Raw
-
-
-def samples() -> list[Sample]:
-    """Return the samples; number n of the reference is at n - 1."""
-    file = resources.files("sluice.cli") / "samples" / "shopify.ndjson"
-    return msgspec.json.Decoder(Sample).decode_lines(file.read_bytes())
 
 
 def sample(number: int) -> tuple[str, bytes]:

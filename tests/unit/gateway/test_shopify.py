@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from gateway.sources import shopify_topics
 from gateway.sources.shopify import MAX_PAYLOAD_BYTES, Read, read
 from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, Field, Topic
+from sluice.cli.webhook import samples
 from sluice.core.errors import Rejected
 from sluice.core.event import Candidate
 from sluice.core.runs import RunRequest
 from sluice.core.tenant import Tenant
-from tests.support.shopify import SHOP, sample, samples
+from tests.support.shopify import SHOP, sample
 
 TENANT = Tenant("acme")
 EVERYTHING = Tenant("acme", shopify_topics=("*",))
