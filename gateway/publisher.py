@@ -75,7 +75,7 @@ class _Shared(asyncio.Future[Unstored | None]):
 class _Group:
     """What gathers for one commit."""
 
-    __slots__ = ("done", "envelopes", "rows", "size", "timer")
+    __slots__ = ("done", "early", "early_timer", "envelopes", "rows", "size", "timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.rows: list[Rows] = []
@@ -83,6 +83,20 @@ class _Group:
         self.size = 0
         self.done = _Shared(loop=loop)
         self.timer: asyncio.TimerHandle | None = None
+        self.early: _Shared | None = None
+        """For those that wait for a shorter time; settled with the group, or when that is over."""
+        self.early_timer: asyncio.TimerHandle | None = None
+
+    def within(self, seconds: float, loop: asyncio.AbstractEventLoop) -> _Shared:
+        """Return what is settled within the time that the first who asked for one gave."""
+        if self.early is None:
+            self.early = _Shared(loop=loop)
+            self.early_timer = loop.call_later(seconds, self._give_up_early)
+        return self.early
+
+    def _give_up_early(self) -> None:
+        if self.early is not None and not self.early.done():
+            self.early.set_result(_too_late())
 
     def settle(self, outcome: Unstored | None) -> None:
         """Tell everybody who waits; the first outcome counts."""
@@ -90,6 +104,10 @@ class _Group:
             self.timer.cancel()
         if not self.done.done():
             self.done.set_result(outcome)
+        if self.early_timer is not None:
+            self.early_timer.cancel()
+        if self.early is not None and not self.early.done():
+            self.early.set_result(outcome)
 
 
 class Publisher:
@@ -146,8 +164,9 @@ class Publisher:
 
         Args:
             rows: What to store.
-            within_s: For a client that waits for a shorter time than others. Rows whose time is
-                over may yet be stored, as those of any group that is on its way.
+            within_s: For a client that waits for a shorter time than others; those of one group
+                share the time of the first. Rows whose time is over may yet be stored, as those of
+                any group that is on its way.
         """
         size = 0
         is_large = False
@@ -163,7 +182,7 @@ class Publisher:
             return await self._publish_large(rows, size, within_s)
         group = self._join(size)
         group.rows.extend(rows)
-        return await (group.done if within_s is None else _settled(group, within_s))
+        return await (group.done if within_s is None else group.within(within_s, self._loop))
 
     async def _publish_large(
         self, rows: Sequence[Rows], size: int, within_s: float | None
@@ -175,7 +194,7 @@ class Publisher:
             raise
         group = self._join(size)
         group.envelopes.extend(envelopes)
-        return await (group.done if within_s is None else _settled(group, within_s))
+        return await (group.done if within_s is None else group.within(within_s, self._loop))
 
     def _join(self, size: int) -> _Group:
         group = self._gathering
@@ -310,11 +329,6 @@ class Publisher:
 
 def _broken(detail: str) -> Unstored:
     return Unstored(ErrorType.SPOOL_FULL, detail, DEFAULT_RETRY_AFTER_S)
-
-
-async def _settled(group: _Group, within_s: float) -> Unstored | None:
-    await asyncio.wait((group.done,), timeout=max(0.0, within_s))
-    return group.done.result() if group.done.done() else _too_late()
 
 
 def _too_late() -> Unstored:

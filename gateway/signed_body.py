@@ -13,7 +13,7 @@ from aiohttp import StreamReader
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest, RequestPayloadError
 
-from gateway.body import check_transfer, chunks_of
+from gateway.body import check_transfer
 from gateway.sources.shopify_signature import Hashers, is_signed
 from sluice.core.errors import ErrorType, Rejected
 
@@ -74,7 +74,8 @@ async def _read(
     chunks: list[bytes] = []
     size = 0
     hashers: Hashers | None = None
-    async for chunk in chunks_of(content):
+    while not content.at_eof():
+        chunk = await content.readany()
         size += len(chunk)
         if size > bounds.hashed_bytes:
             return _too_large(bounds)

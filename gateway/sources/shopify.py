@@ -6,23 +6,25 @@ than the choice of the mapping.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from gateway.core.depth import depth_of, may_be_deeper
 from gateway.core.event_rules import kind_of, read_id
 from gateway.core.json_text import without_bom
-from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Kind, Topic
+from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Field, Topic
 from gateway.sources.shopify_values import (
     LINE_READERS,
     READERS,
     SPREADERS,
     Body,
     Fields,
+    Line,
     gid,
     ident,
     text_of,
@@ -78,6 +80,8 @@ _ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _ENCODER: Final = msgspec.json.Encoder()
 
 Read = Candidate | RunRequest | Rejected
+Said = dict[str, object]
+"""What the headers of a delivery say, by the names that the payload has for it."""
 
 
 def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
@@ -88,7 +92,8 @@ def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
         body: As it was signed.
         tenant: Whose it is; says which topics are kept.
     """
-    topic = header(headers, TOPIC).lower()
+    said = shopify_part(headers)
+    topic = str(said.get("topic", "")).lower()
     if not topic:
         return Rejected(ErrorType.SHOPIFY_TOPIC_MISSING, "The delivery names no topic.")
     row = TOPICS.get(topic)
@@ -99,10 +104,10 @@ def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
     fields = _open(body)
     if isinstance(fields, Rejected):
         return fields
-    request_id = _request_id(headers, topic, body)
+    request_id = _request_id(said, topic, body)
     if row is None:
-        return _run(PRIVACY_RUNS[topic], request_id, fields, headers)
-    return _Mapping(row, fields, headers).candidate(
+        return _run(PRIVACY_RUNS[topic], request_id, fields, said)
+    return _Mapping(row, fields, said).candidate(
         request_id, full_body=body if tenant.shopify_full_body else None
     )
 
@@ -121,9 +126,9 @@ def header(headers: Mapping[str, str], name: str) -> str:
     return value if is_plain else ""
 
 
-def _request_id(headers: Mapping[str, str], topic: str, body: bytes) -> str:
-    webhook_id = header(headers, WEBHOOK_ID)
-    if webhook_id:
+def _request_id(said: Said, topic: str, body: bytes) -> str:
+    webhook_id = said.get("webhook_id")
+    if webhook_id is not None:
         return f"shopify:{webhook_id}"
     digest = sha256(topic.encode() + b"\n" + body).hexdigest()
     return f"shopify-body:{digest}"
@@ -150,10 +155,10 @@ def _open(body: bytes) -> Body | Rejected:
 class _Mapping:
     """One delivery on its way through a row of the table."""
 
-    def __init__(self, row: Topic, body: Body, headers: Mapping[str, str]) -> None:
+    def __init__(self, row: Topic, body: Body, said: Said) -> None:
         self._row = row
         self._fields = Fields(body)
-        self._headers = headers
+        self._said = said
         self._email = _first(self._emails()) if "1" in row.users else ""
         self._customer = _first(self._customer_ids()) if "2" in row.users else ""
         self._cart = self._checkout = ""
@@ -192,7 +197,7 @@ class _Mapping:
             order = _id_text(self._fields.find(self._row.order))
             yield "order_id", _usable(f"order:{order}" if order else "")
         if "5" in self._row.users:
-            shop = header(self._headers, SHOP_DOMAIN)
+            shop = str(self._said.get("shop_domain", ""))
             shop = shop or text_of(self._fields.find("myshopify_domain|shop_domain")).strip()
             yield "shop", _usable(f"shop:{shop}" if _DOMAIN.fullmatch(shop) else "")
 
@@ -209,7 +214,7 @@ class _Mapping:
     def _occurred_at(self) -> str | None:
         for path in (*self._row.at.split("|"), TRIGGERED):
             if path == TRIGGERED:
-                sent = header(self._headers, TRIGGERED_AT)
+                sent = str(self._said.get("triggered_at", ""))
             else:
                 sent = text_of(self._fields.find(path))
             at = parse_occurred_at(sent.strip())
@@ -220,14 +225,24 @@ class _Mapping:
     def _payload(self, user_id_source: str) -> bytes:
         payload: dict[str, object] = {
             "user_id_source": user_id_source,
-            "shopify": shopify_part(self._headers),
+            "shopify": self._said,
         }
-        for name, path, kind in self._row.fields:
-            if kind in SPREADERS:
-                spread = SPREADERS[kind](self._fields.body)
-                payload.update((key, msgspec.Raw(value)) for key, value in spread)
-            elif (found := self._value(path, kind)) is not None:
-                payload[name] = msgspec.Raw(found)
+        body, fields = self._fields.body, self._fields
+        plan = _plan_of(self._row.fields)
+        for name, key, read_value in plan.plain:
+            sent = body.get(key)
+            if sent is not None and (value := read_value(bytes(sent))) is not None:
+                payload[name] = msgspec.Raw(value)
+        for name, path, read_value in plan.nested:
+            found = fields.find(path)
+            if found and (value := read_value(found)) is not None:
+                payload[name] = msgspec.Raw(value)
+        for name, path, read_lines in plan.lines:
+            lines = fields.lines(path)
+            if lines is not None and (value := read_lines(lines)) is not None:
+                payload[name] = msgspec.Raw(value)
+        for spread in plan.spread:
+            payload.update((key, msgspec.Raw(value)) for key, value in spread(body))
         if self._customer:
             number = _NUMBER.fullmatch(self._customer.encode())
             payload["customer_id"] = msgspec.Raw(number[0]) if number else self._customer
@@ -242,18 +257,34 @@ class _Mapping:
             encoded = _ENCODER.encode(payload)
         return encoded
 
-    def _value(self, path: str, kind: Kind) -> bytes | None:
-        read_lines = LINE_READERS.get(kind)
-        if read_lines is not None:
-            lines = self._fields.lines(path)
-            return None if lines is None else read_lines(lines)
-        value = self._fields.find(path)
-        return READERS[kind](value) if value else None
+
+class _Plan(NamedTuple):
+    """The fields of a row by how they are read."""
+
+    plain: list[tuple[str, str, Callable[[bytes], bytes | None]]]
+    nested: list[tuple[str, str, Callable[[bytes], bytes | None]]]
+    lines: list[tuple[str, str, Callable[[list[Line]], bytes | None]]]
+    spread: list[Callable[[Body], Iterator[tuple[str, bytes]]]]
 
 
-def shopify_part(headers: Mapping[str, str]) -> dict[str, object]:
+@lru_cache(maxsize=256)  # the rows of the table
+def _plan_of(fields: tuple[Field, ...]) -> _Plan:
+    plan = _Plan([], [], [], [])
+    for name, path, kind in fields:
+        if kind in SPREADERS:
+            plan.spread.append(SPREADERS[kind])
+        elif kind in LINE_READERS:
+            plan.lines.append((name, path, LINE_READERS[kind]))
+        elif path.isidentifier():
+            plan.plain.append((name, path, READERS[kind]))
+        else:
+            plan.nested.append((name, path, READERS[kind]))
+    return plan
+
+
+def shopify_part(headers: Mapping[str, str]) -> Said:
     """Return what the headers say of a delivery; none of it is signed."""
-    part: dict[str, object] = {
+    part: Said = {
         name: value for name, spelled in _KEPT_HEADERS if (value := header(headers, spelled))
     }
     if header(headers, _TEST).lower() == "true":
@@ -283,11 +314,11 @@ def _fits(body: bytes) -> bool:
     return len(body) <= MAX_PAYLOAD_BYTES and is_flat and body.startswith(b"{")
 
 
-def _run(type_: RunType, request_id: str, body: Body, headers: Mapping[str, str]) -> RunRequest:
+def _run(type_: RunType, request_id: str, body: Body, said: Said) -> RunRequest:
     """Return the run of a privacy topic, with all by which the person may be filed."""
     find = Fields(body).find
     given: dict[str, object] = {
-        "shop_domain": text_of(find("shop_domain")) or header(headers, SHOP_DOMAIN),
+        "shop_domain": text_of(find("shop_domain")) or said.get("shop_domain"),
         "email": text_of(find("customer.email")).strip(),
         "customer_id": _id_text(find("customer.id")),
         "order_ids": _order_ids(find("orders_to_redact|orders_requested")),

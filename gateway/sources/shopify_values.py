@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Context, Decimal
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -17,11 +17,13 @@ from gateway.sources.shopify_topics import Kind
 MAX_ITEMS: Final = 100
 MAX_TEXT_BYTES: Final = 8_192
 """A longer text is left out; Shopify's own bounds lie far below."""
-MAX_LINE_TEXT_BYTES: Final = 1_600
+MAX_LINE_CHARS: Final = 1_000
 MAX_ID_CHARS: Final = 255
 MAX_MONEY_CHARS: Final = 40
 
-_MONEY: Final = re.compile(rb"(-?)0*([0-9]+(?:\.[0-9]+)?)")
+_MONEY: Final = re.compile(rb'"?(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)"?').fullmatch
+_PADDED: Final = re.compile(rb'"(-?)0*([0-9]+(?:\.[0-9]+)?)"').fullmatch
+"""Digits before which JSON allows no zeros."""
 _INTEGER: Final = re.compile(rb"-?[0-9]{1,20}")
 _GID: Final = re.compile(r"(?:^|/)(0|[1-9][0-9]{0,19})(?:\?.*)?$")
 # Of shops and goods: whose they are and how to reach them is not needed, and keys are nobody's.
@@ -35,14 +37,28 @@ Body = Mapping[str, msgspec.Raw]
 T = TypeVar("T")
 
 
+_Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What is kept of a line."""
+
+    product_id: _Id | None = None
+    variant_id: _Id | None = None
+    sku: str | None = None
+    title: str | None = None
+    quantity: _Id | None = None
+    price: msgspec.Raw | None = None
+
+
 class Line(msgspec.Struct, frozen=True, gc=False):
     """What is read of a line of an order, cart, fulfilment or refund."""
 
-    product_id: msgspec.Raw = msgspec.Raw(b"")
-    variant_id: msgspec.Raw = msgspec.Raw(b"")
-    sku: msgspec.Raw = msgspec.Raw(b"")
-    title: msgspec.Raw = msgspec.Raw(b"")
-    quantity: msgspec.Raw = msgspec.Raw(b"")
+    product_id: _Id | None = None
+    variant_id: _Id | None = None
+    sku: str | None = None
+    title: str | None = None
+    quantity: _Id | None = None
     price: msgspec.Raw = msgspec.Raw(b"")
     line_price: msgspec.Raw = msgspec.Raw(b"")
     price_set: msgspec.Raw = msgspec.Raw(b"")
@@ -122,8 +138,20 @@ def _lines_of(value: bytes) -> list[Line] | None:
         return None
     try:
         return _LINES.decode(value)
-    except msgspec.ValidationError:  # something in it is no object
-        return list(_objects(value, _LINE))
+    except msgspec.ValidationError:  # something in it is not as Shopify sends it
+        return [_line_of(opened(bytes(one))) for one in _listed(value)]
+
+
+def _line_of(members: Mapping[str, msgspec.Raw]) -> Line:
+    """Return a line with those of its members that are of their type."""
+    fits = {}
+    for name, value in members.items():
+        try:
+            _LINE.decode(b'{"%b":%b}' % (name.encode(), bytes(value)))
+        except (msgspec.ValidationError, msgspec.DecodeError):
+            continue
+        fits[name] = value
+    return _LINE.decode(_ENCODER.encode(fits))
 
 
 def text_of(value: bytes) -> str:
@@ -160,7 +188,9 @@ def money(value: bytes) -> bytes | None:
     """Return a decimal with the digits as sent, as a JSON number."""
     if len(value) > MAX_MONEY_CHARS:
         return None
-    found = _MONEY.fullmatch(value.removeprefix(b'"').removesuffix(b'"'))
+    if found := _MONEY(value):
+        return found[1]
+    found = _PADDED(value)
     return found[1] + found[2] if found else None
 
 
@@ -195,8 +225,7 @@ def count(lines: list[Line]) -> bytes:
 
 def quantity(lines: list[Line]) -> bytes:
     """Return the sum of the lines' quantities."""
-    texts = (bytes(line.quantity) for line in lines)
-    return b"%d" % sum(int(one) for one in texts if _INTEGER.fullmatch(one))
+    return b"%d" % sum([line.quantity or 0 for line in lines])
 
 
 def items(lines: list[Line]) -> bytes:
@@ -204,16 +233,20 @@ def items(lines: list[Line]) -> bytes:
     return _ENCODER.encode([_item(line) for line in lines[:MAX_ITEMS]])
 
 
-def _item(line: Line) -> dict[str, msgspec.Raw]:
-    found = (
-        ("product_id", ident(bytes(line.product_id))),
-        ("variant_id", ident(bytes(line.variant_id))),
-        ("sku", text(bytes(line.sku), MAX_LINE_TEXT_BYTES)),
-        ("title", text(bytes(line.title), MAX_LINE_TEXT_BYTES)),
-        ("quantity", ident(bytes(line.quantity))),
-        ("price", money(bytes(line.price))),
+def _item(line: Line) -> Item:
+    price = money(bytes(line.price))
+    return Item(
+        line.product_id,
+        line.variant_id,
+        _short(line.sku),
+        _short(line.title),
+        line.quantity,
+        None if price is None else msgspec.Raw(price),
     )
-    return {name: msgspec.Raw(value) for name, value in found if value is not None}
+
+
+def _short(value: str | None) -> str | None:
+    return value if value is None or len(value) <= MAX_LINE_CHARS else None
 
 
 def line_total(lines: list[Line]) -> bytes | None:
