@@ -17,13 +17,13 @@ import msgspec
 from gateway.core.depth import depth_of, may_be_deeper
 from gateway.core.event_rules import kind_of, read_id
 from gateway.core.json_text import without_bom
+from gateway.sources.shopify_body import Fields, open_body
 from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Field, Topic
 from gateway.sources.shopify_values import (
     LINE_READERS,
     READERS,
     SPREADERS,
     Body,
-    Fields,
     Line,
     gid,
     ident,
@@ -75,7 +75,6 @@ _DOMAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 _TOPIC: Final = re.compile(r"[a-z0-9_.-]+(?:/[a-z0-9_.-]+)?", re.ASCII)
 _NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,19}")
 
-_BODY: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -101,7 +100,7 @@ def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
         # A name that Shopify cannot have sent is not repeated.
         name = topic if _TOPIC.fullmatch(topic) else "of another form"
         return Rejected(ErrorType.SHOPIFY_TOPIC_NOT_KEPT, f"Topic {name} is not kept.")
-    fields = _open(body)
+    fields = _open(body, row)
     if isinstance(fields, Rejected):
         return fields
     request_id = _request_id(said, topic, body)
@@ -134,12 +133,12 @@ def _request_id(said: Said, topic: str, body: bytes) -> str:
     return f"shopify-body:{digest}"
 
 
-def _open(body: bytes) -> Body | Rejected:
+def _open(body: bytes, row: Topic | None) -> Fields | Rejected:
     text = without_bom(body)
     if not isinstance(text, Rejected):
         try:
             if text.startswith(b"{") or text.lstrip().startswith(b"{"):
-                return _BODY.decode(text)
+                return open_body(text, row.fields if row is not None else None)
             kind = kind_of(bytes(_ANY.decode(text)).lstrip())
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
@@ -155,9 +154,9 @@ def _open(body: bytes) -> Body | Rejected:
 class _Mapping:
     """One delivery on its way through a row of the table."""
 
-    def __init__(self, row: Topic, body: Body, said: Said) -> None:
+    def __init__(self, row: Topic, fields: Fields, said: Said) -> None:
         self._row = row
-        self._fields = Fields(body)
+        self._fields = fields
         self._said = said
         self._email = _first(self._emails()) if "1" in row.users else ""
         self._customer = _first(self._customer_ids()) if "2" in row.users else ""
@@ -227,10 +226,10 @@ class _Mapping:
             "user_id_source": user_id_source,
             "shopify": self._said,
         }
-        body, fields = self._fields.body, self._fields
+        fields = self._fields
         plan = _plan_of(self._row.fields)
         for name, key, read_value in plan.plain:
-            sent = body.get(key)
+            sent = fields.get(key)
             if sent is not None and (value := read_value(bytes(sent))) is not None:
                 payload[name] = msgspec.Raw(value)
         for name, path, read_value in plan.nested:
@@ -242,7 +241,7 @@ class _Mapping:
             if lines is not None and (value := read_lines(lines)) is not None:
                 payload[name] = msgspec.Raw(value)
         for spread in plan.spread:
-            payload.update((key, msgspec.Raw(value)) for key, value in spread(body))
+            payload.update((key, msgspec.Raw(value)) for key, value in spread(fields.body))
         if self._customer:
             number = _NUMBER.fullmatch(self._customer.encode())
             payload["customer_id"] = msgspec.Raw(number[0]) if number else self._customer
@@ -298,6 +297,8 @@ def _first(texts: Iterator[str]) -> str:
 
 def _usable(text: str) -> str:
     """Return a text that may be a user_id; empty where it may not."""
+    if text.isprintable() and len(text) <= MAX_USER_ID_CHARS and text[:1] != " ":
+        return text
     found = read_id(text, name="user_id", limit=MAX_USER_ID_CHARS)
     return found if isinstance(found, str) else ""
 
@@ -314,9 +315,9 @@ def _fits(body: bytes) -> bool:
     return len(body) <= MAX_PAYLOAD_BYTES and is_flat and body.startswith(b"{")
 
 
-def _run(type_: RunType, request_id: str, body: Body, said: Said) -> RunRequest:
+def _run(type_: RunType, request_id: str, fields: Fields, said: Said) -> RunRequest:
     """Return the run of a privacy topic, with all by which the person may be filed."""
-    find = Fields(body).find
+    find = fields.find
     given: dict[str, object] = {
         "shop_domain": text_of(find("shop_domain")) or said.get("shop_domain"),
         "email": text_of(find("customer.email")).strip(),

@@ -7,7 +7,6 @@ where the value does not fit, which leaves the key out.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Context, Decimal
-from functools import lru_cache
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -94,46 +93,8 @@ def opened(text: bytes) -> dict[str, msgspec.Raw]:
     return _OBJECT.decode(text) if text.startswith(b"{") else {}
 
 
-class Fields:
-    """The fields of a body by their paths; what is nested is opened once."""
-
-    def __init__(self, body: Body) -> None:
-        self.body = body
-        self._opened: dict[str, Body] = {}
-        self._lines: dict[str, list[Line] | None] = {}
-
-    def find(self, path: str) -> bytes:
-        """Return the first value that is there and not null; empty where there is none."""
-        for steps in steps_of(path):
-            found = self.body.get(steps[0])
-            if len(steps) > 1 and found is not None:
-                found = self._inside(steps[0], found).get(steps[1])
-                for step in steps[2:]:
-                    found = opened(bytes(found or b"")).get(step)
-            if found is not None and (text := bytes(found)) != b"null":
-                return text
-        return b""
-
-    def _inside(self, name: str, value: msgspec.Raw) -> Body:
-        inside = self._opened.get(name)
-        if inside is None:
-            inside = self._opened[name] = opened(bytes(value))
-        return inside
-
-    def lines(self, path: str) -> list[Line] | None:
-        """Return the objects of a list; None where it is no list."""
-        if path not in self._lines:
-            self._lines[path] = _lines_of(self.find(path))
-        return self._lines[path]
-
-
-@lru_cache(maxsize=1_024)  # the paths of the table
-def steps_of(path: str) -> tuple[tuple[str, ...], ...]:
-    """Return the steps of each of the paths that ``|`` parts."""
-    return tuple(tuple(one.split(".")) for one in path.split("|"))
-
-
-def _lines_of(value: bytes) -> list[Line] | None:
+def lines_of(value: bytes) -> list[Line] | None:
+    """Return the objects of a list; None where it is no list."""
     if not value.startswith(b"["):
         return None
     try:
@@ -258,7 +219,8 @@ def line_currency(lines: list[Line]) -> bytes | None:
     """Return the currency of a cart's first line; carts have none of their own."""
     if not lines:
         return None
-    return text(Fields(opened(bytes(lines[0].price_set))).find("shop_money.currency_code"))
+    money_of_shop = opened(bytes(lines[0].price_set)).get("shop_money", b"")
+    return text(bytes(opened(bytes(money_of_shop)).get("currency_code", b"")))
 
 
 def _refunded(value: bytes) -> list[Transaction]:
