@@ -158,8 +158,8 @@ class _Mapping:
         self._row = row
         self._fields = fields
         self._said = said
-        self._email = _first(self._emails()) if "1" in row.users else ""
-        self._customer = _first(self._customer_ids()) if "2" in row.users else ""
+        self._email = self._find_email() if "1" in row.users else ""
+        self._customer = self._find_customer() if "2" in row.users else ""
         self._cart = self._checkout = ""
         if "3" in row.users:
             # Behind the token of a newer cart stands a key that opens it.
@@ -200,15 +200,23 @@ class _Mapping:
             shop = shop or text_of(self._fields.find("myshopify_domain|shop_domain")).strip()
             yield "shop", _usable(f"shop:{shop}" if _DOMAIN.fullmatch(shop) else "")
 
-    def _emails(self) -> Iterator[str]:
+    def _find_email(self) -> str:
         for path in _EMAILS:
-            yield _usable(text_of(self._fields.find(path)).strip())
+            email = text_of(self._fields.find(path)).strip()
+            if email and (usable := _usable(email)):
+                return usable
+        return ""
 
-    def _customer_ids(self) -> Iterator[str]:
+    def _find_customer(self) -> str:
         for path in (*_CUSTOMER_IDS, self._row.customer):
-            yield _usable(_id_text(self._fields.find(path)) if path else "")
+            customer = _id_text(self._fields.find(path)) if path else ""
+            if customer and (usable := _usable(customer)):
+                return usable
         for path in _CUSTOMER_GIDS:
-            yield (gid(self._fields.find(path)) or b"").decode()
+            number = gid(self._fields.find(path))
+            if number is not None:
+                return number.decode()
+        return ""
 
     def _occurred_at(self) -> str | None:
         for path in (*self._row.at.split("|"), TRIGGERED):
@@ -289,10 +297,6 @@ def shopify_part(headers: Mapping[str, str]) -> Said:
     if header(headers, _TEST).lower() == "true":
         part["test"] = True
     return part
-
-
-def _first(texts: Iterator[str]) -> str:
-    return next((text for text in texts if text), "")
 
 
 def _usable(text: str) -> str:

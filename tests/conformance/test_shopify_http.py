@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sluice.settings import load_settings
 from sluice.tenants import TenantsFile
 from tests.support.gateway import TENANT, stored_rows
 from tests.support.poll import poll_until
+from tests.support.raw_http import connect, read_answer, request_bytes
 from tests.support.segops import Answer
 from tests.support.shopify import (
     OLD_SECRET,
@@ -251,6 +253,17 @@ async def test_cases_35_and_36_large_body_is_hashed_and_not_kept(shop: Shop) -> 
     answer = await shop.post(endless(), sent)
     assert_denied(answer, 413, "body_too_large")
     assert answer.headers["Connection"] == "close"
+
+
+async def test_body_that_does_not_arrive_is_given_up_after_3_s(shop: Shop) -> None:
+    sent = headers(CREATE, VECTOR, {"Content-Length": str(len(VECTOR))})
+    async with connect(shop.url) as (reader, writer):
+        started = time.monotonic()
+        writer.write(request_bytes(shop.path, headers=list(sent.items()), body=VECTOR[:-1]))
+        answer = await read_answer(reader)
+    assert answer is not None
+    assert_denied(answer, 408, "body_timeout")
+    assert 2.5 < time.monotonic() - started < 5
 
 
 async def test_gzipped_body_is_denied_and_the_record_says_why(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@
 -- the checkout token is looked for in the payload. Other clients name both ids in one event.
 --
 -- Cost: the tenant's part of four columns of `events`, and of `payload` where the source is
--- Shopify; about 0.3 s for each million of Shopify's events on one core. Ask with `tenant = …`,
--- which the sorting key answers. Who needs it often keeps its result in a table.
+-- Shopify: measured 0.8 s on one core for 500,000 events of Shopify among 2,500,000. Ask with a
+-- tenant, which the sorting key answers. Who needs it often keeps its result in a table.
 CREATE VIEW IF NOT EXISTS identities AS
 SELECT
     tenant,
