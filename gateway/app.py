@@ -27,6 +27,7 @@ from gateway.routes.ingest import Ingest
 from gateway.routes.ops import Figures, OpsRoutes
 from gateway.routes.reads import ReadRoutes, stats_cache
 from gateway.routes.session import SessionRoutes
+from gateway.routes.shopify import ShopifyRoutes
 from gateway.routes.sources import Room, SourceRoutes
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.stamps import Stamps
@@ -94,6 +95,13 @@ def build_app(parts: Parts) -> Dispatcher:
             now=parts.now,
             stamps=parts.stamps,
             body_timeout_s=parts.body_timeout_s,
+        ).routes(),
+        *ShopifyRoutes(
+            directory=parts.directory,
+            publisher=parts.publisher,
+            rejections=parts.rejections,
+            stamps=parts.stamps,
+            now=parts.now,
         ).routes(),
         *ReadRoutes(
             directory=parts.directory,

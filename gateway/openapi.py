@@ -25,6 +25,7 @@ from gateway.health import Health
 from gateway.routes.ingest import MAX_BODY_BYTES, MAX_KEY_CHARS
 from gateway.routes.reads import DEFAULT_LIMIT, MAX_LIMIT, WINDOWS, ErrorList
 from gateway.routes.session import MAX_ASK_BYTES
+from gateway.routes.shopify import PREFIX
 from gateway.source_answers import refusals, success
 from sluice.core.errors import ERRORS, ErrorType
 from sluice.core.event import (
@@ -35,6 +36,7 @@ from sluice.core.event import (
     MAX_PAYLOAD_DEPTH,
     MAX_USER_ID_CHARS,
 )
+from sluice.core.tenant import SLUG
 from sluice.warehouse.stats import Stats
 
 Schema = dict[str, Any]
@@ -112,6 +114,26 @@ _SHAPE: Final = (
     ErrorType.BATCH_TOO_LARGE,
 )
 _STORING: Final = (ErrorType.OVERLOADED, ErrorType.SPOOL_FULL, ErrorType.PUBLISH_TIMEOUT)
+_SHOPIFY: Final = (
+    ErrorType.NOT_FOUND,
+    ErrorType.TENANT_DISABLED,
+    ErrorType.SHOPIFY_SIGNATURE_MISSING,
+    ErrorType.SHOPIFY_SIGNATURE_INVALID,
+    ErrorType.SHOPIFY_NOT_CONFIGURED,
+    ErrorType.SHOPIFY_SHOP_MISMATCH,
+    ErrorType.BODY_INCOMPLETE,
+    ErrorType.BODY_TIMEOUT,
+    ErrorType.BODY_TOO_LARGE,
+)
+NOT_QUEUED: Final = (
+    ErrorType.SHOPIFY_TOPIC_MISSING,
+    ErrorType.SHOPIFY_TOPIC_NOT_KEPT,
+    ErrorType.SHOPIFY_NO_USER,
+    ErrorType.SHOPIFY_BODY_NOT_JSON,
+    ErrorType.SHOPIFY_BODY_NOT_OBJECT,
+    ErrorType.SHOPIFY_BODY_TOO_LARGE,
+)
+"""Why a good delivery of Shopify's is not queued; the status is 200, as no retry would help."""
 _ALWAYS: Final = (ErrorType.REQUEST_INVALID, ErrorType.INTERNAL)
 _STOPPING: Final = (ErrorType.SHUTTING_DOWN,)
 
@@ -167,6 +189,15 @@ _QUEUED: Final[Schema] = {
     "type": "object",
     "properties": {"queued": {"const": True}},
     "required": ["queued"],
+    "additionalProperties": False,
+}
+_NOT_QUEUED: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "queued": {"const": False},
+        "reason": {"enum": [one.removeprefix(PREFIX) for one in NOT_QUEUED]},
+    },
+    "required": ["queued", "reason"],
     "additionalProperties": False,
 }
 _ANY_OBJECT: Final[Schema] = {"type": "object"}
@@ -244,6 +275,32 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         max_body_bytes=MAX_ASK_BYTES,
         answers={200: _json("The session.", _ref("SessionAnswer"))},
         errors=(*_ALWAYS, *_STOPPING, *_SESSION, *_ANY_BODY),
+    ),
+    Operation(
+        path="/api/ingestion/shopify/{tenant}/",
+        method="post",
+        name="shopify",
+        summary="Take a webhook of Shopify",
+        description="Signed by X-Shopify-Hmac-SHA256; X-Shopify-Topic picks the mapping, and"
+        " X-Shopify-Webhook-Id makes a repeated delivery one event.",
+        security=("shopifySignature",),
+        parameters=(
+            {
+                "name": "tenant",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "pattern": f"^{SLUG.pattern}$"},
+            },
+        ),
+        body=_ANY_OBJECT,
+        answers={
+            200: _json(
+                "Stored durably, or not kept for a reason that no retry would mend.",
+                {"anyOf": [_QUEUED, _NOT_QUEUED]},
+                x_error_type={"schema": {"type": "string", "enum": list(NOT_QUEUED)}},
+            )
+        },
+        errors=(*_ALWAYS, *_STOPPING, *_SHOPIFY, *_STORING),
     ),
     Operation(
         path="/api/ingestion/health/",
@@ -386,6 +443,13 @@ def document(*, version: str) -> Schema:
                     "name": SESSION_PARAMETER,
                     "description": "A session token, for `navigator.sendBeacon`, which can set no "
                     "header; then the body may be called `text/plain`.",
+                },
+                "shopifySignature": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-Shopify-Hmac-SHA256",
+                    "description": "Base64 of HMAC-SHA256 over the body, with the app's client"
+                    " secret or the store's signing secret.",
                 },
                 "readToken": {
                     "type": "http",

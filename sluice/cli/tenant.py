@@ -275,6 +275,7 @@ def _as_data(found: Tenant) -> dict[str, object]:
         "name": found.name,
         "enabled": found.enabled,
         "strict_event_types": found.strict_event_types,
+        **_more(found),
         "api_keys": [
             {
                 "digest": key.digest,
@@ -293,6 +294,15 @@ def _public_as_data(key: ApiKey) -> dict[str, object]:
         "allowed_origins": key.allowed_origins,
         "requires_signature": key.requires_signature,
         "identity_secrets": len(key.identity_secrets),
+    }
+
+
+def _more(found: Tenant) -> dict[str, object]:
+    """Return the other properties; of secrets only how many there are."""
+    return {
+        name: len(getattr(found, name)) if one.kind == "secrets" else getattr(found, name)
+        for name, one in PROPERTIES.items()
+        if name not in {"name", "enabled", "strict_event_types"}
     }
 
 

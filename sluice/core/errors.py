@@ -64,6 +64,17 @@ class ErrorType(StrEnum):
     WEBHOOK_SIGNATURE_MISSING = "webhook_signature_missing"
     WEBHOOK_SIGNATURE_INVALID = "webhook_signature_invalid"
     WEBHOOK_SIGNATURE_EXPIRED = "webhook_signature_expired"
+    SHOPIFY_SIGNATURE_MISSING = "shopify_signature_missing"
+    SHOPIFY_SIGNATURE_INVALID = "shopify_signature_invalid"
+    SHOPIFY_NOT_CONFIGURED = "shopify_not_configured"
+    SHOPIFY_SHOP_MISMATCH = "shopify_shop_mismatch"
+    SHOPIFY_TOPIC_MISSING = "shopify_topic_missing"
+    SHOPIFY_TOPIC_NOT_KEPT = "shopify_topic_not_kept"
+    SHOPIFY_NO_USER = "shopify_no_user"
+    SHOPIFY_BODY_NOT_JSON = "shopify_body_not_json"
+    SHOPIFY_BODY_NOT_OBJECT = "shopify_body_not_object"
+    SHOPIFY_BODY_TOO_LARGE = "shopify_body_too_large"
+    PRIVACY_REQUEST_PENDING = "privacy_request_pending"
     WINDOW_INVALID = "window_invalid"
     LIMIT_INVALID = "limit_invalid"
     RATE_LIMITED = "rate_limited"
@@ -93,6 +104,11 @@ class ErrorSpec:
 
 def _client(status: int, meaning: str, remedy: str, *, recorded: bool = True) -> ErrorSpec:
     return ErrorSpec(status, "receive", "client", meaning, remedy, recorded)
+
+
+def _shopify(status: int, meaning: str, remedy: str) -> ErrorSpec:
+    # 200 where no retry can help: eight failures in a row would end the subscription.
+    return ErrorSpec(status, "receive", "operator", meaning, remedy, is_recorded=True)
 
 
 ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
@@ -241,7 +257,9 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         413, "One event has more than 262144 bytes.", "Send less in its payload."
     ),
     ErrorType.BODY_TOO_LARGE: _client(
-        413, "The body has more than 5242880 bytes.", "Send smaller batches."
+        413,
+        "The body has more than 5242880 bytes (from Shopify: 20971520).",
+        "Send smaller batches.",
     ),
     ErrorType.BODY_TIMEOUT: _client(
         408, "The body did not arrive in time.", "Send it faster, or in smaller requests."
@@ -272,6 +290,59 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         401,
         "webhook-timestamp is more than 300 seconds from the server's time.",
         "Sign each attempt anew, and set the sender's clock.",
+    ),
+    ErrorType.SHOPIFY_SIGNATURE_MISSING: _shopify(
+        401,
+        "A Shopify delivery has no X-Shopify-Hmac-SHA256 header.",
+        "Deliver by a webhook subscription over HTTPS; Events deliveries are not supported.",
+    ),
+    ErrorType.SHOPIFY_SIGNATURE_INVALID: _shopify(
+        401,
+        "None of the tenant's secrets made the signature of the body.",
+        "`sluice webhook doctor SLUG` says what the cause is.",
+    ),
+    ErrorType.SHOPIFY_NOT_CONFIGURED: _shopify(
+        401,
+        "The tenant has no Shopify secret.",
+        "`sluice tenant set SLUG shopify_secrets=…`",
+    ),
+    ErrorType.SHOPIFY_SHOP_MISMATCH: _shopify(
+        401,
+        "The delivery is for another shop than those of the tenant.",
+        "Add the shop: `sluice tenant set SLUG shopify_shop_domains=…`",
+    ),
+    ErrorType.SHOPIFY_TOPIC_MISSING: _shopify(
+        200, "The delivery names no topic.", "See that no proxy takes X-Shopify-Topic away."
+    ),
+    ErrorType.SHOPIFY_TOPIC_NOT_KEPT: _shopify(
+        200,
+        "The topic is not in the mapping, or off for this tenant.",
+        "Switch it on: `sluice tenant set SLUG shopify_topics=products/*`, or end the"
+        " subscription.",
+    ),
+    ErrorType.SHOPIFY_NO_USER: _shopify(
+        200,
+        "The delivery carries nothing to file it under.",
+        "Let the subscription send the customer's fields (include_fields, protected data).",
+    ),
+    ErrorType.SHOPIFY_BODY_NOT_JSON: _shopify(
+        200, "The signed body is not JSON.", "Set the subscription's format to JSON."
+    ),
+    ErrorType.SHOPIFY_BODY_NOT_OBJECT: _shopify(
+        200, "The signed body is JSON but no object.", "Nothing; some samples of Shopify are so."
+    ),
+    ErrorType.SHOPIFY_BODY_TOO_LARGE: _shopify(
+        200,
+        "The signed body has more than 5242880 bytes.",
+        "Let the subscription send fewer fields (include_fields).",
+    ),
+    ErrorType.PRIVACY_REQUEST_PENDING: ErrorSpec(
+        0,
+        "run",
+        "operator",
+        "A person or shop asked for erasure or export, and it is not done yet.",
+        "Do it before its date; `sluice webhook doctor SLUG` lists what waits.",
+        is_recorded=False,
     ),
     ErrorType.WINDOW_INVALID: _client(
         400, "`window` is neither 24h nor 7d.", "Use 24h or 7d.", recorded=False
