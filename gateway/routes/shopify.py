@@ -121,7 +121,8 @@ class ShopifyRoutes:
         unstored = await self.publisher.publish(rows, within_s=until - time.monotonic())
         if unstored is not None:
             return _unstored(unstored)
-        EVENTS_ACCEPTED.add(1, SOURCE)
+        if rows[0].kind == "events":
+            EVENTS_ACCEPTED.add(1, SOURCE)
         return Answer(200, b'{"queued":true}', headers=(named,))
 
     async def _admit(self, exchange: Exchange) -> tuple[Tenant, bytes] | Answer:
