@@ -43,10 +43,21 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	$(PIP) $$again --require-hashes -r requirements-dev.lock; \
 	rm $@.begun; touch $@
 
+# Real clients that tests run, in environments of their own: what they depend on is none of Sluice's.
+$(VENV)/.peers: tests/peers/requirements.lock tests/peers/package-lock.json $(VENV)/.dev
+	@$(ALONE); set -e; \
+	if test $@ -nt tests/peers/requirements.lock && test $@ -nt tests/peers/package-lock.json; then exit 0; fi; \
+	echo "Installing the clients that tests run…"; \
+	$(PYTHON) -m venv --clear $(VENV)/peers; \
+	$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/peers/requirements.lock; \
+	if command -v npm >/dev/null; then npm ci --prefix tests/peers --silent --ignore-scripts --no-audit --no-fund; \
+	else echo "npm is not here: tests that need Node are left out, or fail under CI=true."; fi; \
+	touch $@
+
 run: $(VENV)/.runtime ## start everything on embedded defaults (ARGS="--port 9000" for options)
 	@exec $(BIN)/sluice run $(ARGS)
 
-test: $(VENV)/.dev ## every test, in parallel
+test: $(VENV)/.peers ## every test, in parallel
 	@# Compiled modules are kept, whatever the environment says: tests start Sluice hundreds of times.
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 

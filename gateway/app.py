@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
 import sluice
+from gateway import sources
 from gateway.core.auth import TokenKeys
+from gateway.core.limits import RateLimits
 from gateway.dispatch import Dispatcher, Route
 from gateway.health import HealthProbe
 from gateway.lifetime import Lifetime
@@ -24,12 +26,15 @@ from gateway.routes.health import HealthRoutes
 from gateway.routes.ingest import Ingest
 from gateway.routes.ops import Figures, OpsRoutes
 from gateway.routes.reads import ReadRoutes, stats_cache
+from gateway.routes.session import SessionRoutes
+from gateway.routes.shopify import ShopifyRoutes
+from gateway.routes.sources import Room, SourceRoutes
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.stamps import Stamps
 from gateway.token_keys import JwksSource, shared_secret
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import Directory
-from sluice.credentials import jwt_secret
+from sluice.credentials import session_secret
 from sluice.queue import open_edge_queue
 from sluice.queue.protocol import Queue
 from sluice.settings import Settings
@@ -54,6 +59,7 @@ class Parts:
     probe: HealthProbe
     directory: Callable[[], Directory]
     token_keys: Callable[[], TokenKeys]
+    session_secret: str = field(repr=False)
     ask_for_keys: Callable[[], None] = lambda: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
@@ -69,14 +75,33 @@ def build_app(parts: Parts) -> Dispatcher:
     def is_ready() -> bool:
         return dispatcher is not None and not dispatcher.is_leaving
 
+    limits = RateLimits()
     routes: list[Route] = [
         *Ingest(
             directory=parts.directory,
             token_keys=parts.token_keys,
+            session_secret=parts.session_secret,
+            limits=limits,
+            monotonic=parts.monotonic,
             publisher=parts.publisher,
             rejections=parts.rejections,
             stamps=parts.stamps,
             body_timeout_s=parts.body_timeout_s,
+        ).routes(),
+        *SessionRoutes(
+            directory=parts.directory,
+            session_secret=parts.session_secret,
+            rejections=parts.rejections,
+            now=parts.now,
+            stamps=parts.stamps,
+            body_timeout_s=parts.body_timeout_s,
+        ).routes(),
+        *ShopifyRoutes(
+            directory=parts.directory,
+            publisher=parts.publisher,
+            rejections=parts.rejections,
+            stamps=parts.stamps,
+            now=parts.now,
         ).routes(),
         *ReadRoutes(
             directory=parts.directory,
@@ -92,6 +117,17 @@ def build_app(parts: Parts) -> Dispatcher:
             queue=parts.queue,
             figures=Figures(parts.queue, parts.monotonic),
             is_ready=is_ready,
+        ).routes(),
+        *SourceRoutes(
+            sources=[sources.load(name) for name in sources.NAMES],
+            directory=parts.directory,
+            publisher=parts.publisher,
+            rejections=parts.rejections,
+            stamps=parts.stamps,
+            body_timeout_s=parts.body_timeout_s,
+            room=Room(),
+            limits=limits,
+            monotonic=parts.monotonic,
         ).routes(),
         *docs_routes(version=sluice.__version__),
     ]
@@ -127,7 +163,8 @@ async def serve(
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     tenants = TenantsFile(settings.tenants_path)
     jwks = JwksSource(settings.jwks_url) if settings.jwks_url else None
-    token_keys = await _token_keys(settings, jwks)
+    secret = await asyncio.to_thread(session_secret, settings)
+    shared = shared_secret(secret)
     async with AsyncExitStack() as stack:
         queue = await stack.enter_async_context(open_edge_queue(settings))
         warehouse = await stack.enter_async_context(Warehouse(settings))
@@ -151,7 +188,8 @@ async def serve(
             reads=reads,
             probe=probe,
             directory=lambda: tenants.directory,
-            token_keys=token_keys,
+            token_keys=(lambda: jwks.keys) if jwks else (lambda: shared),
+            session_secret=secret,
             ask_for_keys=jwks.ask if jwks else lambda: None,
             stamps=stamps,
             new_request_id=new_request_id,
@@ -190,13 +228,6 @@ def _spare_the_collector() -> None:
 def _address(listener: asyncio.Server) -> str:
     host, port = listener.sockets[0].getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-async def _token_keys(settings: Settings, jwks: JwksSource | None) -> Callable[[], TokenKeys]:
-    if jwks is not None:
-        return lambda: jwks.keys
-    keys = shared_secret(await asyncio.to_thread(jwt_secret, settings))
-    return lambda: keys
 
 
 async def _listen(http: HttpServer, settings: Settings, *, reuse_port: bool) -> asyncio.Server:

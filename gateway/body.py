@@ -22,20 +22,48 @@ INLINE_BYTES: Final = 65_536
 """How much of a chunk is inflated on the event loop."""
 
 
-def check_headers(request: BaseRequest) -> Rejected | None:
-    """Return why this body is not even read: how it is coded, or its type, is not taken."""
-    headers = request.headers
-    if headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip().lower() != "chunked":
+def send_continue(request: BaseRequest) -> None:
+    """Tell a client that waits for it to send the body."""
+    transport = request.transport
+    expected = request.headers.get(hdrs.EXPECT, "").lower()
+    if transport is not None and expected == "100-continue" and request.version.minor:
+        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def check_transfer(request: BaseRequest) -> Rejected | None:
+    """Return why the bytes of this body are not those that were meant."""
+    if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip().lower() != "chunked":
         # aiohttp takes the frames off but leaves what a further coding did to the bytes.
         return Rejected(
             ErrorType.REQUEST_INVALID, "Use no Transfer-Encoding but chunked for the body."
         )
-    problem = check_content_type(headers.get(hdrs.CONTENT_TYPE, ""))
+    return None
+
+
+def check_headers(request: BaseRequest, *, may_be_text: bool = False) -> Rejected | None:
+    """Return why this body is not even read: how it is coded, or its type, is not taken."""
+    headers = request.headers
+    wrong = check_transfer(request)
+    if wrong is not None:
+        return wrong
+    problem = check_content_type(headers.get(hdrs.CONTENT_TYPE, ""), may_be_text=may_be_text)
     if problem is None and hdrs.CONTENT_ENCODING in headers:
         encoding = _encoding(request)
         if isinstance(encoding, Rejected):
             return encoding
     return problem
+
+
+def check_encoding(request: BaseRequest) -> Rejected | None:
+    """Return why this body is not even read: how it is coded is not taken; its type may be any.
+
+    Client libraries and browsers send JSON under several types.
+    """
+    wrong = check_transfer(request)
+    if wrong is None:
+        encoding = _encoding(request)
+        return encoding if isinstance(encoding, Rejected) else None
+    return wrong
 
 
 async def read_body(request: BaseRequest, *, max_bytes: int, timeout_s: float) -> bytes | Rejected:
@@ -77,7 +105,7 @@ async def read_body(request: BaseRequest, *, max_bytes: int, timeout_s: float) -
 async def _read_plain(content: StreamReader, max_bytes: int) -> bytes | Rejected:
     chunks: list[bytes] = []
     size = 0
-    async for chunk in _chunks(content):
+    async for chunk in chunks_of(content):
         size += len(chunk)
         if size > max_bytes:
             return _too_large(max_bytes)
@@ -91,7 +119,7 @@ async def _read_encoded(
     inflater = Inflater(encoding, max_bytes=max_bytes)
     size = 0
     try:
-        async for chunk in _chunks(content):
+        async for chunk in chunks_of(content):
             size += len(chunk)
             if size > max_bytes:
                 return Rejected(
@@ -107,7 +135,8 @@ async def _read_encoded(
         return Rejected(ErrorType.BODY_UNDECODABLE, f"The body is not valid {encoding}.")
 
 
-async def _chunks(content: StreamReader) -> AsyncIterator[bytes]:
+async def chunks_of(content: StreamReader) -> AsyncIterator[bytes]:
+    """Yield a body piece by piece, as it arrives."""
     while not content.at_eof():
         chunk = await content.readany()
         if chunk:

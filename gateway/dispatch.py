@@ -9,7 +9,7 @@ than the event itself.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ from aiohttp import hdrs
 from aiohttp.web import BaseRequest
 
 from gateway.core.answers import Answer, refused_one, unavailable
+from gateway.core.origins import preflight, readable_by
 from gateway.rejections import Rejections
 from gateway.reply import Reply, is_request_id
 from sluice.core.errors import ErrorType, Rejected
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 class Exchange:
     """One request on its way through a handler."""
 
-    __slots__ = ("request", "request_id", "source", "tenant")
+    __slots__ = ("origins", "request", "request_id", "source", "tenant")
 
     def __init__(self, request: BaseRequest, request_id: str) -> None:
         self.request = request
@@ -37,9 +38,32 @@ class Exchange:
         """Slug, once the credential proved it."""
         self.source = ""
         """The source whose events these are, for error records."""
+        self.origins: Collection[str] | None = None
+        """Whose pages may read the answer; None, as for a secret key: no page."""
 
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
+Refuse = Callable[[Rejected, float | None], Answer]
+"""How a route says that nothing was taken, and in how many seconds to come back."""
+
+
+def refuse(rejected: Rejected, retry_after_s: float | None) -> Answer:
+    """Refuse in the words of Sluice's own API."""
+    if retry_after_s is None:
+        return refused_one(rejected.error_type, rejected.detail)
+    return unavailable(rejected.error_type, rejected.detail, retry_after_s=retry_after_s)
+
+
+def last_segment(exchange: Exchange) -> str:
+    """Return the last segment of a request's path, as it was sent."""
+    return _path_of(exchange.request).rstrip("/").rpartition("/")[2]
+
+
+def _path_of(request: BaseRequest) -> str:
+    target = request.raw_path
+    if not target.startswith("/"):  # absolute form, as proxies send it
+        target = request.rel_url.raw_path
+    return target.partition("?")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +73,15 @@ class Route:
     name: str
     """For metrics."""
     path: str
-    """Without the trailing slash."""
+    """Without the trailing slash. A last segment ``{…}`` stands for any one segment, which
+    ``last_segment`` returns."""
     handlers: Mapping[str, Handler]
     is_for_operators: bool = False
     """Whether it goes on while the server stops."""
+    refuse: Refuse = refuse
+    """What is said where no handler gets to it: while the server stops, or when one fails."""
+    origins: Callable[[], Collection[str]] | None = None
+    """Whose pages may ask what they may send here; None: no page."""
 
     @property
     def allow(self) -> str:
@@ -77,7 +106,12 @@ class Dispatcher:
         self._new_request_id = new_request_id
         self._by_path: dict[str, Route] = {}
         self._by_method: dict[str, dict[str, tuple[Route, Handler]]] = {}
+        self._by_folder: dict[str, Route] = {}
         for route in routes:
+            folder, brace, _ = route.path.partition("{")
+            if brace:
+                self._by_folder[folder] = route
+                continue
             for path in {route.path, route.path.rstrip("/") + "/"}:
                 self._by_path[path] = route
                 for method, handler in route.handlers.items():
@@ -108,17 +142,21 @@ class Dispatcher:
             return Reply(found, request_id)
         route, handler = found
         if self.is_stopping and not route.is_for_operators:
-            return Reply(_STOPPING, request_id)
+            return Reply(route.refuse(_STOPPING, 1), request_id)
         self._active += 1
         exchange = Exchange(request, request_id)
         try:
             answer = await handler(exchange)
         except Exception as error:  # noqa: BLE001 - the top of a request
-            answer = self._failed(exchange, error)
+            answer = self._failed(exchange, route, error)
         finally:
             self._active -= 1
             if not self._active:
                 self._idle.set()
+        if exchange.origins is not None:
+            origin = request.headers.get(hdrs.ORIGIN)
+            if origin is not None:
+                answer = readable_by(answer, origin, exchange.origins)
         key = (route.name, answer.status)
         labels = self._labels.get(key)
         if labels is None:
@@ -127,35 +165,35 @@ class Dispatcher:
         return Reply(answer, request_id, is_last=self.is_leaving)
 
     def _find(self, request: BaseRequest) -> tuple[Route, Handler] | Answer:
-        target = request.raw_path
-        if not target.startswith("/"):  # absolute form, as proxies send it
-            target = request.rel_url.raw_path
-        path = target.partition("?")[0]
-        route = self._by_path.get(path)
+        path = _path_of(request)
+        route = self._by_path.get(path) or self._in_folder(path)
         if route is None:
             return refused_one(ErrorType.NOT_FOUND, "Nothing is served at this path.")
-        found = self._by_method.get(request.method, {}).get(path)
-        if found is not None:
-            return found
+        handler = route.handlers.get(request.method)
+        if handler is None and request.method == hdrs.METH_HEAD:
+            handler = route.handlers.get(hdrs.METH_GET)
+        if handler is not None:
+            return route, handler
         if request.method == hdrs.METH_OPTIONS:
-            return Answer(204, headers=(("Allow", route.allow),))
+            if route.origins is None or hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
+                return Answer(204, headers=(("Allow", route.allow),))
+            origin = request.headers.get(hdrs.ORIGIN)
+            return preflight(origin, route.origins(), allow=route.allow)
         methods = " and ".join(route.handlers)
         return refused_one(
             ErrorType.METHOD_NOT_ALLOWED, f"This path takes {methods}.", allow=route.allow
         )
 
-    def _failed(self, exchange: Exchange, error: Exception) -> Answer:
+    def _in_folder(self, path: str) -> Route | None:
+        folder, _, last = path.removesuffix("/").rpartition("/")
+        return self._by_folder.get(f"{folder}/") if last else None
+
+    def _failed(self, exchange: Exchange, route: Route, error: Exception) -> Answer:
         _log.error(
             "A request failed inside", exc_info=error, extra={"request_id": exchange.request_id}
         )
-        detail = "Something failed here; quote the request id."
-        self._rejections.record(
-            exchange.tenant,
-            exchange.source,
-            (Rejected(ErrorType.INTERNAL, detail),),
-            exchange.request_id,
-        )
-        return refused_one(ErrorType.INTERNAL, detail)
+        self._rejections.record(exchange.tenant, exchange.source, (_FAILED,), exchange.request_id)
+        return route.refuse(_FAILED, None)
 
     async def finish(self, within_s: float) -> bool:
         """Refuse new requests and wait for those in hand; whether all finished in time."""
@@ -170,6 +208,5 @@ class Dispatcher:
         return True
 
 
-_STOPPING: Final = unavailable(
-    ErrorType.SHUTTING_DOWN, "This server is stopping; retry.", retry_after_s=1
-)
+_STOPPING: Final = Rejected(ErrorType.SHUTTING_DOWN, "This server is stopping; retry.")
+_FAILED: Final = Rejected(ErrorType.INTERNAL, "Something failed here; quote the request id.")

@@ -5,21 +5,28 @@ table in ``sluice.core.errors``. A test compares the operations with the routes 
 Longer than other modules because most of it is one table, which is best read in one piece.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
+from gateway import sources
 from gateway.core.answers import (
     MAX_LISTED_ERRORS,
     MAX_RETRY_AFTER_S,
     MIN_RETRY_AFTER_S,
     BatchResult,
 )
+from gateway.core.auth import SESSION_PARAMETER
+from gateway.core.session import SessionAnswer
 from gateway.health import Health
 from gateway.routes.ingest import MAX_BODY_BYTES, MAX_KEY_CHARS
 from gateway.routes.reads import DEFAULT_LIMIT, MAX_LIMIT, WINDOWS, ErrorList
+from gateway.routes.session import MAX_ASK_BYTES
+from gateway.routes.shopify import PREFIX
+from gateway.source_answers import refusals, success
 from sluice.core.errors import ERRORS, ErrorType
 from sluice.core.event import (
     MAX_BATCH_EVENTS,
@@ -29,6 +36,7 @@ from sluice.core.event import (
     MAX_PAYLOAD_DEPTH,
     MAX_USER_ID_CHARS,
 )
+from sluice.core.tenant import SLUG
 from sluice.warehouse.stats import Stats
 
 Schema = dict[str, Any]
@@ -45,6 +53,19 @@ _INGEST_AUTH: Final = (
     ErrorType.KEY_TYPE_NOT_ALLOWED,
     ErrorType.SCOPE_DENIED,
     ErrorType.TENANT_DISABLED,
+    ErrorType.ORIGIN_NOT_ALLOWED,
+)
+_SESSION: Final = (
+    ErrorType.AUTH_MISSING,
+    ErrorType.AUTH_MALFORMED,
+    ErrorType.API_KEY_UNKNOWN,
+    ErrorType.KEY_TYPE_NOT_ALLOWED,
+    ErrorType.TENANT_DISABLED,
+    ErrorType.ORIGIN_NOT_ALLOWED,
+    ErrorType.SIGNATURE_REQUIRED,
+    ErrorType.SIGNATURE_INVALID,
+    ErrorType.SIGNATURE_EXPIRED,
+    ErrorType.SESSION_INVALID,
 )
 _READ_AUTH: Final = (
     ErrorType.AUTH_MISSING,
@@ -55,18 +76,22 @@ _READ_AUTH: Final = (
     ErrorType.TENANT_UNKNOWN,
     ErrorType.TENANT_DISABLED,
 )
-_BODY: Final = (
-    ErrorType.IDEMPOTENCY_KEY_INVALID,
+_ANY_BODY: Final = (
     ErrorType.BODY_EMPTY,
     ErrorType.BODY_INCOMPLETE,
     ErrorType.BODY_UNDECODABLE,
     ErrorType.BODY_TIMEOUT,
     ErrorType.BODY_TOO_LARGE,
     ErrorType.JSON_INVALID,
-    ErrorType.JSON_TOO_DEEP,
     ErrorType.BODY_NOT_OBJECT,
     ErrorType.CONTENT_TYPE_UNSUPPORTED,
     ErrorType.CONTENT_ENCODING_UNSUPPORTED,
+)
+_BODY: Final = (
+    *_ANY_BODY,
+    ErrorType.IDEMPOTENCY_KEY_INVALID,
+    ErrorType.JSON_TOO_DEEP,
+    ErrorType.RATE_LIMITED,
 )
 _EVENT: Final = (
     ErrorType.USER_ID_MISSING,
@@ -89,6 +114,26 @@ _SHAPE: Final = (
     ErrorType.BATCH_TOO_LARGE,
 )
 _STORING: Final = (ErrorType.OVERLOADED, ErrorType.SPOOL_FULL, ErrorType.PUBLISH_TIMEOUT)
+_SHOPIFY: Final = (
+    ErrorType.NOT_FOUND,
+    ErrorType.TENANT_DISABLED,
+    ErrorType.SHOPIFY_SIGNATURE_MISSING,
+    ErrorType.SHOPIFY_SIGNATURE_INVALID,
+    ErrorType.SHOPIFY_NOT_CONFIGURED,
+    ErrorType.SHOPIFY_SHOP_MISMATCH,
+    ErrorType.BODY_INCOMPLETE,
+    ErrorType.BODY_TIMEOUT,
+    ErrorType.BODY_TOO_LARGE,
+)
+NOT_QUEUED: Final = (
+    ErrorType.SHOPIFY_TOPIC_MISSING,
+    ErrorType.SHOPIFY_TOPIC_NOT_KEPT,
+    ErrorType.SHOPIFY_NO_USER,
+    ErrorType.SHOPIFY_BODY_NOT_JSON,
+    ErrorType.SHOPIFY_BODY_NOT_OBJECT,
+    ErrorType.SHOPIFY_BODY_TOO_LARGE,
+)
+"""Why a good delivery of Shopify's is not queued; the status is 200, as no retry would help."""
 _ALWAYS: Final = (ErrorType.REQUEST_INVALID, ErrorType.INTERNAL)
 _STOPPING: Final = (ErrorType.SHUTTING_DOWN,)
 
@@ -105,6 +150,7 @@ class Operation:
     security: Sequence[str] = ()
     parameters: Sequence[Schema] = ()
     body: Schema | None = None
+    max_body_bytes: int = MAX_BODY_BYTES
     answers: Mapping[int, Schema]
     """What is answered when nothing is refused, by status."""
     errors: Sequence[ErrorType] = _ALWAYS
@@ -145,6 +191,15 @@ _QUEUED: Final[Schema] = {
     "required": ["queued"],
     "additionalProperties": False,
 }
+_NOT_QUEUED: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "queued": {"const": False},
+        "reason": {"enum": [one.removeprefix(PREFIX) for one in NOT_QUEUED]},
+    },
+    "required": ["queued", "reason"],
+    "additionalProperties": False,
+}
 _ANY_OBJECT: Final[Schema] = {"type": "object"}
 _KEY_PARAMETER: Final[Schema] = {
     "name": "Idempotency-Key",
@@ -154,6 +209,28 @@ _KEY_PARAMETER: Final[Schema] = {
     "schema": {"type": "string", "pattern": f"^[!-~]{{1,{MAX_KEY_CHARS}}}$"},
 }
 
+
+def _source_operations() -> Iterator[Operation]:
+    for source in map(sources.load, sources.NAMES):
+        refused = refusals(source, request_id=_REQUEST_ID, retry_after=_RETRY_AFTER)
+        for route in source.routes:
+            parameters: list[Schema] = [
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in re.findall(r"{(\w+)}", route.path)
+            ]
+            yield Operation(
+                path=f"{route.path}/",
+                method=route.method.lower(),
+                name=route.name,
+                summary=route.summary,
+                description=f"{source.summary}. {source.credential}",
+                parameters=parameters,
+                body=dict(route.body),
+                answers={200: success(route, _REQUEST_ID), **refused},
+                errors=(),
+            )
+
+
 OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation(
         path="/api/ingestion/track/",
@@ -161,7 +238,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="track",
         summary="Queue one event",
         description="202 means that the event is on disk: it survives a crash.",
-        security=("apiKey",),
+        security=("apiKey", "session", "sessionInQuery"),
         parameters=(_KEY_PARAMETER,),
         body=_ref("Event"),
         answers={
@@ -180,11 +257,50 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         summary=f"Queue up to {MAX_BATCH_EVENTS} events",
         description="A bad event is skipped and listed; the others are queued all the same. "
         f"At most the first {MAX_LISTED_ERRORS} skipped events are listed.",
-        security=("apiKey",),
+        security=("apiKey", "session", "sessionInQuery"),
         parameters=(_KEY_PARAMETER,),
         body=_ref("Batch"),
         answers={202: _json("The queued events are stored durably.", _ref("BatchResult"))},
         errors=(*_ALWAYS, *_STOPPING, *_INGEST_AUTH, *_BODY, *_SHAPE, *_STORING),
+    ),
+    Operation(
+        path="/api/auth/session/",
+        method="post",
+        name="session",
+        summary="Open a session for a client app",
+        description="Exchanges a public key for a token that writes as one user. `{}` opens one "
+        "for a new visitor.",
+        security=("publicKey",),
+        body=_ref("SessionAsk"),
+        max_body_bytes=MAX_ASK_BYTES,
+        answers={200: _json("The session.", _ref("SessionAnswer"))},
+        errors=(*_ALWAYS, *_STOPPING, *_SESSION, *_ANY_BODY),
+    ),
+    Operation(
+        path="/api/ingestion/shopify/{tenant}/",
+        method="post",
+        name="shopify",
+        summary="Take a webhook of Shopify",
+        description="Signed by X-Shopify-Hmac-SHA256; X-Shopify-Topic picks the mapping, and"
+        " X-Shopify-Webhook-Id makes a repeated delivery one event.",
+        security=("shopifySignature",),
+        parameters=(
+            {
+                "name": "tenant",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "pattern": f"^{SLUG.pattern}$"},
+            },
+        ),
+        body=_ANY_OBJECT,
+        answers={
+            200: _json(
+                "Stored durably, or not kept for a reason that no retry would mend.",
+                {"anyOf": [_QUEUED, _NOT_QUEUED]},
+                x_error_type={"schema": {"type": "string", "enum": list(NOT_QUEUED)}},
+            )
+        },
+        errors=(*_ALWAYS, *_STOPPING, *_SHOPIFY, *_STORING),
     ),
     Operation(
         path="/api/ingestion/health/",
@@ -281,6 +397,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         answers={200: _text("A page that needs nothing from elsewhere.", "text/html")},
         errors=(*_ALWAYS, *_STOPPING),
     ),
+    *_source_operations(),
 )
 
 
@@ -308,6 +425,32 @@ def document(*, version: str) -> Schema:
                     "name": "Authorization",
                     "description": "`ApiKey sk_…`: a tenant's secret key.",
                 },
+                "publicKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "`ApiKey pk_…`: a tenant's public key.",
+                },
+                "session": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "A session token; every event is its user's.",
+                },
+                "sessionInQuery": {
+                    "type": "apiKey",
+                    "in": "query",
+                    "name": SESSION_PARAMETER,
+                    "description": "A session token, for `navigator.sendBeacon`, which can set no "
+                    "header; then the body may be called `text/plain`.",
+                },
+                "shopifySignature": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-Shopify-Hmac-SHA256",
+                    "description": "Base64 of HMAC-SHA256 over the body, with the app's client"
+                    " secret or the store's signing secret.",
+                },
                 "readToken": {
                     "type": "http",
                     "scheme": "bearer",
@@ -332,7 +475,8 @@ def _operation(operation: Operation) -> Schema:
     if operation.body is not None:
         described["requestBody"] = {
             "required": True,
-            "description": f"At most {MAX_BODY_BYTES} bytes; plain or in gzip, deflate or zstd.",
+            "description": f"At most {operation.max_body_bytes} bytes; "
+            "plain or in gzip, deflate or zstd.",
             "content": {"application/json": {"schema": operation.body}},
         }
     return described
@@ -352,7 +496,7 @@ def _responses(operation: Operation) -> Schema:
 
 def _error_response(status: int, error_types: Sequence[ErrorType]) -> Schema:
     headers: Schema = {"x_error_type": {"schema": {"type": "string", "enum": list(error_types)}}}
-    if status == 503:
+    if status in {429, 503}:
         headers["retry_after"] = _RETRY_AFTER
     if status == 401:
         headers["www_authenticate"] = {"schema": {"type": "string"}}
@@ -362,10 +506,11 @@ def _error_response(status: int, error_types: Sequence[ErrorType]) -> Schema:
 
 def _schemas() -> Schema:
     _, answers = msgspec.json.schema_components(
-        (BatchResult, Health, Stats, ErrorList), ref_template=COMPONENTS + "{name}"
+        (BatchResult, SessionAnswer, Health, Stats, ErrorList), ref_template=COMPONENTS + "{name}"
     )
     answers["SkippedEvent"]["properties"]["error_type"] = {"enum": list(SKIPPING)}
-    return {**answers, "Event": _event(), "Batch": _batch(), "Error": _error()}
+    asked = {"Event": _event(), "Batch": _batch(), "SessionAsk": _session_ask()}
+    return {**answers, **asked, "Error": _error()}
 
 
 def _event() -> Schema:
@@ -432,6 +577,36 @@ def _batch() -> Schema:
             }
         },
         "required": ["events"],
+    }
+
+
+def _session_ask() -> Schema:
+    return {
+        "type": "object",
+        "description": "Unknown keys are ignored.",
+        "properties": {
+            "user_id": {
+                "description": "The user who is logged in.",
+                "anyOf": [
+                    {"type": "string", "maxLength": MAX_USER_ID_CHARS},
+                    INTEGER_ID,
+                    {"type": "null"},
+                ],
+            },
+            "anonymous_id": {
+                "description": "A visitor's id; without a user_id the session is that of "
+                "`anon_<anonymous_id>`."
+            },
+            "user_id_sig": {
+                "type": ["string", "null"],
+                "description": "Hex of HMAC-SHA256 over `<user_id>|<user_id_ts>`, with an identity "
+                "secret of the key, made on your server.",
+            },
+            "user_id_ts": {
+                "description": "Unix seconds of the signature, within 300 of the server's clock.",
+                "anyOf": [INTEGER_ID, {"type": "null"}],
+            },
+        },
     }
 
 

@@ -75,7 +75,7 @@ class _Shared(asyncio.Future[Unstored | None]):
 class _Group:
     """What gathers for one commit."""
 
-    __slots__ = ("done", "envelopes", "rows", "size", "timer")
+    __slots__ = ("done", "early", "early_timer", "envelopes", "rows", "size", "timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.rows: list[Rows] = []
@@ -83,6 +83,20 @@ class _Group:
         self.size = 0
         self.done = _Shared(loop=loop)
         self.timer: asyncio.TimerHandle | None = None
+        self.early: _Shared | None = None
+        """For those that wait for a shorter time; settled with the group, or when that is over."""
+        self.early_timer: asyncio.TimerHandle | None = None
+
+    def within(self, seconds: float, loop: asyncio.AbstractEventLoop) -> _Shared:
+        """Return what is settled within the time that the first who asked for one gave."""
+        if self.early is None:
+            self.early = _Shared(loop=loop)
+            self.early_timer = loop.call_later(seconds, self._give_up_early)
+        return self.early
+
+    def _give_up_early(self) -> None:
+        if self.early is not None and not self.early.done():
+            self.early.set_result(_too_late())
 
     def settle(self, outcome: Unstored | None) -> None:
         """Tell everybody who waits; the first outcome counts."""
@@ -90,6 +104,10 @@ class _Group:
             self.timer.cancel()
         if not self.done.done():
             self.done.set_result(outcome)
+        if self.early_timer is not None:
+            self.early_timer.cancel()
+        if self.early is not None and not self.early.done():
+            self.early.set_result(outcome)
 
 
 class Publisher:
@@ -139,8 +157,17 @@ class Publisher:
             pending / rate if rate else DEFAULT_RETRY_AFTER_S,
         )
 
-    async def publish(self, rows: Sequence[Rows]) -> Unstored | None:
-        """Return None when all rows are durable, else why not. Never raises for a failed queue."""
+    async def publish(
+        self, rows: Sequence[Rows], *, within_s: float | None = None
+    ) -> Unstored | None:
+        """Return None when all rows are durable, else why not. Never raises for a failed queue.
+
+        Args:
+            rows: What to store.
+            within_s: For a client that waits for a shorter time than others; those of one group
+                share the time of the first. Rows whose time is over may yet be stored, as those of
+                any group that is on its way.
+        """
         size = 0
         is_large = False
         for one in rows:
@@ -152,12 +179,14 @@ class Publisher:
             return refusal
         self._pending_bytes += size
         if is_large:
-            return await self._publish_large(rows, size)
+            return await self._publish_large(rows, size, within_s)
         group = self._join(size)
         group.rows.extend(rows)
-        return await group.done
+        return await (group.done if within_s is None else group.within(within_s, self._loop))
 
-    async def _publish_large(self, rows: Sequence[Rows], size: int) -> Unstored | None:
+    async def _publish_large(
+        self, rows: Sequence[Rows], size: int, within_s: float | None
+    ) -> Unstored | None:
         try:
             envelopes = [await self._seal(one) for one in rows]
         except BaseException:
@@ -165,7 +194,7 @@ class Publisher:
             raise
         group = self._join(size)
         group.envelopes.extend(envelopes)
-        return await group.done
+        return await (group.done if within_s is None else group.within(within_s, self._loop))
 
     def _join(self, size: int) -> _Group:
         group = self._gathering
@@ -182,13 +211,7 @@ class Publisher:
         if self._gathering is group:
             self._gathering = None
             self._pending_bytes -= group.size
-        group.settle(
-            Unstored(
-                ErrorType.PUBLISH_TIMEOUT,
-                "The event could not be stored durably in time; it may be sent again.",
-                DEFAULT_RETRY_AFTER_S,
-            )
-        )
+        group.settle(_too_late())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Commit group after group until ``stop`` is set and nothing waits."""
@@ -306,3 +329,11 @@ class Publisher:
 
 def _broken(detail: str) -> Unstored:
     return Unstored(ErrorType.SPOOL_FULL, detail, DEFAULT_RETRY_AFTER_S)
+
+
+def _too_late() -> Unstored:
+    return Unstored(
+        ErrorType.PUBLISH_TIMEOUT,
+        "The event could not be stored durably in time; it may be sent again.",
+        DEFAULT_RETRY_AFTER_S,
+    )

@@ -21,6 +21,7 @@ import aiohttp
 import clickhouse_connect
 import orjson
 
+from loadtest import shopify
 from loadtest.freshness import measure_freshness
 from loadtest.processes import (
     LOAD_CORE,
@@ -290,6 +291,7 @@ def main() -> int:
         rows: list[Row] = []
         if options.only != "pipeline":
             rows += edge(folder, bodies, options.rounds)
+            rows += shopify.measure(folder, options.rounds)
         if options.only != "edge":
             rows += pipeline(folder, bodies, options.rounds)
     text = f"{measured_on()}\n{ratios(rows)}"

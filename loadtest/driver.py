@@ -134,14 +134,18 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--api-key", required=True)
     parser.add_argument("--bodies", type=Path, required=True, help="one JSON body a line")
+    parser.add_argument("--headers", type=Path, help="for each body an object of more headers")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--count", type=int, default=1_000_000_000)
     options = parser.parse_args()
     path = urlsplit(options.url).path
     headers = {"Authorization": f"ApiKey {options.api_key}"}
+    bodies = options.bodies.read_bytes().splitlines()
+    lines = options.headers.read_bytes().splitlines() if options.headers else [b"{}"] * len(bodies)
     requests = [
-        build_request(path, body, headers) for body in options.bodies.read_bytes().splitlines()
+        build_request(path, body, headers | orjson.loads(more))
+        for body, more in zip(bodies, lines, strict=True)
     ]
     result = uvloop.run(
         drive(

@@ -1,4 +1,4 @@
-"""The secret that signs read tokens, and the making of API keys."""
+"""The secret that signs tokens, and the making of API keys and identity secrets."""
 
 import secrets
 
@@ -16,6 +16,11 @@ def new_api_key(kind: KeyKind = "secret") -> str:
     return KEY_PREFIXES[kind] + secrets.token_urlsafe(KEY_BYTES)
 
 
+def new_identity_secret() -> str:
+    """Return the hex of a new secret that a server signs user ids with, with 256 bits of chance."""
+    return secrets.token_hex(KEY_BYTES)
+
+
 def jwt_secret(settings: Settings) -> str:
     """Return the HS256 secret: the setting, else the file of the data dir, which is made if absent.
 
@@ -24,15 +29,30 @@ def jwt_secret(settings: Settings) -> str:
     Raises:
         ConfigError: Keys come from SLUICE_JWKS_URL, so there is no secret; or the file is broken.
     """
-    configured = settings.jwt_secret.get_secret_value()
-    if configured:
-        return configured
-    if settings.jwks_url:
+    if settings.jwks_url and not settings.jwt_secret.get_secret_value():
         message = (
             "read tokens are signed by the issuer behind SLUICE_JWKS_URL, so Sluice has no secret"
             " to sign with: get a token there, or set SLUICE_JWT_SECRET instead."
         )
         raise ConfigError(message)
+    return session_secret(settings)
+
+
+def session_secret(settings: Settings) -> str:
+    """Return the HS256 secret of session tokens: the setting, else the file of the data dir.
+
+    Sluice issues these tokens itself, so it needs a secret also where read tokens come from
+    another issuer. Gateways that share no data dir must be given the same SLUICE_JWT_SECRET, or
+    each refuses the sessions of the others.
+
+    Safe when several processes start at once: all get the secret of the first. Blocks on the disk.
+
+    Raises:
+        ConfigError: The file is broken, or cannot be made.
+    """
+    configured = settings.jwt_secret.get_secret_value()
+    if configured:
+        return configured
     path = settings.jwt_secret_file
     try:
         ensure_private_dir(settings.data_dir)

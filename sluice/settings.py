@@ -47,8 +47,9 @@ class Settings(BaseSettings):
     )
     jwt_secret: SecretStr = Field(
         SecretStr(""),
-        description="HS256 secret (32 bytes or more) of read tokens; "
-        "empty: one is made and kept in the data dir, unless SLUICE_JWKS_URL is set.",
+        description="HS256 secret (32 bytes or more) of session tokens and, without "
+        "SLUICE_JWKS_URL, of read tokens; empty: one is made and kept in the data dir. "
+        "Gateways that share no data dir must share it.",
     )
     jwks_url: str = Field(
         "", description="Where RS256/ES256 keys of read tokens are fetched; replaces the secret."

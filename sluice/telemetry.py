@@ -157,6 +157,11 @@ EVENTS_NORMALISED: Final = LocalCounter(
     "Events accepted after a documented repair of their payload.",
     ("reason",),
 )
+SESSIONS_OPENED: Final = LocalCounter(
+    "sluice_events_sessions_opened_total",
+    "Sessions given to client apps, by whether a server had signed the user_id.",
+    ("verified",),
+)
 ERROR_RECORDS: Final = LocalCounter(
     "sluice_events_error_records_total",
     "Error records by outcome: published, folded into another one, or dropped at the bound.",

@@ -15,7 +15,7 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,16 +33,20 @@ from sluice.core.tenant import (
     Directory,
     KeyKind,
     digest_of,
-    parse_directory,
 )
-from sluice.credentials import new_api_key
+from sluice.core.tenant_file import (
+    KEY_PROPERTIES,
+    PROPERTIES,
+    Property,
+    parse_directory,
+    parse_value,
+)
+from sluice.credentials import new_api_key, new_identity_secret
 from sluice.private_files import ensure_private_dir, replace_file
 
 WATCH_EVERY_S: Final = 0.1
 MAX_KEYS: Final = 100
 """Live keys of one tenant; rotation for ever must not grow the file for ever."""
-SETTABLE: Final[dict[str, type]] = {"name": str, "enabled": bool, "strict_event_types": bool}
-_WORDS: Final = {"true": True, "false": False}
 _HEADER: Final = "Tenants of Sluice and the SHA-256 digests of their API keys; see `sluice tenant`."
 
 _log = logging.getLogger(__name__)
@@ -138,16 +142,10 @@ class TenantsFile:
         Raises:
             ConfigError: No key matches, or several do.
         """
-        keys = self._keys(slug)
-        found = [key for key in keys if key.digest == digest_of(digest_prefix)]
-        found = found or [key for key in keys if key.digest.startswith(digest_prefix.lower())]
-        if len(found) != 1 or not digest_prefix:
-            count = "more than one key" if found else "no key"
-            message = f"{slug!r} has {count} with a digest that starts with {digest_prefix!r}"
-            raise ConfigError(f"{message}: `sluice tenant list` shows them.")
+        found = self._one_key(slug, digest_prefix)
         with self._edited_tenant(slug) as table:
-            _keep_keys(table, lambda key: key.get("digest") != found[0].digest)
-        return found[0]
+            _keep_keys(table, lambda key: key.get("digest") != found.digest)
+        return found
 
     def revoke_all_but_newest(self, slug: str) -> int:
         """Remove every secret key but the last one; return how many went."""
@@ -164,10 +162,67 @@ class TenantsFile:
         Raises:
             ConfigError: There is no such property, or the text does not fit its type.
         """
-        value = parse_value(name, text)
+        value = parse_value(_property(PROPERTIES, name), text)
         with self._edited_tenant(slug) as table:
             table[name] = value
         return value
+
+    def set_key_value(self, slug: str, digest_prefix: str, name: str, text: str) -> object:
+        """Set one property of a public key from its text; return the value.
+
+        Raises:
+            ConfigError: There is no such key or property, or the text does not fit.
+        """
+        value = parse_value(_property(KEY_PROPERTIES, name), text)
+        with self._edited_public_key(slug, digest_prefix) as key:
+            key[name] = value
+        return value
+
+    def add_identity_secret(self, slug: str, digest_prefix: str) -> str:
+        """Give a public key one more secret to sign user ids with; return its hex.
+
+        Raises:
+            ConfigError: There is no such key, it is a secret one, or it has as many as it may.
+        """
+        secret = new_identity_secret()
+        with self._edited_public_key(slug, digest_prefix) as key:
+            key["identity_secrets"] = [*key.get("identity_secrets", []), secret]
+        return secret
+
+    def end_older_identity_secrets(self, slug: str, digest_prefix: str) -> int:
+        """Keep only the newest identity secret of a public key; return how many went."""
+        with self._edited_public_key(slug, digest_prefix) as key:
+            secrets = list(key.get("identity_secrets", []))
+            key["identity_secrets"] = secrets[-1:]
+        return max(0, len(secrets) - 1)
+
+    @contextmanager
+    def _edited_public_key(self, slug: str, digest_prefix: str) -> Iterator[Any]:
+        digest = self._public_key(slug, digest_prefix).digest
+        with self._edited_tenant(slug) as table:
+            for key in table.get("api_keys", []):
+                if key.get("digest") == digest:
+                    yield key
+                    return
+            message = f"the key {digest[:12]}… of {slug!r} was just revoked"
+            raise ConfigError(f"{message}: nothing was changed.")
+
+    def _public_key(self, slug: str, digest_prefix: str) -> ApiKey:
+        key = self._one_key(slug, digest_prefix)
+        if key.kind != "public":
+            message = f"key {key.digest[:12]}… of {slug!r} is a secret key: only a public key"
+            raise ConfigError(f"{message} (pk_…) has origins, signatures and identity secrets.")
+        return key
+
+    def _one_key(self, slug: str, digest_prefix: str) -> ApiKey:
+        keys = self._keys(slug)
+        found = [key for key in keys if key.digest == digest_of(digest_prefix)]
+        found = found or [key for key in keys if key.digest.startswith(digest_prefix.lower())]
+        if len(found) != 1 or not digest_prefix:
+            count = "more than one key" if found else "no key"
+            message = f"{slug!r} has {count} with a digest that starts with {digest_prefix!r}"
+            raise ConfigError(f"{message}: `sluice tenant list` shows them.")
+        return found[0]
 
     def _keys(self, slug: str) -> tuple[ApiKey, ...]:
         self.refresh()
@@ -205,22 +260,12 @@ class TenantsFile:
             self.refresh()
 
 
-def parse_value(name: str, text: str) -> object:
-    """Return the typed value of a settable property from its text.
-
-    Raises:
-        ConfigError: There is no such property, or the text does not fit its type.
-    """
-    kind = SETTABLE.get(name)
-    if kind is None:
-        message = f"{name!r} cannot be set: known are {', '.join(SETTABLE)}."
+def _property(known: Mapping[str, Property], name: str) -> Property:
+    found = known.get(name)
+    if found is None:
+        message = f"{name!r} cannot be set: known are {', '.join(known)}."
         raise ConfigError(message)
-    if kind is str:
-        return text
-    if text not in _WORDS:
-        message = f"{name} is {text!r}: use true or false."
-        raise ConfigError(message)
-    return _WORDS[text]
+    return found
 
 
 def unknown_tenant(slug: str, path: Path) -> ConfigError:

@@ -109,6 +109,11 @@ def unavailable(error_type: ErrorType, detail: str, *, retry_after_s: float) -> 
     return refused_one(error_type, detail, retry_after=str(clamp_retry_after(retry_after_s)))
 
 
+def slow_down(rejected: Rejected, *, retry_after_s: float) -> Answer:
+    """Return the 429 of a client over its own limit: whole seconds, 1 to 30, until it may send."""
+    return refused((rejected,), headers=(("Retry-After", str(clamp_retry_after(retry_after_s))),))
+
+
 def clamp_retry_after(seconds: float) -> int:
     """Return whole seconds within what clients may be asked to wait."""
     if seconds >= MAX_RETRY_AFTER_S:

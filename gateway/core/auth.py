@@ -10,14 +10,17 @@ from typing import Any, Final
 
 import jwt
 
+from gateway.core.session import AUDIENCE, read_token
 from sluice.core.errors import ErrorType, Rejected
-from sluice.core.tenant import Directory, Tenant
+from sluice.core.tenant import ApiKey, Directory, Tenant, find_public_key
 
 MAX_TIME_S: Final = 1e11
 """Unix seconds beyond this are no time; not-a-number fails the comparison too."""
 LEEWAY_S: Final = 30
 MAX_HEADER_CHARS: Final = 8_000
-SESSION_AUDIENCE: Final = "sluice-ingest"
+SESSION_PARAMETER: Final = "session_token"
+"""In the query of a request that can set no header, as ``navigator.sendBeacon`` makes it."""
+_KEY_PREFIXES: Final = ("sk_", "pk_", "mk_")
 
 _OPTIONS: Final[Any] = {
     "verify_signature": True,
@@ -47,6 +50,10 @@ class Principal:
     """Whose request it is, proven."""
 
     tenant: Tenant
+    key: ApiKey | None = None
+    """The key that was sent, or that a session was made with; None of a read token."""
+    uid: str | None = None
+    """The user of a session; None of a key or read token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,10 @@ class Denied:
 
     rejected: Rejected
     tenant: str | None = None
+    key: ApiKey | None = None
+    """The public key, where the credential proved one: its pages may read why."""
+    is_secret: bool = False
+    """Whether a secret key was sent, or what could be one: then no page may read why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,33 +94,101 @@ def _denied(error_type: ErrorType, detail: str, tenant: str | None = None) -> De
 
 
 def authenticate_ingest(
-    headers: Sequence[str], directory: Directory, keys: TokenKeys, *, now: float
+    headers: Sequence[str],
+    directory: Directory,
+    keys: TokenKeys,
+    session_secret: str,
+    *,
+    now: float,
 ) -> Principal | Denied:
-    """Return who may write events: a secret key's tenant.
+    """Return who may write events: a secret key's tenant, or the user of a session.
 
     Args:
         headers: Every Authorization header of the request.
         directory: The tenants.
-        keys: Tokens are told from nonsense with them, so that each gets its own answer.
+        keys: Read tokens are told from nonsense with them, so that each gets its own answer.
+        session_secret: What session tokens are signed with.
         now: Unix seconds.
     """
     parsed = _parse(headers)
     if isinstance(parsed, Denied):
         return parsed
     scheme, credential = parsed
-    if scheme == "apikey":
-        found = directory.find_key(credential)
-        if found is None:
-            return _denied(ErrorType.API_KEY_UNKNOWN, "This API key is not valid.")
-        tenant, key = found
-        if key.kind != "secret":
+    if scheme == "bearer":
+        return _session(credential, directory, keys, session_secret, now=now)
+    found = directory.find_key(credential)
+    if found is None:
+        return _unknown_key(credential)
+    tenant, key = found
+    if key.kind != "secret":
+        detail = "A public key cannot write events; exchange it at /api/auth/session/ first."
+        return Denied(Rejected(ErrorType.KEY_TYPE_NOT_ALLOWED, detail), tenant.slug, key)
+    return _enabled(tenant, key)
+
+
+def authenticate_client(
+    headers: Sequence[str], directory: Directory
+) -> tuple[Tenant, ApiKey] | Denied:
+    """Return whose public key asks for a session, and the key."""
+    parsed = _parse(headers)
+    if isinstance(parsed, Denied):
+        return parsed
+    scheme, credential = parsed
+    if scheme == "bearer":
+        return _denied(ErrorType.AUTH_MALFORMED, "Send `ApiKey pk_…` here; a token opens nothing.")
+    found = directory.find_key(credential)
+    if found is None:
+        return _unknown_key(credential)
+    tenant, key = found
+    if key.kind != "public":
+        rejected = Rejected(
+            ErrorType.KEY_TYPE_NOT_ALLOWED,
+            "A secret key opens no session; it may write events itself.",
+        )
+        return Denied(rejected, tenant.slug, is_secret=True)
+    enabled = _enabled(tenant, key)
+    return enabled if isinstance(enabled, Denied) else found
+
+
+def bearer_in_query(values: Sequence[str]) -> Sequence[str] | Denied:
+    """Return what an Authorization header would say, from the values of ``session_token``.
+
+    Only a session belongs there: an address ends in logs, where a key would live on.
+    """
+    for value in values:
+        if value.startswith(_KEY_PREFIXES):
             return _denied(
-                ErrorType.KEY_TYPE_NOT_ALLOWED,
-                "A public key cannot write events; use a secret key, sk_…",
-                tenant.slug,
+                ErrorType.AUTH_MALFORMED,
+                "A key must never stand in an address, which proxies log: revoke it, and send a"
+                " session token.",
             )
-        return _enabled(tenant)
-    claims = _verify(credential, keys, now=now)
+    return [f"Bearer {value}" for value in values]
+
+
+def _unknown_key(credential: str) -> Denied:
+    rejected = Rejected(ErrorType.API_KEY_UNKNOWN, "This API key is not valid.")
+    return Denied(rejected, is_secret=not credential.startswith("pk_"))
+
+
+def _session(
+    token: str, directory: Directory, keys: TokenKeys, secret: str, *, now: float
+) -> Principal | Denied:
+    claims = read_token(token, secret)
+    if claims is None:
+        return _no_session(token, directory, keys, now=now)
+    tenant = directory.by_slug.get(claims.tenant)
+    key = None if tenant is None else find_public_key(tenant, claims.kid)
+    if tenant is None or key is None:  # revoked; its sessions end with it
+        return _INVALID
+    if claims.exp <= now:  # ours, so no leeway for another's clock
+        return Denied(_EXPIRED.rejected, tenant.slug, key)
+    return _enabled(tenant, key, claims.uid)
+
+
+def _no_session(
+    token: str, directory: Directory, keys: TokenKeys, *, now: float
+) -> Principal | Denied:
+    claims = _verify(token, keys, now=now)
     if isinstance(claims, Denied):
         return claims
     slug = _slug(claims, directory)
@@ -165,10 +244,14 @@ def _parse(headers: Sequence[str]) -> tuple[str, str] | Denied:
     return scheme, credential
 
 
-def _enabled(tenant: Tenant) -> Principal | Denied:
+def _enabled(
+    tenant: Tenant, key: ApiKey | None = None, uid: str | None = None
+) -> Principal | Denied:
     if tenant.enabled:
-        return Principal(tenant)
-    return _denied(ErrorType.TENANT_DISABLED, "This tenant is switched off.", tenant.slug)
+        return Principal(tenant, key, uid)
+    rejected = Rejected(ErrorType.TENANT_DISABLED, "This tenant is switched off.")
+    is_secret = key is not None and key.kind == "secret"
+    return Denied(rejected, tenant.slug, None if is_secret else key, is_secret)
 
 
 def _slug(claims: Mapping[str, Any], directory: Directory) -> str | None:
@@ -180,31 +263,32 @@ def _may_read(claims: Mapping[str, Any]) -> bool:
     # A token without a scope reads: identity providers give tokens that have only our tenant
     # claim. What a session token may do is said by its audience, whatever its scope.
     audience = claims.get("aud")
-    if audience == SESSION_AUDIENCE or (
-        isinstance(audience, list) and SESSION_AUDIENCE in audience
-    ):
+    if audience == AUDIENCE or (isinstance(audience, list) and AUDIENCE in audience):
         return False
     scope = claims.get("scope", "read")
     return isinstance(scope, str) and "read" in scope.split()
 
 
 def _verify(token: str, keys: TokenKeys, *, now: float) -> dict[str, Any] | Denied:
-    invalid = _denied(ErrorType.TOKEN_INVALID, "The token could not be verified.")
     try:
         header = jwt.get_unverified_header(token)
         algorithm, key_id = header["alg"], header.get("kid")
         key = keys.find(algorithm, key_id)
         if key is None:
-            return invalid
-        claims = jwt.decode(token, key, algorithms=[algorithm], options=_OPTIONS)
+            return _INVALID
+        claims: dict[str, Any] = jwt.decode(token, key, algorithms=[algorithm], options=_OPTIONS)
     except _TOKEN_ERRORS:
-        return invalid
+        return _INVALID
     expires, not_before = _time(claims.get("exp")), _time(claims.get("nbf", 0))
     if expires is None or not_before is None or not_before > now + LEEWAY_S:
-        return invalid
+        return _INVALID
     if expires <= now - LEEWAY_S:
-        return _denied(ErrorType.TOKEN_EXPIRED, "The token expired; get a new one.")
+        return _EXPIRED
     return claims
+
+
+_INVALID: Final = _denied(ErrorType.TOKEN_INVALID, "The token could not be verified.")
+_EXPIRED: Final = _denied(ErrorType.TOKEN_EXPIRED, "The token expired; get a new one.")
 
 
 def _time(value: object) -> float | None:

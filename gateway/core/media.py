@@ -22,12 +22,19 @@ _MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}", re.ASCII
 _CHARSET: Final = re.compile(r'charset\s*=\s*"?([^\s";]*)', re.ASCII)
 
 
-def check_content_type(value: str) -> Rejected | None:
-    """Return why a ``Content-Type`` is not JSON in UTF-8; an empty or missing one is."""
+def check_content_type(value: str, *, may_be_text: bool = False) -> Rejected | None:
+    """Return why a ``Content-Type`` is not JSON in UTF-8; an empty or missing one is.
+
+    Args:
+        value: The header.
+        may_be_text: Whether JSON may be called ``text/plain``, as a browser's beacon calls it.
+    """
     if value in {"application/json", ""}:
         return None
     media_type, _, parameters = value.lower().partition(";")
     media_type = media_type.strip()
+    if may_be_text and media_type == "text/plain":
+        media_type = ""
     if media_type and not _JSON.fullmatch(media_type):
         sent = f", not {media_type}" if _MEDIA_TYPE.fullmatch(media_type) else ""
         return Rejected(

@@ -5,16 +5,33 @@ body, JSON, each event, and at last the queue (reference, "HTTP behaviour").
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import hdrs
 from aiohttp.web import BaseRequest
 
-from gateway.body import check_headers, read_body
-from gateway.core.answers import Answer, deny, queued_batch, queued_one, refused, unavailable
-from gateway.core.auth import Denied, TokenKeys, authenticate_ingest
+from gateway.body import check_headers, read_body, send_continue
+from gateway.core.answers import (
+    Answer,
+    deny,
+    queued_batch,
+    queued_one,
+    refused,
+    slow_down,
+    unavailable,
+)
+from gateway.core.auth import (
+    SESSION_PARAMETER,
+    Denied,
+    Principal,
+    TokenKeys,
+    authenticate_ingest,
+    bearer_in_query,
+)
+from gateway.core.limits import RateLimits, Spender
+from gateway.core.origins import is_allowed
 from gateway.dispatch import Exchange, Route
 from gateway.publisher import Publisher, Unstored
 from gateway.rejections import Rejections
@@ -23,7 +40,7 @@ from gateway.stamps import Stamps
 from sluice.core.envelope import Rows, encode
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.event import Candidates, stamp, stamp_batch
-from sluice.core.tenant import Directory, Tenant
+from sluice.core.tenant import Directory
 from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
 
 TRACK: Final = "track"
@@ -31,6 +48,9 @@ BATCH: Final = "batch"
 MAX_BODY_BYTES: Final = 5_242_880
 MAX_KEY_CHARS: Final = 128
 CHALLENGE: Final = 'ApiKey realm="sluice", Bearer realm="sluice"'
+FOREIGN_ORIGIN: Final = Rejected(
+    ErrorType.ORIGIN_NOT_ALLOWED, "This origin is not on the key's list."
+)
 UNKNOWN_SIZE: Final = 65_536
 """What a body without a length is expected to need, when room is asked for."""
 
@@ -41,6 +61,9 @@ class Ingest:
 
     directory: Callable[[], Directory]
     token_keys: Callable[[], TokenKeys]
+    session_secret: str = field(repr=False)
+    limits: RateLimits
+    monotonic: Callable[[], float]
     publisher: Publisher
     rejections: Rejections
     stamps: Stamps
@@ -49,11 +72,17 @@ class Ingest:
     def routes(self) -> list[Route]:
         """Return the routes of this resource."""
         return [
-            Route(name="track", path="/api/ingestion/track", handlers={hdrs.METH_POST: self.track}),
+            Route(
+                name="track",
+                path="/api/ingestion/track",
+                handlers={hdrs.METH_POST: self.track},
+                origins=self._origins,
+            ),
             Route(
                 name="track_batch",
                 path="/api/ingestion/track/batch",
                 handlers={hdrs.METH_POST: self.batch},
+                origins=self._origins,
             ),
         ]
 
@@ -63,16 +92,24 @@ class Ingest:
         admitted = await self._admit(exchange)
         if isinstance(admitted, Answer):
             return admitted
-        tenant, body, key = admitted
-        parsed = parse_track(body, strict=tenant.strict_event_types, idempotency_key=key)
+        who, body, key = admitted
+        tenant = who.tenant
+        parsed = parse_track(
+            body, strict=tenant.strict_event_types, idempotency_key=key, uid=who.uid
+        )
         if isinstance(parsed, list):
             return self._refused(exchange, parsed)
+        if tenant.has_limits:
+            wait_s = self.limits.take(_spenders(who), 1, self.monotonic())
+            if wait_s:
+                return self._limited(exchange, who, wait_s)
         event = stamp(
             parsed,
             tenant=tenant.slug,
             source=TRACK,
             received_at=self.stamps.received_at(),
             new_id=self.stamps.new_id(),
+            owner=who.uid,
         )
         unstored = await self.publisher.publish(encode("events", (event,)))
         if unstored is not None:
@@ -88,12 +125,19 @@ class Ingest:
         admitted = await self._admit(exchange)
         if isinstance(admitted, Answer):
             return admitted
-        tenant, body, key = admitted
-        parsed = parse_batch(body, strict=tenant.strict_event_types, idempotency_key=key)
+        who, body, key = admitted
+        tenant = who.tenant
+        parsed = parse_batch(
+            body, strict=tenant.strict_event_types, idempotency_key=key, uid=who.uid
+        )
         if isinstance(parsed, Rejected):
             return self._refused(exchange, [parsed])
+        if tenant.has_limits:
+            wait_s = self.limits.take(_spenders(who), parsed.total, self.monotonic())
+            if wait_s:
+                return self._limited(exchange, who, wait_s)
         accepted, rejected, normalised = len(parsed.candidates), parsed.rejected, parsed.normalised
-        rows = self._rows(tenant, parsed.candidates)
+        rows = self._rows(who, parsed.candidates)
         del body, admitted, parsed  # what waits for the disk needs only the rows
         if rows:
             unstored = await self.publisher.publish(rows)
@@ -105,43 +149,88 @@ class Ingest:
         self.rejections.record(tenant.slug, BATCH, rejected, exchange.request_id)
         return queued_batch(accepted, rejected)
 
-    def _rows(self, tenant: Tenant, candidates: Candidates) -> list[Rows]:
+    def _rows(self, who: Principal, candidates: Candidates) -> list[Rows]:
         events = stamp_batch(
             candidates,
-            tenant=tenant.slug,
+            tenant=who.tenant.slug,
             source=BATCH,
             received_at=self.stamps.received_at(),
             new_ids=self.stamps.new_ids(len(candidates)),
+            owner=who.uid,
         )
         return encode("events", events)
 
-    async def _admit(self, exchange: Exchange) -> tuple[Tenant, bytes, str | None] | Answer:
+    async def _admit(self, exchange: Exchange) -> tuple[Principal, bytes, str | None] | Answer:
         request = exchange.request
-        who = authenticate_ingest(
-            request.headers.getall(hdrs.AUTHORIZATION, ()),
-            self.directory(),
-            self.token_keys(),
-            now=time.time(),
-        )
+        headers: Sequence[str] = request.headers.getall(hdrs.AUTHORIZATION, ())
+        is_beacon = not headers and SESSION_PARAMETER in request.raw_path
+        who = self._authenticate(request, headers, is_beacon=is_beacon)
         if isinstance(who, Denied):
             return self._denied(exchange, who)
         exchange.tenant = who.tenant.slug
+        if who.uid is not None or who.tenant.has_limits:
+            stopped = self._judge_client(exchange, who)
+            if stopped is not None:
+                return stopped
         length = request.content_length
         full = self.publisher.refuse(UNKNOWN_SIZE if length is None else length)
         if full is not None:
             return _unstored(exchange, full)
-        wrong = check_headers(request)
+        wrong = check_headers(request, may_be_text=is_beacon)
         if wrong is not None:
             return self._refused(exchange, [wrong])
         key = _idempotency_key(request)
         if isinstance(key, Rejected):
             return self._refused(exchange, [key])
         if hdrs.EXPECT in request.headers:
-            _continue(request)
+            send_continue(request)
         body = await read_body(request, max_bytes=MAX_BODY_BYTES, timeout_s=self.body_timeout_s)
         if isinstance(body, Rejected):
             return self._refused(exchange, [body])
-        return who.tenant, body, key
+        return who, body, key
+
+    def _authenticate(
+        self, request: BaseRequest, headers: Sequence[str], *, is_beacon: bool
+    ) -> Principal | Denied:
+        if is_beacon:
+            found = bearer_in_query(request.rel_url.query.getall(SESSION_PARAMETER, ()))
+            if isinstance(found, Denied):
+                return found
+            headers = found
+        return authenticate_ingest(
+            headers, self.directory(), self.token_keys(), self.session_secret, now=time.time()
+        )
+
+    def _origins(self) -> Collection[str]:
+        return self.directory().origins
+
+    def _judge_client(self, exchange: Exchange, who: Principal) -> Answer | None:
+        """Return the refusal of a page that the session's key does not allow, or of one too many.
+
+        A beacon is sent without asking first, so the token alone would do, wherever it came from.
+        """
+        if who.uid is not None:
+            allowed = () if who.key is None else who.key.allowed_origins
+            exchange.origins = allowed
+            origin = exchange.request.headers.get(hdrs.ORIGIN)
+            if origin is not None and not is_allowed(origin, allowed):
+                return self._refused(exchange, [FOREIGN_ORIGIN])
+        if who.tenant.has_limits:
+            wait_s = self.limits.wait_s(_spenders(who), self.monotonic())
+            if wait_s:
+                return self._limited(exchange, who, wait_s)
+        return None
+
+    def _limited(self, exchange: Exchange, who: Principal, wait_s: float) -> Answer:
+        tenant = who.tenant
+        detail = f"This key may send {tenant.key_events_per_s} events a second"
+        if who.uid is not None and tenant.session_events_per_s:
+            detail = f"This session may send {tenant.session_events_per_s} events a second"
+            if tenant.key_events_per_s:
+                detail += f", and all of its key {tenant.key_events_per_s}"
+        rejected = Rejected(ErrorType.RATE_LIMITED, f"{detail}; retry after the time given.")
+        self.rejections.record(tenant.slug, exchange.source, [rejected], exchange.request_id)
+        return slow_down(rejected, retry_after_s=wait_s)
 
     def _refused(self, exchange: Exchange, rejected: list[Rejected]) -> Answer:
         self.rejections.record(exchange.tenant, exchange.source, rejected, exchange.request_id)
@@ -149,10 +238,25 @@ class Ingest:
 
     def _denied(self, exchange: Exchange, denied: Denied) -> Answer:
         exchange.tenant = denied.tenant
+        if not denied.is_secret:
+            key = denied.key
+            exchange.origins = self._origins() if key is None else key.allowed_origins
         self.rejections.record(
             denied.tenant, exchange.source, [denied.rejected], exchange.request_id
         )
         return deny(denied.rejected, challenge=CHALLENGE)
+
+
+def _spenders(who: Principal) -> list[Spender]:
+    """Return whom the tenant's limits hold for: the key, and a user's sessions of it together."""
+    tenant, key = who.tenant, who.key
+    digest = "" if key is None else key.digest
+    spenders = []
+    if tenant.key_events_per_s:
+        spenders.append(Spender(digest, tenant.key_events_per_s))
+    if tenant.session_events_per_s and who.uid is not None:
+        spenders.append(Spender(f"{digest} {who.uid}", tenant.session_events_per_s))
+    return spenders
 
 
 def _unstored(exchange: Exchange, unstored: Unstored) -> Answer:
@@ -172,10 +276,3 @@ def _idempotency_key(request: BaseRequest) -> str | Rejected | None:
             "The Idempotency-Key header must be 1 to 128 visible ASCII characters.",
         )
     return key
-
-
-def _continue(request: BaseRequest) -> None:
-    transport = request.transport
-    expected = request.headers.get(hdrs.EXPECT, "").lower()
-    if transport is not None and expected == "100-continue" and request.version.minor:
-        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

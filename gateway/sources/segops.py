@@ -20,12 +20,11 @@ from gateway.core.columns import (
 )
 from gateway.core.event_rules import (
     EMPTY_PAYLOAD,
-    MAX_INTEGER,
     Fields,
     Terms,
-    Unfit,
     judge,
     kind_of,
+    read_value,
 )
 from gateway.core.json_repair import reasons
 from gateway.core.json_text import Opened, open_json, too_deep, without_bom
@@ -44,7 +43,6 @@ _NULL: Final = msgspec.Raw(b"null")
 _OPEN: Final = ord("{")
 MAX_SPAN_JUDGED: Final = 8
 """So few events are judged one by one when something in them is not plainly good."""
-_MAX_INTEGER_DIGITS: Final = len(str(MAX_INTEGER))
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -82,7 +80,6 @@ _RAW_EVENT: Final = msgspec.json.Decoder(_RawEvent)
 _BATCH: Final = msgspec.json.Decoder(_Batch)
 _RAW_BATCH: Final = msgspec.json.Decoder(_RawBatch)
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_STRING: Final = msgspec.json.Decoder(str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,12 +244,12 @@ def _judge_raw(
     event = _RAW_EVENT.decode(marked)
     payload = bytes(event.payload)
     fields = Fields(
-        _value(event.user_id),
-        _value(event.event_type),
-        _value(event.occurred_at),
+        read_value(event.user_id),
+        read_value(event.event_type),
+        read_value(event.occurred_at),
         payload,
-        _value(event.event_id),
-        _value(event.anonymous_id),
+        read_value(event.event_id),
+        read_value(event.anonymous_id),
     )
     verdict = judge(fields, terms, client_id=client_id, index=index)
     if kept == marked or isinstance(verdict, list):
@@ -262,21 +259,6 @@ def _judge_raw(
     if not why:
         return verdict
     return msgspec.structs.replace(verdict, payload=kept_payload, normalised=why)
-
-
-def _value(raw: msgspec.Raw) -> str | int | Unfit | None:
-    text = bytes(raw)
-    kind = kind_of(text)
-    if kind == "a string":
-        return _STRING.decode(text)
-    if kind == "null":
-        return None
-    if kind != "a number":
-        return Unfit(kind)
-    digits = text.removeprefix(b"-")
-    if digits.isdigit() and len(digits) <= _MAX_INTEGER_DIGITS:
-        return int(text)
-    return Unfit(kind, text.decode())
 
 
 def _judge_typed(events: Sequence[_Event], payloads: Sequence[bytes], terms: Terms) -> Batch:

@@ -13,6 +13,7 @@ COMMANDS: Final[dict[str, str]] = {
     "tenant": "tenant",
     "token": "token",
     "send": "send",
+    "webhook": "webhook",
     "doctor": "doctor",
 }
 """Each command with the file that holds it, in the order of the help page."""

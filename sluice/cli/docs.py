@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED
 from sluice import telemetry
 from sluice.core.errors import ERRORS
 from sluice.queue.pubsub_commands import gcloud, terraform
@@ -58,6 +59,12 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     readme = root / "README.md"
     if readme.exists():
         yield readme, put_between(readme.read_text(encoding="utf-8"), table)
+    shopify = docs / "shopify.md"
+    if shopify.exists():
+        yield (
+            shopify,
+            put_between(shopify.read_text(encoding="utf-8"), topics_table(), "topics"),
+        )
     pubsub = docs / "pubsub.md"
     if pubsub.exists():
         yield pubsub, _pubsub_page(pubsub.read_text(encoding="utf-8"))
@@ -122,6 +129,31 @@ def roles_table(plan: Plan) -> str:
         for one in plan.grants
     ]
     return _table(("process", "role", "on", "so that it"), rows)
+
+
+def topics_table() -> str:
+    """Return the table of Shopify's topics."""
+    rows = [
+        (
+            f"`{row.name}`",
+            f"`{row.event_type}`",
+            ", ".join(row.users),
+            ", else ".join(_time_of(path) for path in row.at.split("|")),
+            ", ".join(f"`{field.name}`" for field in row.fields if field.name)
+            or ("what is not nested" if row.fields else ""),
+            "" if row.is_kept else "off",
+        )
+        for row in TOPICS.values()
+    ]
+    rows += [
+        (f"`{topic}`", f"run `{run_type}`", "", "", "", "")
+        for topic, run_type in PRIVACY_RUNS.items()
+    ]
+    return _table(("topic", "event_type", "user", "occurred_at", "payload", "default"), rows)
+
+
+def _time_of(path: str) -> str:
+    return "Triggered-At" if path == TRIGGERED else f"`{path}`"
 
 
 def settings_table() -> str:

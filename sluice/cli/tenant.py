@@ -9,10 +9,13 @@ from rich.table import Table
 from sluice.cli.options import AsJson, DataDir, Slug, print_json
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import KEY_KINDS, ApiKey, Tenant
+from sluice.core.tenant_file import KEY_PROPERTIES, PROPERTIES, Property
 from sluice.settings import load_settings
 from sluice.tenants import TenantsFile
 
 SHOWN_DIGITS = 12
+
+Digest = Annotated[str, typer.Argument(help="First digits of the key's digest, or the key itself.")]
 
 app = typer.Typer()
 tenant = typer.Typer(no_args_is_help=True)
@@ -90,15 +93,19 @@ def add_key(
         str,
         typer.Option(
             "--kind",
-            help="secret (sk_…) or public (pk_…). A public key cannot send events yet: it would be "
-            "exchanged for a session at /api/auth/session/, which is not served so far.",
+            help="secret (sk_…) or public (pk_…). A public key may stand in an app or page: it "
+            "only opens sessions (docs/client-apps.md).",
         ),
     ] = "secret",
     label: Annotated[str, typer.Option("--label", help="What the key is for.")] = "",
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Make one more key of a kind and print it, once."""
+    """Make one more key of a kind and print it, once.
+
+    Example: `sluice tenant add-key shop --kind public --label web`, then
+    `sluice tenant set-key shop DIGEST allowed_origins=https://shop.example`
+    """
     for known in KEY_KINDS:
         if kind == known:
             key = _file(data_dir).add_key(slug, kind=known, label=label)
@@ -144,7 +151,10 @@ def revoke_key(
 def set_value(
     slug: Slug,
     assignment: Annotated[
-        str, typer.Argument(help="name=…, enabled=true|false, strict_event_types=true|false.")
+        str,
+        typer.Argument(
+            help=f"KEY=VALUE, several values with commas. Keys: {', '.join(PROPERTIES)}."
+        ),
     ],
     *,
     as_json: AsJson = False,
@@ -154,15 +164,98 @@ def set_value(
 
     Example: `sluice tenant set shop enabled=false`
     """
+    name, text = _parts(assignment)
+    value = _file(data_dir).set_value(slug, name, text)
+    _print_set(PROPERTIES[name], value, {"tenant": slug}, as_json=as_json)
+
+
+@tenant.command(name="set-key")
+def set_key_value(
+    slug: Slug,
+    digest: Digest,
+    assignment: Annotated[
+        str,
+        typer.Argument(
+            help=f"KEY=VALUE, several values with commas. Keys: {', '.join(KEY_PROPERTIES)}."
+        ),
+    ],
+    *,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Change one property of a public key: which pages may use it, what must be signed.
+
+    Example: `sluice tenant set-key shop 3f6a09c1 allowed_origins=https://shop.example`
+    """
+    name, text = _parts(assignment)
+    file = _file(data_dir)
+    value = file.set_key_value(slug, digest, name, text)
+    _print_set(KEY_PROPERTIES[name], value, {"tenant": slug}, as_json=as_json)
+
+
+@tenant.command(name="add-identity-secret")
+def add_identity_secret(
+    slug: Slug,
+    digest: Digest,
+    *,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a secret for your server to sign user ids with, and print it, once.
+
+    The older ones of the key stay live until you end them, so that it can be changed without a gap.
+
+    Example: `sluice tenant add-identity-secret shop 3f6a09c1`, put the new secret in place, then
+    `sluice tenant end-identity-secrets shop 3f6a09c1`
+    """
+    secret = _file(data_dir).add_identity_secret(slug, digest)
+    if as_json:
+        print_json({"tenant": slug, "identity_secret": secret})
+        return
+    print(
+        f"Identity secret of {slug}, in hex. It is for your server only; the tenants file keeps"
+        f" it, no command shows it again:\n\n  {secret}\n"
+    )
+
+
+@tenant.command(name="end-identity-secrets")
+def end_identity_secrets(
+    slug: Slug, digest: Digest, *, as_json: AsJson = False, data_dir: DataDir = None
+) -> None:
+    """End every identity secret of a public key but the newest.
+
+    Example: `sluice tenant end-identity-secrets shop 3f6a09c1`
+    """
+    count = _file(data_dir).end_older_identity_secrets(slug, digest)
+    if as_json:
+        print_json({"tenant": slug, "ended": count})
+    else:
+        print(f"Ended {count} identity secret{'' if count == 1 else 's'} of {slug}.")
+
+
+def _parts(assignment: str) -> tuple[str, str]:
     name, sign, text = assignment.partition("=")
     if not sign:
-        message = f"{assignment!r} is not KEY=VALUE."
+        message = "give KEY=VALUE, such as enabled=false."
         raise ConfigError(message)
-    value = _file(data_dir).set_value(slug, name.strip(), text.strip())
+    return name.strip(), text.strip()
+
+
+def _print_set(one: Property, value: object, of: dict[str, object], *, as_json: bool) -> None:
+    # Who sets a secret knows it; who looks at the screen or the log of a pipeline need not.
+    count = len(value) if isinstance(value, tuple) else 0
+    shown = count if one.kind == "secrets" else value
     if as_json:
-        print_json({"tenant": slug, name.strip(): value})
-    else:
-        print(f"{slug}: {name.strip()} is {text.strip()} now.")
+        print_json({**of, one.name: shown})
+        return
+    words = f"has {count} values" if one.kind == "secrets" else f"is {_text(value)}"
+    print(f"{of['tenant']}: {one.name} {words} now.")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "empty"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _file(data_dir: DataDir) -> TenantsFile:
@@ -182,20 +275,48 @@ def _as_data(found: Tenant) -> dict[str, object]:
         "name": found.name,
         "enabled": found.enabled,
         "strict_event_types": found.strict_event_types,
+        **_more(found),
         "api_keys": [
             {
                 "digest": key.digest,
                 "kind": key.kind,
                 "label": key.label,
                 "created_at": key.created_at,
+                **(_public_as_data(key) if key.kind == "public" else {}),
             }
             for key in found.api_keys
         ],
     }
 
 
+def _public_as_data(key: ApiKey) -> dict[str, object]:
+    return {
+        "allowed_origins": key.allowed_origins,
+        "requires_signature": key.requires_signature,
+        "identity_secrets": len(key.identity_secrets),
+    }
+
+
+def _more(found: Tenant) -> dict[str, object]:
+    """Return the other properties; of secrets only how many there are."""
+    return {
+        name: len(getattr(found, name)) if one.kind == "secrets" else getattr(found, name)
+        for name, one in PROPERTIES.items()
+        if name not in {"name", "enabled", "strict_event_types"}
+    }
+
+
 def _key_words(key: ApiKey) -> str:
-    return f"{key.digest[:SHOWN_DIGITS]}  {key.kind}  {key.created_at}  {key.label}".rstrip()
+    words = f"{key.digest[:SHOWN_DIGITS]}  {key.kind}  {key.created_at}  {key.label}".rstrip()
+    if key.kind == "secret":
+        return words
+    count = len(key.identity_secrets)
+    more = [
+        f"origins: {', '.join(key.allowed_origins) or 'none'}",
+        f"{count} identity secret{'' if count == 1 else 's'}",
+        *(["signature required"] if key.requires_signature else []),
+    ]
+    return "\n  ".join((words, *more))
 
 
 def _word(value: bool) -> str:  # noqa: FBT001 - a value to show, not a mode

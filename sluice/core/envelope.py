@@ -16,7 +16,7 @@ MAX_BODY_BYTES: Final = 1_000_000
 """Bound on the rows of one envelope before compression (Pub/Sub itself takes 10 MB)."""
 ZSTD_LEVEL: Final = 1
 
-Kind = Literal["events", "errors"]
+Kind = Literal["events", "errors", "runs"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _ENCODER: Final = msgspec.json.Encoder()

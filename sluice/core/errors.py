@@ -24,6 +24,11 @@ class ErrorType(StrEnum):
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a name, not a secret
     KEY_TYPE_NOT_ALLOWED = "key_type_not_allowed"
     SCOPE_DENIED = "scope_denied"
+    ORIGIN_NOT_ALLOWED = "origin_not_allowed"
+    SIGNATURE_REQUIRED = "signature_required"
+    SIGNATURE_INVALID = "signature_invalid"
+    SIGNATURE_EXPIRED = "signature_expired"
+    SESSION_INVALID = "session_invalid"
     TENANT_DISABLED = "tenant_disabled"
     TENANT_UNKNOWN = "tenant_unknown"
     NOT_FOUND = "not_found"
@@ -55,8 +60,24 @@ class ErrorType(StrEnum):
     BODY_TIMEOUT = "body_timeout"
     CONTENT_TYPE_UNSUPPORTED = "content_type_unsupported"
     CONTENT_ENCODING_UNSUPPORTED = "content_encoding_unsupported"
+    WEBHOOK_NOT_CONFIGURED = "webhook_not_configured"
+    WEBHOOK_SIGNATURE_MISSING = "webhook_signature_missing"
+    WEBHOOK_SIGNATURE_INVALID = "webhook_signature_invalid"
+    WEBHOOK_SIGNATURE_EXPIRED = "webhook_signature_expired"
+    SHOPIFY_SIGNATURE_MISSING = "shopify_signature_missing"
+    SHOPIFY_SIGNATURE_INVALID = "shopify_signature_invalid"
+    SHOPIFY_NOT_CONFIGURED = "shopify_not_configured"
+    SHOPIFY_SHOP_MISMATCH = "shopify_shop_mismatch"
+    SHOPIFY_TOPIC_MISSING = "shopify_topic_missing"
+    SHOPIFY_TOPIC_NOT_KEPT = "shopify_topic_not_kept"
+    SHOPIFY_NO_USER = "shopify_no_user"
+    SHOPIFY_BODY_NOT_JSON = "shopify_body_not_json"
+    SHOPIFY_BODY_NOT_OBJECT = "shopify_body_not_object"
+    SHOPIFY_BODY_TOO_LARGE = "shopify_body_too_large"
+    PRIVACY_REQUEST_PENDING = "privacy_request_pending"
     WINDOW_INVALID = "window_invalid"
     LIMIT_INVALID = "limit_invalid"
+    RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     SPOOL_FULL = "spool_full"
     SHUTTING_DOWN = "shutting_down"
@@ -85,6 +106,11 @@ def _client(status: int, meaning: str, remedy: str, *, recorded: bool = True) ->
     return ErrorSpec(status, "receive", "client", meaning, remedy, recorded)
 
 
+def _shopify(status: int, meaning: str, remedy: str) -> ErrorSpec:
+    # 200 where no retry can help: eight failures in a row would end the subscription.
+    return ErrorSpec(status, "receive", "operator", meaning, remedy, is_recorded=True)
+
+
 ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
     ErrorType.AUTH_MISSING: _client(
         401, "The request has no Authorization header.", "Send one.", recorded=False
@@ -109,10 +135,37 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
     ),
     ErrorType.TOKEN_EXPIRED: _client(401, "The token expired.", "Get a new one.", recorded=False),
     ErrorType.KEY_TYPE_NOT_ALLOWED: _client(
-        403, "This kind of key may not do this.", "Use a secret key for tracking."
+        403,
+        "This kind of key may not do this.",
+        "Use a secret key for tracking, or exchange a public one at /api/auth/session/ first.",
     ),
     ErrorType.SCOPE_DENIED: _client(
         403, "The token is valid but not for this.", "Use a token with the right scope."
+    ),
+    ErrorType.ORIGIN_NOT_ALLOWED: _client(
+        403,
+        "The page's origin is not on the public key's list.",
+        "Ask the operator: `sluice tenant set-key SLUG DIGEST allowed_origins=https://…`.",
+    ),
+    ErrorType.SIGNATURE_REQUIRED: _client(
+        403,
+        "The public key takes a user_id only with its signature.",
+        "Have your server sign it and send user_id_sig and user_id_ts.",
+    ),
+    ErrorType.SIGNATURE_INVALID: _client(
+        403,
+        "user_id_sig does not match user_id and user_id_ts.",
+        "Sign `<user_id>|<user_id_ts>` with an identity secret of this public key.",
+    ),
+    ErrorType.SIGNATURE_EXPIRED: _client(
+        403,
+        "user_id_ts is more than 300 seconds from the server's time.",
+        "Sign anew for each session, and set the signing server's clock.",
+    ),
+    ErrorType.SESSION_INVALID: _client(
+        400,
+        "A field of the session request cannot be used.",
+        "Send user_id, anonymous_id and user_id_sig as text, user_id_ts as an integer.",
     ),
     ErrorType.TENANT_DISABLED: _client(
         403,
@@ -204,7 +257,9 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         413, "One event has more than 262144 bytes.", "Send less in its payload."
     ),
     ErrorType.BODY_TOO_LARGE: _client(
-        413, "The body has more than 5242880 bytes.", "Send smaller batches."
+        413,
+        "The body has more than 5242880 bytes (from Shopify: 20971520).",
+        "Send smaller batches.",
     ),
     ErrorType.BODY_TIMEOUT: _client(
         408, "The body did not arrive in time.", "Send it faster, or in smaller requests."
@@ -215,6 +270,80 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
     ErrorType.CONTENT_ENCODING_UNSUPPORTED: _client(
         415, "The Content-Encoding is not known.", "Use gzip, deflate or zstd."
     ),
+    ErrorType.WEBHOOK_NOT_CONFIGURED: _client(
+        404,
+        "No tenant of this name takes Standard Webhooks.",
+        "Check the address; the operator sets a secret: `sluice tenant set SLUG"
+        " webhook_secrets=whsec_…`.",
+    ),
+    ErrorType.WEBHOOK_SIGNATURE_MISSING: _client(
+        401,
+        "The delivery is not signed by Standard Webhooks.",
+        "Send webhook-id, webhook-timestamp and webhook-signature.",
+    ),
+    ErrorType.WEBHOOK_SIGNATURE_INVALID: _client(
+        401,
+        "The signature matches none of the tenant's secrets.",
+        "Set the sender's secret; let no proxy change the body.",
+    ),
+    ErrorType.WEBHOOK_SIGNATURE_EXPIRED: _client(
+        401,
+        "webhook-timestamp is more than 300 seconds from the server's time.",
+        "Sign each attempt anew, and set the sender's clock.",
+    ),
+    ErrorType.SHOPIFY_SIGNATURE_MISSING: _shopify(
+        401,
+        "A Shopify delivery has no X-Shopify-Hmac-SHA256 header.",
+        "Deliver by a webhook subscription over HTTPS; Events deliveries are not supported.",
+    ),
+    ErrorType.SHOPIFY_SIGNATURE_INVALID: _shopify(
+        401,
+        "None of the tenant's secrets made the signature of the body.",
+        "`sluice webhook doctor SLUG` says what the cause is.",
+    ),
+    ErrorType.SHOPIFY_NOT_CONFIGURED: _shopify(
+        401,
+        "The tenant has no Shopify secret.",
+        "`sluice tenant set SLUG shopify_secrets=…`",
+    ),
+    ErrorType.SHOPIFY_SHOP_MISMATCH: _shopify(
+        401,
+        "The delivery is for another shop than those of the tenant.",
+        "Add the shop: `sluice tenant set SLUG shopify_shop_domains=…`",
+    ),
+    ErrorType.SHOPIFY_TOPIC_MISSING: _shopify(
+        200, "The delivery names no topic.", "See that no proxy takes X-Shopify-Topic away."
+    ),
+    ErrorType.SHOPIFY_TOPIC_NOT_KEPT: _shopify(
+        200,
+        "The topic is not in the mapping, or off for this tenant.",
+        "Switch it on: `sluice tenant set SLUG shopify_topics=products/*`, or end the"
+        " subscription.",
+    ),
+    ErrorType.SHOPIFY_NO_USER: _shopify(
+        200,
+        "The delivery carries nothing to file it under.",
+        "Let the subscription send the customer's fields (include_fields, protected data).",
+    ),
+    ErrorType.SHOPIFY_BODY_NOT_JSON: _shopify(
+        200, "The signed body is not JSON.", "Set the subscription's format to JSON."
+    ),
+    ErrorType.SHOPIFY_BODY_NOT_OBJECT: _shopify(
+        200, "The signed body is JSON but no object.", "Nothing; some samples of Shopify are so."
+    ),
+    ErrorType.SHOPIFY_BODY_TOO_LARGE: _shopify(
+        200,
+        "The signed body has more than 5242880 bytes.",
+        "Let the subscription send fewer fields (include_fields).",
+    ),
+    ErrorType.PRIVACY_REQUEST_PENDING: ErrorSpec(
+        0,
+        "run",
+        "operator",
+        "A person or shop asked for erasure or export, and it is not done yet.",
+        "Do it before its date; `sluice webhook doctor SLUG` lists what waits.",
+        is_recorded=False,
+    ),
     ErrorType.WINDOW_INVALID: _client(
         400, "`window` is neither 24h nor 7d.", "Use 24h or 7d.", recorded=False
     ),
@@ -223,6 +352,11 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         "`limit` is not a whole number from 1 up.",
         "Use 1 to 100; what is above counts as 100.",
         recorded=False,
+    ),
+    ErrorType.RATE_LIMITED: _client(
+        429,
+        "The key, or this session of it, sent more events a second than its tenant allows.",
+        "Retry after Retry-After; the operator sets key_events_per_s and session_events_per_s.",
     ),
     ErrorType.OVERLOADED: ErrorSpec(
         503,

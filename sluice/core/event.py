@@ -144,13 +144,19 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     payload: msgspec.Raw
 
 
-def derive_event_id(tenant: str, client_id: str) -> str:
-    """Return one id per tenant and client id, the same on every machine (design, decision 1)."""
-    return _derive(_scope(tenant), client_id)
+def derive_event_id(tenant: str, client_id: str, owner: str | None = None) -> str:
+    """Return one id per tenant and client id, the same on every machine (design, decision 1).
+
+    What the user of a session names is that user's own (``owner``): else anybody with a browser
+    could name an event that a server is about to send, which would then count as a repeat.
+    """
+    return _derive(_scope(tenant, owner), client_id)
 
 
-def _scope(tenant: str) -> bytes:
-    return NAMESPACE.bytes + tenant.encode() + b"\x00"
+def _scope(tenant: str, owner: str | None) -> bytes:
+    # No id holds a zero byte, so no two scopes and ids look the same when joined.
+    owned = b"" if owner is None else owner.encode() + b"\x00"
+    return NAMESPACE.bytes + tenant.encode() + b"\x00" + owned
 
 
 def _derive(scope: bytes, client_id: str) -> str:
@@ -197,21 +203,28 @@ def format_ts(moment: datetime) -> str:
 
 
 def stamp(
-    candidate: Candidate, *, tenant: str, source: str, received_at: str, new_id: str
+    candidate: Candidate,
+    *,
+    tenant: str,
+    source: str,
+    received_at: str,
+    new_id: str,
+    owner: str | None = None,
 ) -> Event:
     """Return the event that a candidate becomes.
 
     Args:
         candidate: What the source parsed.
         tenant: Slug of the tenant that the credential belongs to.
-        source: ``track``, ``batch`` or ``shopify``.
+        source: The name of the way in, such as ``track`` or ``segment``.
         received_at: As ``format_ts`` writes it.
         new_id: A version 7 UUID in text form, used where the client named no id.
+        owner: The user of a session, whose own the ids are that it names.
     """
     client_id = candidate.client_id
     return Event(
         tenant,
-        new_id if client_id is None else derive_event_id(tenant, client_id),
+        new_id if client_id is None else derive_event_id(tenant, client_id, owner),
         candidate.user_id,
         candidate.anonymous_id,
         candidate.event_type,
@@ -229,15 +242,17 @@ def stamp_batch(
     source: str,
     received_at: str,
     new_ids: Sequence[str],
+    owner: str | None = None,
 ) -> list[Event]:
     """Return what ``stamp`` returns for each candidate, in order.
 
     Args:
         candidates: What the source parsed.
         tenant: Slug of the tenant that the credential belongs to.
-        source: ``track``, ``batch`` or ``shopify``.
+        source: The name of the way in, such as ``track`` or ``segment``.
         received_at: As ``format_ts`` writes it.
         new_ids: A version 7 UUID for each candidate, also for those that do not need one.
+        owner: The user of a session, whose own the ids are that it names.
     """
     return [
         Event(
@@ -252,7 +267,7 @@ def stamp_batch(
             payload,
         )
         for event_id, user_id, anonymous_id, event_type, occurred_at, payload in zip(
-            _ids(tenant, candidates.client_ids, new_ids),
+            _ids(_scope(tenant, owner), candidates.client_ids, new_ids),
             candidates.user_ids,
             candidates.anonymous_ids,
             candidates.event_types,
@@ -263,10 +278,9 @@ def stamp_batch(
     ]
 
 
-def _ids(tenant: str, client_ids: Sequence[str | None], new_ids: Sequence[str]) -> Sequence[str]:
+def _ids(scope: bytes, client_ids: Sequence[str | None], new_ids: Sequence[str]) -> Sequence[str]:
     if client_ids.count(None) == len(client_ids):
         return new_ids
-    scope = _scope(tenant)
     return [
         new_id if client_id is None else _derive(scope, client_id)
         for client_id, new_id in zip(client_ids, new_ids, strict=True)

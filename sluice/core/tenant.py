@@ -1,4 +1,4 @@
-"""Tenants and their API keys, as values; the tenants file is read into them and nothing else.
+"""Tenants and their API keys, as values; ``tenant_file`` reads them.
 
 Keys are known only by the SHA-256 digest of their whole text (design, decision 10). The text of a
 key is random and long, so a plain digest cannot be searched back.
@@ -6,7 +6,6 @@ key is random and long, so a plain digest cannot be searched back.
 
 import hmac
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -19,9 +18,11 @@ KeyKind = Literal["secret", "public"]
 KEY_KINDS: Final[tuple[KeyKind, ...]] = get_args(KeyKind)
 KEY_PREFIXES: Final[dict[KeyKind, str]] = {"secret": "sk_live_", "public": "pk_live_"}
 
+KEY_ID_DIGITS: Final = 16
+"""Digits of a digest that name a public key in the tokens made from it."""
+
 SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SLUG_RULE: Final = "1 to 63 of a-z, 0-9 and -, not starting with -"
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,12 @@ class ApiKey:
     kind: KeyKind
     label: str = ""
     created_at: str = ""
+    identity_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Of a public key: what a server signs user ids with, in hex; any of them may match."""
+    requires_signature: bool = False
+    """Of a public key: whether a session for a ``user_id`` must be signed."""
+    allowed_origins: tuple[str, ...] = ()
+    """Of a public key: ``https://shop.example``, ``https://*.shop.example`` or ``*``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,28 @@ class Tenant:
     strict_event_types: bool = False
     api_keys: tuple[ApiKey, ...] = ()
     name: str = ""
+    session_ttl_s: int = 900
+    """How long a session token of a public key lives."""
+    key_events_per_s: int = 0
+    """Events a second that one key may send; 0: no limit."""
+    session_events_per_s: int = 0
+    """Events a second that one session may send; 0: no limit."""
+    shopify_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What Shopify signs deliveries with; any of them may match."""
+    shopify_shop_domains: tuple[str, ...] = ()
+    """Shops whose deliveries are taken; empty: all that are signed."""
+    shopify_topics: tuple[str, ...] = ()
+    """Patterns of topics that are kept beside the usual ones, such as ``products/*``."""
+    shopify_full_body: bool = False
+    """Whether the payload is the whole body instead of the mapped object."""
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Of Standard Webhooks, ``whsec_…``; any of them may match."""
+    has_limits: bool = field(init=False, repr=False, compare=False, default=False)
+    """Whether any rate is limited; said once, because it is asked of every request."""
+
+    def __post_init__(self) -> None:
+        has_limits = bool(self.key_events_per_s or self.session_events_per_s)
+        object.__setattr__(self, "has_limits", has_limits)
 
 
 @dataclass(frozen=True)
@@ -55,6 +84,8 @@ class Directory:
     """
 
     by_slug: Mapping[str, Tenant] = field(default_factory=lambda: MappingProxyType({}))
+    origins: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The allowed origins of all public keys of live tenants together: a preflight has no key."""
     _by_digest: Mapping[str, tuple[Tenant, ApiKey]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +100,13 @@ class Directory:
                     raise ConfigError(message)
                 found[key.digest] = (tenant, key)
         object.__setattr__(self, "_by_digest", found)
+        origins = frozenset(
+            origin
+            for tenant, key in found.values()
+            if tenant.enabled and key.kind == "public"
+            for origin in key.allowed_origins
+        )
+        object.__setattr__(self, "origins", origins)
 
     def find_key(self, credential: str) -> tuple[Tenant, ApiKey] | None:
         """Return whose key this is, or None; takes the same time wherever a digest differs."""
@@ -79,90 +117,16 @@ class Directory:
         return found
 
 
+def find_public_key(tenant: Tenant, key_id: str) -> ApiKey | None:
+    """Return the live public key that a session token names; None once it was revoked."""
+    if len(key_id) != KEY_ID_DIGITS:
+        return None
+    for key in tenant.api_keys:
+        if key.kind == "public" and key.digest.startswith(key_id):
+            return key
+    return None
+
+
 def digest_of(key: str) -> str:
     """Return the SHA-256 of a key's text in hex; any text has one, also what no header may hold."""
     return sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def parse_directory(text: str) -> Directory:
-    """Return the tenants that a tenants file describes.
-
-    Raises:
-        ConfigError: The text is not such a file; says where (line or path of the value) and why.
-    """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message = f"not TOML: {error}"
-        raise ConfigError(message) from None
-    _check_names(document, ("tenants",), "the file")
-    tables = _table(document.get("tenants", {}), "tenants")
-    return Directory(
-        MappingProxyType({slug: _tenant(slug, value) for slug, value in tables.items()})
-    )
-
-
-def _tenant(slug: str, value: object) -> Tenant:
-    where = f"tenants.{slug}"
-    if not SLUG.fullmatch(slug):
-        message = f"{where}: a slug is {SLUG_RULE}"
-        raise ConfigError(message)
-    table = _table(value, where)
-    _check_names(table, ("name", "enabled", "strict_event_types", "api_keys"), where)
-    keys = table.get("api_keys", [])
-    if not isinstance(keys, list):
-        message = f"{where}.api_keys is not a list of tables"
-        raise ConfigError(message)
-    return Tenant(
-        slug=slug,
-        enabled=_truth(table, "enabled", where, default=True),
-        strict_event_types=_truth(table, "strict_event_types", where, default=False),
-        api_keys=tuple(_key(key, f"{where}.api_keys[{i}]") for i, key in enumerate(keys)),
-        name=_text(table, "name", where),
-    )
-
-
-def _key(value: object, where: str) -> ApiKey:
-    table = _table(value, where)
-    _check_names(table, ("digest", "kind", "label", "created_at"), where)
-    digest = _text(table, "digest", where)
-    if not _DIGEST.fullmatch(digest):
-        message = f"{where}.digest is not a SHA-256 in 64 lower-case hex digits"
-        raise ConfigError(message)
-    kind = _text(table, "kind", where) or "secret"
-    for known in KEY_KINDS:
-        if kind == known:
-            label = _text(table, "label", where)
-            return ApiKey(digest, known, label, _text(table, "created_at", where))
-    message = f"{where}.kind is {kind!r}: use {' or '.join(KEY_KINDS)}"
-    raise ConfigError(message)
-
-
-def _table(value: object, where: str) -> dict[str, object]:
-    if not isinstance(value, dict):
-        message = f"{where} is not a table"
-        raise ConfigError(message)
-    return value
-
-
-def _check_names(table: Mapping[str, object], known: tuple[str, ...], where: str) -> None:
-    for name in table:
-        if name not in known:
-            message = f"{where} has an unknown {name!r}: known are {', '.join(known)}"
-            raise ConfigError(message)
-
-
-def _truth(table: Mapping[str, object], name: str, where: str, *, default: bool) -> bool:
-    value = table.get(name, default)
-    if not isinstance(value, bool):
-        message = f"{where}.{name} is not true or false"
-        raise ConfigError(message)
-    return value
-
-
-def _text(table: Mapping[str, object], name: str, where: str) -> str:
-    value = table.get(name, "")
-    if not isinstance(value, str):
-        message = f"{where}.{name} is not a string"
-        raise ConfigError(message)
-    return value

@@ -108,4 +108,57 @@ LIMIT {limit:UInt32}
 )
 """The newest error records."""
 
-TENANT_QUERIES: Final = (STATS_STALE_HOURS, STATS_ROLLED_UP, STATS_WITH_LIVE_HOURS, ERRORS)
+PENDING_RUNS: Final = Query(
+    "pending_runs",
+    """
+SELECT type, source, count(), replaceOne(toString(max(requested_at)), ' ', 'T'),
+    replaceOne(toString(min(due_at)), ' ', 'T')
+FROM runs FINAL
+WHERE tenant = {tenant:String}
+    AND state != 'done'
+GROUP BY type, source
+ORDER BY type, source
+""",
+)
+"""Runs that were asked for and are not done, by type, with the first date by which they must be."""
+
+FAILED_DELIVERIES: Final = Query(
+    "failed_deliveries",
+    """
+SELECT error_type, detail, sum(occurrences), toUnixTimestamp64Micro(min(ts)),
+    toUnixTimestamp64Micro(max(ts))
+FROM errors FINAL
+WHERE tenant = {tenant:String}
+    AND source = 'shopify' AND ts >= now64(6) - toIntervalSecond({seconds:UInt32})
+GROUP BY error_type, detail
+ORDER BY max(ts) DESC
+LIMIT 50
+""",
+)
+"""Shopify's deliveries that were refused or not kept, by reason."""
+
+GOOD_DELIVERIES: Final = Query(
+    "good_deliveries",
+    """
+SELECT count(), toUnixTimestamp64Micro(max(received_at)),
+    max(if(JSONExtractString(payload, 'shopify', 'triggered_at') = '', 0,
+        toUnixTimestamp(parseDateTimeBestEffortOrZero(substring(JSONExtractString(
+            payload, 'shopify', 'triggered_at'), 1, 19), 'UTC'))
+        - toInt64(toUnixTimestamp(received_at))))
+FROM events FINAL
+WHERE tenant = {tenant:String}
+    AND source = 'shopify' AND received_at >= now64(6) - toIntervalSecond({seconds:UInt32})
+""",
+)
+"""Shopify's deliveries that were kept: how many, the last, and how far ahead of our clock one was
+triggered, in seconds."""
+
+TENANT_QUERIES: Final = (
+    STATS_STALE_HOURS,
+    STATS_ROLLED_UP,
+    STATS_WITH_LIVE_HOURS,
+    ERRORS,
+    PENDING_RUNS,
+    FAILED_DELIVERIES,
+    GOOD_DELIVERIES,
+)

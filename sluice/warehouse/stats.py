@@ -10,9 +10,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from sluice.core.errors import ErrorType
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.queries import (
     ERRORS,
+    PENDING_RUNS,
     STATS_ROLLED_UP,
     STATS_STALE_HOURS,
     STATS_WITH_LIVE_HOURS,
@@ -127,13 +129,29 @@ async def read_stats(warehouse: Warehouse, tenant: str, window: Window, now: dat
 
 
 async def read_errors(warehouse: Warehouse, tenant: str, limit: int) -> list[StoredError]:
-    """Return a tenant's newest error records.
+    """Return a tenant's newest error records; before them what must not be forgotten.
+
+    Runs with a legal date stand there until they are done, one entry for each type of run.
 
     Raises:
         WarehouseError: The warehouse refused or did not answer.
     """
+    waiting = await warehouse.fetch(PENDING_RUNS, tenant=tenant)
+    pending = [_pending_run(row) for row in waiting]
     rows = await warehouse.fetch(ERRORS, tenant=tenant, limit=limit)
-    return [_stored_error(row) for row in rows]
+    return [*pending, *(_stored_error(row) for row in rows)][:limit]
+
+
+def _pending_run(row: tuple[Any, ...]) -> StoredError:
+    run_type, source, count, newest, due_at = row
+    requests = "1 request" if count == 1 else f"{count} requests"
+    return StoredError(
+        ts=f"{newest}Z",
+        error_type=ErrorType.PRIVACY_REQUEST_PENDING,
+        detail=f"{requests} of type {run_type} not done yet; the first is due by {due_at[:10]}.",
+        source=source,
+        occurrences=count,
+    )
 
 
 def _stored_error(row: tuple[Any, ...]) -> StoredError:

@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core import limits
+from gateway.routes.session import MAX_ASK_BYTES
 from sluice.core import event
 from sluice.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/**/*.md")])
+PAGES = sorted(
+    page
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/**/*.md")]
+    if "node_modules" not in page.parts
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -30,6 +36,8 @@ def test_readme_names_the_limits_of_the_code() -> None:
         in readme
     )
     assert f"| {event.MAX_PAYLOAD_DEPTH} levels |" in readme
+    assert f"| {limits.MAX_BUCKETS:,} |" in readme
+    assert f"| {MAX_ASK_BYTES:,} bytes |" in readme
 
 
 def test_readme_has_a_row_for_every_setting() -> None:

@@ -16,7 +16,9 @@ async def test_doctor_finds_nothing_wrong_with_a_running_stack(stack: Stack) -> 
     ran = await sluice("doctor", "--json", settings=stack.settings)
     assert ran.status == 0, ran
     assert ran.json["ok"] is True
-    assert [check["name"] for check in ran.json["checks"]] == [
+    names = [check["name"] for check in ran.json["checks"]]
+    # Other tests make deliveries to the same stack fail.
+    assert [name for name in names if not name.startswith("shopify of ")] == [
         "settings",
         "data dir",
         "tenants",

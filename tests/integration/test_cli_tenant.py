@@ -65,7 +65,16 @@ async def test_tenant_lives_and_ends_in_the_running_gateway(stack: Stack) -> Non
     assert public.startswith("pk_live_")
     await answers(stack, public, 403)
 
+    await ask(stack, "tenant", "set-key", slug, public, "allowed_origins=https://shop.example")
+    secret = (await ask(stack, "tenant", "add-identity-secret", slug, public))["identity_secret"]
+    assert len(bytes.fromhex(secret)) == 32
+    shown = await sluice("tenant", "list", settings=stack.settings)
+    assert "origins: https://shop.example" in shown.stdout
+    assert "1 identity secret" in shown.stdout
+    assert secret not in shown.stdout
+
     listed = (await ask(stack, "tenant", "list"))["tenants"]
+    assert secret not in str(listed)
     [found] = [tenant for tenant in listed if tenant["slug"] == slug]
     assert (found["name"], found["enabled"], len(found["api_keys"])) == ("A life", True, 2)
     await ask(stack, "tenant", "revoke-key", slug, found["api_keys"][0]["digest"][:10])
@@ -84,8 +93,9 @@ async def test_token_reads_its_tenant_s_stats(stack: Stack) -> None:
 
 
 async def test_command_refuses_with_one_line_what_cannot_be_done(stack: Stack) -> None:
-    slug, _, _ = stack.new_tenant()
+    slug, own_key, _ = stack.new_tenant()
     for words, reason in (
+        (("tenant", "add-identity-secret", slug, own_key), "is a secret key"),
         (("token", "nobody"), "there is no tenant 'nobody'"),
         (("token", slug, "--ttl", "1w"), "--ttl is '1w'"),
         (("tenant", "add", slug), "exists already"),

@@ -1,7 +1,4 @@
-"""The official SDKs, unmodified, with a secret key; cases 114, 116 and 117.
-
-Case 115 (a public key) comes with the public-key handshake.
-"""
+"""The official SDKs, unmodified; cases 114 to 117."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -10,6 +7,7 @@ import orjson
 import segops
 import segops_admin
 
+from tests.support.client_app import ClientApp
 from tests.support.poll import poll_until
 from tests.support.segops import VISIBLE_WITHIN_S, Segops
 
@@ -92,6 +90,75 @@ async def test_case_114_45_tracks_and_shutdown_are_45_events(api: Segops) -> Non
     assert errors == []
     rows = await api.rows_when(45)
     assert {row.user_id for row in rows} == {f"u-{n}" for n in range(45)}
+
+
+async def test_case_115_public_key_mints_once_and_stamps_its_user(app: ClientApp) -> None:
+    await app.set_key(requires_signature="true")
+    errors: list[BaseException] = []
+    asked: list[segops.UserContext] = []
+
+    def who_is_here() -> segops.UserContext:
+        signed = segops.sign_user_id(app.secret, "user-123")
+        asked.append(
+            segops.UserContext(
+                user_id="user-123",
+                user_id_sig=str(signed["user_id_sig"]),
+                user_id_ts=int(signed["user_id_ts"]),
+            )
+        )
+        return asked[-1]
+
+    def use() -> None:
+        client = segops.SegOpsClient(
+            app.api.url, app.key, get_user=who_is_here, batch_size=20, on_error=errors.append
+        )
+        for n in range(45):
+            client.track(user_id=f"u-{n}", event_type="page_viewed", payload={"n": n})
+        client.identify(user_id="nobody", traits={"plan": "starter"})
+        client.shutdown()
+
+    await asyncio.to_thread(use)
+    assert errors == []
+    assert len(asked) == 1, "one mint for all flushes"
+    rows = await app.api.rows_when(46)
+    assert {row.user_id for row in rows} == {"user-123"}
+    assert {row.source for row in rows} == {"batch"}
+
+    async def shown() -> bool:
+        return (await app.api.users()) == {"user-123": {"plan": "starter"}}
+
+    await poll_until(shown, within_s=VISIBLE_WITHIN_S, what="users shows the traits")
+
+
+async def test_sdk_mints_again_when_its_session_is_no_longer_taken(app: ClientApp) -> None:
+    errors: list[BaseException] = []
+
+    def use() -> int:
+        minted = 0
+
+        def who_is_here() -> segops.UserContext:
+            nonlocal minted
+            minted += 1
+            return segops.UserContext(anonymous_id="visitor")
+
+        client = segops.SegOpsClient(
+            app.api.url, app.key, get_user=who_is_here, batch=False, on_error=errors.append
+        )
+        client.track(user_id="", event_type="page_viewed")
+        # As if it had been kept past its end: the answer is 401, and the SDK asks for another.
+        assert client._session is not None
+        client._session._token = ended
+        client.track(user_id="", event_type="page_viewed")
+        client.shutdown()
+        return minted
+
+    other = await ClientApp.of(app.api, app.credentials)
+    ended = await other.token()
+    await other.revoke()
+    assert await asyncio.to_thread(use) == 2
+    assert errors == []
+    rows = await app.api.rows_when(2)
+    assert {row.user_id for row in rows} == {"anon_visitor"}
 
 
 async def test_case_116_batch_of_600_is_one_400_that_the_sdk_raises(api: Segops) -> None:

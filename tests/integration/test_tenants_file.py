@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import ConfigError
+from sluice.core.tenant import ApiKey
 from sluice.tenants import TenantsFile
 from tests.support.poll import poll_until
 
@@ -118,3 +119,35 @@ def test_key_is_revoked_by_its_text_or_the_start_of_its_digest(path: Path) -> No
         file.revoke_key("shop", "")
     file.revoke_key("shop", key.digest[:8])
     assert file.directory.find_key(second) is None
+
+
+def test_public_key_is_set_up_and_its_secrets_take_turns(tmp_path: Path) -> None:
+    file = TenantsFile(tmp_path / "tenants.toml")
+    file.add_tenant("acme")
+    key = file.add_key("acme", kind="public")
+    file.set_key_value("acme", key, "allowed_origins", "https://a.example, https://*.b.example")
+    first = file.add_identity_secret("acme", key)
+    second = file.add_identity_secret("acme", key)
+
+    def public() -> ApiKey:
+        return file.directory.by_slug["acme"].api_keys[1]
+
+    assert public().identity_secrets == (first, second)
+    assert public().allowed_origins == ("https://a.example", "https://*.b.example")
+    assert file.directory.origins == {"https://a.example", "https://*.b.example"}
+    assert file.end_older_identity_secrets("acme", key) == 1
+    assert public().identity_secrets == (second,)
+    assert file.end_older_identity_secrets("acme", key) == 0
+    file.set_value("acme", "enabled", "false")
+    assert file.directory.origins == set()
+
+
+def test_secret_key_takes_no_property_of_a_public_one(tmp_path: Path) -> None:
+    file = TenantsFile(tmp_path / "tenants.toml")
+    key = file.add_tenant("acme")
+    with pytest.raises(ConfigError, match="is a secret key"):
+        file.set_key_value("acme", key, "allowed_origins", "*")
+    with pytest.raises(ConfigError, match="is a secret key"):
+        file.add_identity_secret("acme", key)
+    with pytest.raises(ConfigError, match="has no key"):
+        file.set_key_value("acme", "pk_live_other", "allowed_origins", "*")

@@ -27,6 +27,14 @@ class Credentials:
         """Give the tenant a public key and return it."""
         return self._file.add_key(slug, kind="public", label="test")
 
+    def set_key_value(self, slug: str, key: str, name: str, text: str) -> None:
+        """Change one property of a public key."""
+        self._file.set_key_value(slug, key, name, text)
+
+    def add_identity_secret(self, slug: str, key: str) -> str:
+        """Give a public key one more secret to sign user ids with and return it."""
+        return self._file.add_identity_secret(slug, key)
+
     def set_value(self, slug: str, name: str, text: str) -> None:
         """Change one property of the tenant."""
         self._file.set_value(slug, name, text)

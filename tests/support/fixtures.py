@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.support.client_app import ClientApp
 from tests.support.credentials import Credentials, TokenMaker
 from tests.support.edge import Part, running
 from tests.support.segops import EVENT, Segops, assert_counted, assert_queued
@@ -36,6 +37,22 @@ async def client(shared: SharedParts) -> AsyncIterator[Segops]:
 def credentials(shared: SharedParts) -> Credentials:
     """Edits the keys of tenants."""
     return Credentials(shared.files.tenants_path)
+
+
+@pytest.fixture
+async def app(api: Segops, credentials: Credentials) -> ClientApp:
+    """A client app of a tenant that is this test's own, with a public key."""
+    return await ClientApp.of(api, credentials)
+
+
+@pytest.fixture
+async def common_app(client: Segops, shared: SharedParts, credentials: Credentials) -> ClientApp:
+    """A client app of the tenant that tests share which read nothing back and change no key."""
+    if not shared.common_public_key:
+        first = await ClientApp.of(client, credentials)
+        shared.common_public_key = (first.key, first.secret)
+    key, secret = shared.common_public_key
+    return ClientApp(api=client, key=key, secret=secret, credentials=credentials)
 
 
 @pytest.fixture(scope="session")

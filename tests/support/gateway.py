@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.app import serve
-from sluice.core.envelope import split, unseal
+from sluice.core.envelope import KINDS, split, unseal
 from sluice.core.tokens import mint_read_token
 from sluice.credentials import jwt_secret
 from sluice.queue import open_queue
@@ -86,7 +86,7 @@ async def running_gateway(data_dir: Path, **overrides: object) -> AsyncIterator[
 
 async def stored_rows(settings: Settings) -> dict[str, list[bytes]]:
     """Return what the queue of a stopped gateway holds, by kind of row."""
-    found: dict[str, list[bytes]] = {"events": [], "errors": []}
+    found: dict[str, list[bytes]] = {kind: [] for kind in KINDS}
     async with open_queue(settings) as queue:
         while deliveries := await queue.pull(
             "warehouse", max_messages=1_000, max_bytes=100_000_000, lease_s=60, wait_s=0

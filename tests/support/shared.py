@@ -14,6 +14,8 @@ class SharedParts:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._files = load_settings(data_dir=stack.data_dir)
+        self.common_public_key: tuple[str, str] | None = None
+        """Of the common tenant, with its identity secret, once a test needed it."""
 
     @cached_property
     def warehouse_url(self) -> str:

@@ -5,7 +5,7 @@ redelivery that ends in the same tables:
 
 1. Recognise what clients sent again (``worker.keys``); later copies are left out and counted.
 2. Insert the events. An envelope from which nothing is left out goes on as it came, undecoded.
-3. Insert user traits, error records and dead letters.
+3. Insert user traits, error records, requested runs and dead letters.
 4. Note the touched hours, so that no rollup stays stale. Then the consumer acknowledges.
 
 If ClickHouse refuses rows for what they hold, the batch is halved until only the poison is left,
@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from sluice.core.envelope import Envelope, EnvelopeError, split, unseal
+from sluice.core.envelope import KINDS, Envelope, EnvelopeError, Kind, split, unseal
 from sluice.core.errors import ErrorRecord, WarehouseError, WarehouseUnavailableError
 from sluice.core.event import format_ts
 from sluice.queue.protocol import Delivery
@@ -55,6 +55,8 @@ from worker.waiting import wait_for_event
 
 NO_FACTS: Final = Facts(named=[], positions=(), hours=frozenset(), identified=(), poison=())
 NO_COPIES: Final = Verdict(frozenset(), ())
+OTHER_KINDS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if kind != "events")
+"""Rows that go into the table of their kind's name as they came."""
 SCHEMA_IS_GONE: Final = frozenset({60, 81})
 """UNKNOWN_TABLE and UNKNOWN_DATABASE: somebody emptied the warehouse."""
 SCHEMA_RETRY_S: Final = 0.2
@@ -194,12 +196,13 @@ class WarehouseDestination:
     async def _store(self, batch: Sequence[Prepared]) -> None:
         readable = [prepared for prepared in batch if not prepared.broken]
         events = [prepared for prepared in readable if prepared.envelope.kind == "events"]
-        errors = [prepared for prepared in readable if prepared.envelope.kind == "errors"]
         dead = [_Dead(prepared, None, prepared.broken) for prepared in batch if prepared.broken]
         dropped, verdict = await self._recognise(events, dead)
         dead += await self._insert("events", await asyncio.to_thread(_parts, events, dropped))
         await self._insert_traits(events, dropped)
-        dead += await self._insert("errors", await asyncio.to_thread(_parts, errors, {}))
+        for table in OTHER_KINDS:
+            rows = [prepared for prepared in readable if prepared.envelope.kind == table]
+            dead += await self._insert(table, await asyncio.to_thread(_parts, rows, {}))
         await self._bury(dead)
         hours = {hour for prepared in events for hour in prepared.facts.hours}
         hours.update((copy.tenant, copy.received_at[:HOUR_CHARS]) for copy in verdict.stored_before)

@@ -15,7 +15,12 @@ RUN = CliRunner()
 TENANT = ("add", "list", "rotate-key", "add-key", "revoke-key", "set")
 
 
-@pytest.mark.parametrize("words", [[name] for name in COMMANDS] + [["tenant", n] for n in TENANT])
+@pytest.mark.parametrize(
+    "words",
+    [[name] for name in COMMANDS]
+    + [["tenant", n] for n in TENANT]
+    + [["webhook", "doctor"], ["webhook", "send"]],
+)
 def test_command_explains_itself(words: list[str]) -> None:
     result = RUN.invoke(build_app(words), [*words, "--help"])
     assert result.exit_code == 0, result.output

@@ -169,3 +169,31 @@ def test_new_ids_go_on_counting_when_their_last_digits_are_used_up() -> None:
         "02000",
         "02001",
     ]
+
+
+def test_id_that_a_session_names_is_its_user_s_own() -> None:
+    ids = {derive_event_id("acme", "order-1", owner) for owner in (None, "ann", "bob")}
+    assert len(ids) == 3
+    assert all(is_derived(event_id) for event_id in ids)
+    candidate = make_candidate(client_id="order-1")
+    both = Candidates()
+    both.append(candidate)
+    both.append(make_candidate())
+    one = stamp(
+        candidate,
+        tenant="acme",
+        source="batch",
+        received_at=RECEIVED_AT,
+        new_id=NEW_ID,
+        owner="ann",
+    )
+    together = stamp_batch(
+        both,
+        tenant="acme",
+        source="batch",
+        received_at=RECEIVED_AT,
+        new_ids=[NEW_ID, NEW_ID],
+        owner="ann",
+    )
+    assert [event.event_id for event in together] == [one.event_id, NEW_ID]
+    assert one.event_id == derive_event_id("acme", "order-1", "ann")

@@ -3,7 +3,8 @@
 import pytest
 
 from sluice.core.errors import ConfigError
-from sluice.core.tenant import ApiKey, Directory, Tenant, digest_of, parse_directory
+from sluice.core.tenant import ApiKey, Directory, Tenant, digest_of
+from sluice.core.tenant_file import parse_directory
 
 SECRET = "sk_live_one"
 PUBLIC = "pk_live_two"

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from gateway.openapi import OPERATIONS, SKIPPING, Operation, document
-from sluice.core.errors import ERRORS, ErrorType
+from gateway import sources
+from gateway.core.source import Refused
+from gateway.openapi import NOT_QUEUED, OPERATIONS, SKIPPING, Operation, document
+from gateway.source_answers import ANY_ROUTE
+from sluice.core.errors import ERRORS, ErrorType, Rejected
 
 DOCUMENT = document(version="1.2.3")
 NEVER_DECLARED = {
-    ErrorType.NOT_FOUND,  # not at a path that is served
     ErrorType.METHOD_NOT_ALLOWED,  # not of a method that is served
 }
 
@@ -40,9 +42,22 @@ def test_operation_declares_the_status_of_each_of_its_errors(operation: Operatio
 
 
 def test_every_error_type_that_answers_is_declared_somewhere() -> None:
-    declared = {one for operation in OPERATIONS for one in operation.errors} | set(SKIPPING)
+    declared = {one for operation in OPERATIONS for one in operation.errors}
+    declared |= {*SKIPPING, *NOT_QUEUED}
+    declared |= {one for name in sources.NAMES for one in sources.load(name).errors}
     answering = {one for one in ErrorType if ERRORS[one].status}
     assert answering - declared == NEVER_DECLARED
+
+
+@pytest.mark.parametrize("name", sources.NAMES)
+def test_source_declares_its_own_answer_to_each_of_its_errors(name: str) -> None:
+    source = sources.load(name)
+    for error_type in (*source.errors, *ANY_ROUTE):
+        answer = source.refused(Refused(rejected=Rejected(error_type, "…")))
+        for route in source.routes:
+            described = DOCUMENT["paths"][f"{route.path}/"]["post"]["responses"]
+            response = described[str(answer.status)]
+            assert error_type in response["headers"]["X-Error-Type"]["schema"]["enum"]
 
 
 def test_every_503_that_refuses_says_when_to_come_back() -> None:

@@ -1,0 +1,217 @@
+"""``POST /api/ingestion/shopify/{tenant}``: from a delivery to a durable event.
+
+The order of checks is that of reference/shopify.md, 5: tenant, secrets, signature header, body,
+signature, shop, and only then anything of what the delivery says. What no retry can mend is
+answered 200 with ``queued`` false, since eight failures in a row cost a shop its subscription.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from aiohttp import hdrs
+
+from gateway.body import send_continue
+from gateway.core.answers import Answer, deny, ok, refused, unavailable
+from gateway.dispatch import Exchange, Route, last_segment
+from gateway.publisher import Publisher, Unstored
+from gateway.rejections import Rejections
+from gateway.signed_body import Bounds, Signed, read_signed
+from gateway.sources.shopify import (
+    MAX_BODY_BYTES,
+    MAX_HASHED_BYTES,
+    SHOP_DOMAIN,
+    SIGNATURE,
+    SOURCE,
+    header,
+    read,
+)
+from gateway.sources.shopify_evidence import cause_of
+from gateway.stamps import Stamps
+from sluice.core.envelope import Rows, encode
+from sluice.core.errors import ErrorType, Rejected
+from sluice.core.event import Event, stamp
+from sluice.core.runs import RunRequest, RunRow, pending_run
+from sluice.core.tenant import Directory, Tenant
+from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_REJECTED
+
+PATH: Final = "/api/ingestion/shopify/{tenant}"
+CHALLENGE: Final = 'Shopify-HMAC realm="sluice"'
+DEADLINE_S: Final = 3.0
+"""Shopify waits for 5 seconds in all (reference, 1.3)."""
+EXAMINED_PER_S: Final = 5
+"""Failed deliveries of a tenant whose cause is looked for, each second: it costs more than to
+refuse them, and anybody can send them."""
+PREFIX: Final = "shopify_"
+
+
+class NotQueued(msgspec.Struct, frozen=True):
+    """The answer to a good delivery that is not kept."""
+
+    queued: bool
+    reason: str
+
+
+@dataclass(slots=True)
+class _Budget:
+    """How many failed deliveries of each tenant were examined in this second."""
+
+    second: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def allows(self, tenant: str) -> bool:
+        second = int(time.monotonic())
+        if second != self.second:
+            self.second = second
+            self.counts.clear()
+        count = self.counts[tenant] = self.counts.get(tenant, 0) + 1
+        return count <= EXAMINED_PER_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShopifyRoutes:
+    """The handler and what it needs."""
+
+    directory: Callable[[], Directory]
+    publisher: Publisher
+    rejections: Rejections
+    stamps: Stamps
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    deadline_s: float = DEADLINE_S
+    _budget: _Budget = field(default_factory=_Budget)
+
+    def routes(self) -> list[Route]:
+        """Return the routes of this source."""
+        return [Route(name=SOURCE, path=PATH, handlers={hdrs.METH_POST: self.receive})]
+
+    async def receive(self, exchange: Exchange) -> Answer:
+        """Queue what a delivery becomes."""
+        exchange.source = SOURCE
+        until = time.monotonic() + self.deadline_s
+        admitted = await self._admit(exchange)
+        if isinstance(admitted, Answer):
+            return admitted
+        tenant, body = admitted
+        became = read(exchange.request.headers, body, tenant)
+        if isinstance(became, Rejected):
+            return self._not_queued(exchange, became)
+        made: Event | RunRow
+        if isinstance(became, RunRequest):
+            made = pending_run(became, tenant=tenant.slug, source=SOURCE, now=self.now())
+            rows, named = encode("runs", (made,)), ("X-Run-Id", made.run_id)
+        else:
+            made = stamp(
+                became,
+                tenant=tenant.slug,
+                source=SOURCE,
+                received_at=self.stamps.received_at(),
+                new_id=self.stamps.new_id(),
+            )
+            rows, named = encode("events", (made,)), ("X-Event-Id", made.event_id)
+        del body, admitted  # what waits for the disk needs only the rows
+        return await self._store(exchange, rows, named, until)
+
+    async def _store(
+        self, exchange: Exchange, rows: list[Rows], named: tuple[str, str], until: float
+    ) -> Answer:
+        unstored = await self.publisher.publish(rows, within_s=until - time.monotonic())
+        if unstored is not None:
+            return _unstored(unstored)
+        if rows[0].kind == "events":
+            EVENTS_ACCEPTED.add(1, SOURCE)
+        return Answer(200, b'{"queued":true}', headers=(named,))
+
+    async def _admit(self, exchange: Exchange) -> tuple[Tenant, bytes] | Answer:
+        """Return whose delivery it is and its body, proven; or the answer to another."""
+        request = exchange.request
+        tenant = self._tenant(exchange)
+        if isinstance(tenant, Answer):
+            return tenant
+        signature = request.headers.get(SIGNATURE)
+        if signature is None:
+            detail = (
+                "The X-Shopify-Hmac-SHA256 header is missing; Events deliveries"
+                " (Shopify-Hmac-Sha256) are not supported."
+            )
+            return self._denied(exchange, ErrorType.SHOPIFY_SIGNATURE_MISSING, detail)
+        full = self.publisher.refuse(min(request.content_length or 0, MAX_BODY_BYTES))
+        if full is not None:
+            return _unstored(full)
+        if hdrs.EXPECT in request.headers:
+            send_continue(request)
+        bounds = Bounds(
+            kept_bytes=MAX_BODY_BYTES, hashed_bytes=MAX_HASHED_BYTES, timeout_s=self.deadline_s
+        )
+        found = await read_signed(request, signature, tenant.shopify_secrets, bounds)
+        if isinstance(found, Rejected):
+            return self._unread(exchange, found)
+        if not found.is_signed:
+            return await self._forged(exchange, tenant, signature, found)
+        shop = header(request.headers, SHOP_DOMAIN).lower()
+        if tenant.shopify_shop_domains and shop not in tenant.shopify_shop_domains:
+            detail = "The delivery is for another shop than this tenant's."
+            return self._denied(exchange, ErrorType.SHOPIFY_SHOP_MISMATCH, detail)
+        if found.body is None:
+            detail = f"The body has {found.size} bytes; {MAX_BODY_BYTES} are kept."
+            return self._not_queued(exchange, Rejected(ErrorType.SHOPIFY_BODY_TOO_LARGE, detail))
+        return tenant, found.body
+
+    def _tenant(self, exchange: Exchange) -> Tenant | Answer:
+        tenant = self.directory().by_slug.get(last_segment(exchange))
+        if tenant is None:
+            return self._refused(exchange, ErrorType.NOT_FOUND, "There is no such tenant.")
+        exchange.tenant = tenant.slug
+        if not tenant.enabled:
+            return self._refused(
+                exchange, ErrorType.TENANT_DISABLED, "This tenant is switched off."
+            )
+        if not tenant.shopify_secrets:
+            detail = "This tenant has no Shopify secret; set one with `sluice tenant set`."
+            return self._denied(exchange, ErrorType.SHOPIFY_NOT_CONFIGURED, detail)
+        return tenant
+
+    async def _forged(
+        self, exchange: Exchange, tenant: Tenant, signature: str, found: Signed
+    ) -> Answer:
+        number = len(tenant.shopify_secrets)
+        secrets = "1 secret" if number == 1 else f"{number} secrets"
+        detail = f"The signature matches none of this tenant's {secrets}."
+        noted = detail
+        if found.body is not None and self._budget.allows(tenant.slug):
+            cause = await asyncio.to_thread(cause_of, signature, found.body, tenant.shopify_secrets)
+            noted = f"{detail} {cause}" if cause else detail
+        wrong = ErrorType.SHOPIFY_SIGNATURE_INVALID
+        self.rejections.record(
+            exchange.tenant, SOURCE, [Rejected(wrong, noted)], exchange.request_id
+        )
+        return deny(Rejected(wrong, detail), challenge=CHALLENGE)
+
+    def _denied(self, exchange: Exchange, error_type: ErrorType, detail: str) -> Answer:
+        rejected = Rejected(error_type, detail)
+        self.rejections.record(exchange.tenant, SOURCE, [rejected], exchange.request_id)
+        return deny(rejected, challenge=CHALLENGE)
+
+    def _refused(self, exchange: Exchange, error_type: ErrorType, detail: str) -> Answer:
+        rejected = Rejected(error_type, detail)
+        self.rejections.record(exchange.tenant, SOURCE, [rejected], exchange.request_id)
+        return refused([rejected])
+
+    def _unread(self, exchange: Exchange, rejected: Rejected) -> Answer:
+        # Anybody can send a body that is too large or ends early: counted, but no record.
+        self.rejections.record(None, SOURCE, [rejected], exchange.request_id)
+        return refused([rejected])
+
+    def _not_queued(self, exchange: Exchange, rejected: Rejected) -> Answer:
+        self.rejections.record(exchange.tenant, SOURCE, [rejected], exchange.request_id)
+        reason = rejected.error_type.removeprefix(PREFIX)
+        answer = ok(NotQueued(queued=False, reason=reason))
+        return msgspec.structs.replace(answer, error_type=rejected.error_type)
+
+
+def _unstored(unstored: Unstored) -> Answer:
+    EVENTS_REJECTED.add(1, SOURCE, unstored.error_type)
+    return unavailable(unstored.error_type, unstored.detail, retry_after_s=unstored.retry_after_s)

@@ -1,0 +1,221 @@
+"""Every inbound source on its own paths: read, ask the source, publish, answer in its words.
+
+Load is shed before anything of a request is read, because several client libraries ignore
+``Retry-After`` and come back within 0.1 s. A credential in the headers is judged before the body is
+read; one inside the body cannot be. 200 goes out only when the events are durable.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from aiohttp import hdrs
+from aiohttp.web import BaseRequest
+
+from gateway.body import check_encoding, read_body, send_continue
+from gateway.core.answers import Answer
+from gateway.core.auth import Denied
+from gateway.core.limits import RateLimits, Spender
+from gateway.core.source import Arrival, Caller, Parsed, Refused, Source, SourceRoute, Taken
+from gateway.dispatch import Exchange, Route, last_segment
+from gateway.publisher import Publisher, Unstored
+from gateway.rejections import Rejections
+from gateway.stamps import Stamps
+from sluice.core.envelope import Rows, encode
+from sluice.core.errors import ErrorType, Rejected
+from sluice.core.event import Candidates, stamp_batch
+from sluice.core.tenant import Directory, Tenant
+from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
+
+UNKNOWN_SIZE: Final = 65_536
+"""What a body without a length is expected to need, when room is asked for."""
+INLINE_BYTES: Final = 65_536
+"""A longer body is parsed in a thread: thousands of events take longer than others should wait."""
+MAX_UNPROVEN_BYTES: Final = 128 * 1024 * 1024
+_TOO_MANY: Final = Unstored(
+    ErrorType.OVERLOADED, "Too many requests are being read; retry after the time given.", 1.0
+)
+_NOBODY: Final = Denied(Rejected(ErrorType.AUTH_MISSING, "Send a credential."))
+
+
+class Room:
+    """How many bytes of bodies may be read at once for callers who have proven nothing yet.
+
+    A key inside the body is seen only once the body is there. Without this bound, anybody could
+    make the gateway hold as many full bodies as it has connections.
+    """
+
+    def __init__(self, max_bytes: int = MAX_UNPROVEN_BYTES) -> None:
+        self._left = max_bytes
+
+    def take(self, size: int) -> bool:
+        """Whether there was room for ``size`` bytes, which are then taken."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        """Give back what was taken."""
+        self._left += size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRoutes:
+    """The handlers of all sources and what they need."""
+
+    sources: Sequence[Source]
+    directory: Callable[[], Directory]
+    publisher: Publisher
+    rejections: Rejections
+    stamps: Stamps
+    body_timeout_s: float
+    room: Room
+    limits: RateLimits
+    monotonic: Callable[[], float]
+    unix_s: Callable[[], float] = time.time
+
+    def routes(self) -> list[Route]:
+        """Return the routes of every source."""
+        return [
+            Route(
+                name=route.name,
+                path=route.path,
+                handlers={route.method: partial(self._serve, source, route)},
+                refuse=partial(_refuse, source),
+            )
+            for source in self.sources
+            for route in source.routes
+        ]
+
+    async def _serve(self, source: Source, route: SourceRoute, exchange: Exchange) -> Answer:
+        exchange.source = source.name
+        arrival = Arrival(
+            path=route.path,
+            headers=exchange.request.headers,
+            now=self.unix_s(),
+            tail=last_segment(exchange) if route.path.endswith("}") else "",
+        )
+        admitted = await self._admit(source, exchange, arrival)
+        if isinstance(admitted, Refused):
+            return source.refused(admitted)
+        caller, arrival = admitted
+        tenant = caller.tenant
+        if len(arrival.body or b"") <= INLINE_BYTES:
+            parsed = source.parse(arrival, tenant)
+        else:
+            parsed = await asyncio.to_thread(source.parse, arrival, tenant)
+        if isinstance(parsed, Rejected):
+            return source.refused(self._refused(exchange, parsed))
+        limited = self._limited(exchange, caller, parsed.total)
+        if limited is not None:
+            return source.refused(limited)
+        unstored = await self._publish(source, tenant, parsed)
+        if unstored is not None:
+            return source.refused(_unstored(exchange, unstored))
+        self.rejections.record(tenant.slug, source.name, parsed.rejected, exchange.request_id)
+        done = Taken(
+            rejected=parsed.rejected,
+            total=parsed.total,
+            body_bytes=len(arrival.body or b""),
+            received_ms=int(arrival.now * 1000),
+        )
+        return source.taken(arrival, done)
+
+    async def _admit(
+        self, source: Source, exchange: Exchange, arrival: Arrival
+    ) -> tuple[Caller, Arrival] | Refused:
+        request = exchange.request
+        length = request.content_length
+        full = self.publisher.refuse(UNKNOWN_SIZE if length is None else length)
+        if full is not None:
+            return _unstored(exchange, full)
+        who = source.authenticate(arrival, self.directory())
+        if isinstance(who, Denied):
+            return self._denied(exchange, who)
+        if isinstance(who, Caller):
+            exchange.tenant = who.tenant.slug
+        wrong = check_encoding(request)
+        if wrong is not None:
+            return self._refused(exchange, wrong)
+        most = 0 if isinstance(who, Caller) else _most_bytes(request, source)
+        if not self.room.take(most):
+            return _unstored(exchange, _TOO_MANY)
+        try:
+            send_continue(request)
+            body = await read_body(
+                request, max_bytes=source.max_body_bytes, timeout_s=self.body_timeout_s
+            )
+        finally:
+            self.room.give(most)
+        if isinstance(body, Rejected):
+            return self._refused(exchange, body)
+        arrival = replace(arrival, body=body)
+        if who is None:
+            who = source.authenticate(arrival, self.directory())
+            if not isinstance(who, Caller):
+                return self._denied(exchange, who or _NOBODY)
+            exchange.tenant = who.tenant.slug
+        return who, arrival
+
+    async def _publish(self, source: Source, tenant: Tenant, parsed: Parsed) -> Unstored | None:
+        if not parsed.candidates:
+            return None
+        unstored = await self.publisher.publish(self._rows(source, tenant, parsed.candidates))
+        if unstored is None:
+            EVENTS_ACCEPTED.add(len(parsed.candidates), source.name)
+            for reason, count in parsed.candidates.count_normalised().items():
+                EVENTS_NORMALISED.add(count, reason)
+        return unstored
+
+    def _rows(self, source: Source, tenant: Tenant, candidates: Candidates) -> list[Rows]:
+        events = stamp_batch(
+            candidates,
+            tenant=tenant.slug,
+            source=source.name,
+            received_at=self.stamps.received_at(),
+            new_ids=self.stamps.new_ids(len(candidates)),
+        )
+        return encode("events", events)
+
+    def _limited(self, exchange: Exchange, caller: Caller, events: int) -> Refused | None:
+        """Charge a key for its events; what it sends here and to ``track`` counts together."""
+        rate, key = caller.tenant.key_events_per_s, caller.key
+        if not rate or key is None:
+            return None
+        spenders = [Spender(key.digest, rate)]
+        wait_s = self.limits.take(spenders, events, self.monotonic())
+        if not wait_s:
+            return None
+        detail = f"This key may send {rate} events a second; retry after the time given."
+        refused = self._refused(exchange, Rejected(ErrorType.RATE_LIMITED, detail))
+        return replace(refused, retry_after_s=wait_s)
+
+    def _refused(self, exchange: Exchange, rejected: Rejected) -> Refused:
+        self.rejections.record(exchange.tenant, exchange.source, [rejected], exchange.request_id)
+        return Refused(rejected=rejected)
+
+    def _denied(self, exchange: Exchange, denied: Denied) -> Refused:
+        exchange.tenant = denied.tenant
+        return self._refused(exchange, denied.rejected)
+
+
+def _unstored(exchange: Exchange, unstored: Unstored) -> Refused:
+    EVENTS_REJECTED.add(1, exchange.source, unstored.error_type)
+    rejected = Rejected(unstored.error_type, unstored.detail)
+    return Refused(rejected=rejected, retry_after_s=unstored.retry_after_s)
+
+
+def _refuse(source: Source, rejected: Rejected, retry_after_s: float | None) -> Answer:
+    return source.refused(Refused(rejected=rejected, retry_after_s=retry_after_s))
+
+
+def _most_bytes(request: BaseRequest, source: Source) -> int:
+    """Return how long the body may be once it is read and decompressed."""
+    length = request.content_length
+    if length is None or hdrs.CONTENT_ENCODING in request.headers:
+        return source.max_body_bytes
+    return min(length, source.max_body_bytes)

@@ -1,0 +1,106 @@
+"""Reading a body that is signed as a whole: kept up to one bound, only hashed up to a larger one.
+
+A sender that is told "too large" for what it signed takes that for a failure; so what is too large
+to be kept is hashed piece by piece, and the answer can depend on who sent it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import StreamReader
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import BaseRequest, RequestPayloadError
+
+from gateway.body import check_transfer
+from gateway.sources.shopify_signature import Hashers, is_signed
+from sluice.core.errors import ErrorType, Rejected
+
+INLINE_BYTES: Final = 262_144
+"""Hashing this much takes less than a millisecond; more is done in a thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """A body that arrived, and whether its signature is good."""
+
+    is_signed: bool
+    body: bytes | None
+    """None where it was too large to be kept."""
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much of a body is kept and hashed, and how long it may take."""
+
+    kept_bytes: int
+    hashed_bytes: int
+    timeout_s: float
+
+
+async def read_signed(
+    request: BaseRequest, header: str, secrets: Sequence[str], bounds: Bounds
+) -> Signed | Rejected:
+    """Return the body as it came, without decoding anything.
+
+    Args:
+        request: Of an application that does not decompress by itself.
+        header: The signature that came with it.
+        secrets: Any of them may have made the signature.
+        bounds: On the body.
+    """
+    length = request.content_length
+    wrong = check_transfer(request)
+    if wrong is not None:
+        return wrong
+    if length is not None and length > bounds.hashed_bytes:
+        return _too_large(bounds)
+    content = request.content
+    # A timer of its own is a tenth of the price of asyncio.timeout; it ends the wait for the body.
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(bounds.timeout_s, content.set_exception, TimeoutError())
+    try:
+        return await _read(content, header, secrets, bounds)
+    except TimeoutError:
+        return Rejected(
+            ErrorType.BODY_TIMEOUT, f"The body did not arrive within {bounds.timeout_s:g} seconds."
+        )
+    except (RequestPayloadError, HttpProcessingError, OSError):
+        return Rejected(ErrorType.BODY_INCOMPLETE, "The body ended before its announced length.")
+    finally:
+        timer.cancel()
+
+
+async def _read(
+    content: StreamReader, header: str, secrets: Sequence[str], bounds: Bounds
+) -> Signed | Rejected:
+    chunks: list[bytes] = []
+    size = 0
+    hashers: Hashers | None = None
+    while not content.at_eof():
+        chunk = await content.readany()
+        size += len(chunk)
+        if size > bounds.hashed_bytes:
+            return _too_large(bounds)
+        chunks.append(chunk)
+        if hashers is None and size > bounds.kept_bytes:
+            hashers = Hashers(secrets)
+        if hashers is not None:
+            await asyncio.to_thread(hashers.update, b"".join(chunks))
+            chunks.clear()
+    if hashers is not None:
+        return Signed(is_signed=hashers.is_signed(header), body=None, size=size)
+    body = b"".join(chunks)
+    if len(body) * len(secrets) <= INLINE_BYTES:
+        is_good = is_signed(header, body, secrets)
+    else:
+        is_good = await asyncio.to_thread(is_signed, header, body, secrets)
+    return Signed(is_signed=is_good, body=body, size=size)
+
+
+def _too_large(bounds: Bounds) -> Rejected:
+    return Rejected(
+        ErrorType.BODY_TOO_LARGE, f"The body has more than {bounds.hashed_bytes} bytes."
+    )

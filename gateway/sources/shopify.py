@@ -1,0 +1,340 @@
+"""A Shopify delivery whose signature was verified -> an event, a run, or why it is not kept.
+
+Pure, from headers and body, so that deliveries that come by another road need only a reader of
+their own (reference/shopify.md, 6). Only the body is signed: nothing here trusts a header with more
+than the choice of the mapping.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+import msgspec
+
+from gateway.core.depth import depth_of, may_be_deeper
+from gateway.core.event_rules import kind_of, read_id
+from gateway.core.json_text import without_bom
+from gateway.sources.shopify_body import Fields, open_body
+from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Field, Topic
+from gateway.sources.shopify_values import (
+    LINE_READERS,
+    READERS,
+    SPREADERS,
+    Body,
+    Line,
+    gid,
+    ident,
+    text_of,
+)
+from sluice.core.errors import ErrorType, Rejected
+from sluice.core.event import (
+    MAX_EVENT_BYTES,
+    MAX_PAYLOAD_DEPTH,
+    MAX_USER_ID_CHARS,
+    Candidate,
+)
+from sluice.core.runs import RunRequest, RunType
+from sluice.core.tenant import Tenant
+from sluice.core.times import parse_occurred_at
+
+SOURCE: Final = "shopify"
+SIGNATURE: Final = "X-Shopify-Hmac-SHA256"
+SHOP_DOMAIN: Final = "X-Shopify-Shop-Domain"
+TOPIC: Final = "X-Shopify-Topic"
+WEBHOOK_ID: Final = "X-Shopify-Webhook-Id"
+TRIGGERED_AT: Final = "X-Shopify-Triggered-At"
+MAX_BODY_BYTES: Final = 5_242_880
+"""What is kept; a larger body is only hashed."""
+MAX_HASHED_BYTES: Final = 20_971_520
+MAX_HEADER_CHARS: Final = 255
+MAX_PAYLOAD_BYTES: Final = MAX_EVENT_BYTES - 8_192
+"""Leaves room for the event's other fields."""
+
+_KEPT_HEADERS: Final = (
+    ("topic", TOPIC),
+    ("shop_domain", SHOP_DOMAIN),
+    ("webhook_id", WEBHOOK_ID),
+    ("event_id", "X-Shopify-Event-Id"),
+    ("api_version", "X-Shopify-API-Version"),
+    ("triggered_at", TRIGGERED_AT),
+    ("name", "X-Shopify-Name"),
+    ("sub_topic", "X-Shopify-Sub-Topic"),
+)
+_TEST: Final = "X-Shopify-Test"
+_EMAILS: Final = ("customer.email", "email", "contact_email", "email_address")
+_CUSTOMER_IDS: Final = ("customer.id", "customer_id")
+_CUSTOMER_GIDS: Final = (
+    "admin_graphql_api_customer_id",
+    "customerId",
+    "admin_graphql_api_customer_kept_id",
+)
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+_TOPIC: Final = re.compile(r"[a-z0-9_.-]+(?:/[a-z0-9_.-]+)?", re.ASCII)
+_NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,19}")
+
+_ANY: Final = msgspec.json.Decoder(msgspec.Raw)
+_ENCODER: Final = msgspec.json.Encoder()
+
+Read = Candidate | RunRequest | Rejected
+Said = dict[str, object]
+"""What the headers of a delivery say, by the names that the payload has for it."""
+
+
+def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
+    """Return what a delivery becomes.
+
+    Args:
+        headers: By names in which case does not matter.
+        body: As it was signed.
+        tenant: Whose it is; says which topics are kept.
+    """
+    said = shopify_part(headers)
+    topic = str(said.get("topic", "")).lower()
+    if not topic:
+        return Rejected(ErrorType.SHOPIFY_TOPIC_MISSING, "The delivery names no topic.")
+    row = TOPICS.get(topic)
+    if topic not in PRIVACY_RUNS and (row is None or not _is_kept(row, tenant.shopify_topics)):
+        # A name that Shopify cannot have sent is not repeated.
+        name = topic if _TOPIC.fullmatch(topic) else "of another form"
+        return Rejected(ErrorType.SHOPIFY_TOPIC_NOT_KEPT, f"Topic {name} is not kept.")
+    fields = _open(body, row)
+    if isinstance(fields, Rejected):
+        return fields
+    request_id = _request_id(said, topic, body)
+    if row is None:
+        return _run(PRIVACY_RUNS[topic], request_id, fields, said)
+    return _Mapping(row, fields, said).candidate(
+        request_id, full_body=body if tenant.shopify_full_body else None
+    )
+
+
+def _is_kept(row: Topic, patterns: tuple[str, ...]) -> bool:
+    return row.is_kept or any(fnmatchcase(row.name, pattern) for pattern in patterns)
+
+
+def header(headers: Mapping[str, str], name: str) -> str:
+    """Return a header's value; empty where it is missing or not plain text of a sane length."""
+    value = headers.get(name)
+    if value is None:
+        return ""
+    value = value.strip()
+    is_plain = value.isascii() and value.isprintable() and len(value) <= MAX_HEADER_CHARS
+    return value if is_plain else ""
+
+
+def _request_id(said: Said, topic: str, body: bytes) -> str:
+    webhook_id = said.get("webhook_id")
+    if webhook_id is not None:
+        return f"shopify:{webhook_id}"
+    digest = sha256(topic.encode() + b"\n" + body).hexdigest()
+    return f"shopify-body:{digest}"
+
+
+def _open(body: bytes, row: Topic | None) -> Fields | Rejected:
+    text = without_bom(body)
+    if not isinstance(text, Rejected):
+        try:
+            if text.startswith(b"{") or text.lstrip().startswith(b"{"):
+                return open_body(text, row.fields if row is not None else None)
+            kind = kind_of(bytes(_ANY.decode(text)).lstrip())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        else:
+            detail = f"The signed body is {kind}, not an object."
+            return Rejected(ErrorType.SHOPIFY_BODY_NOT_OBJECT, detail)
+    return Rejected(
+        ErrorType.SHOPIFY_BODY_NOT_JSON,
+        "The signed body is not JSON; set the subscription's format to JSON.",
+    )
+
+
+class _Mapping:
+    """One delivery on its way through a row of the table."""
+
+    def __init__(self, row: Topic, fields: Fields, said: Said) -> None:
+        self._row = row
+        self._fields = fields
+        self._said = said
+        self._email = self._find_email() if "1" in row.users else ""
+        self._customer = self._find_customer() if "2" in row.users else ""
+        self._cart = self._checkout = ""
+        if "3" in row.users:
+            # Behind the token of a newer cart stands a key that opens it.
+            self._cart = _usable(_id_text(self._fields.find(row.cart)).partition("?")[0])
+            self._checkout = _usable(_id_text(self._fields.find(row.checkout)))
+
+    def candidate(self, client_id: str, *, full_body: bytes | None) -> Candidate | Rejected:
+        """Return the event, with the mapped payload unless the full body is asked for and fits."""
+        found = next(((source, user) for source, user in self._users() if user), None)
+        if found is None:
+            return Rejected(
+                ErrorType.SHOPIFY_NO_USER,
+                f"{self._row.name} carries no e-mail and no id to file it under.",
+                event_type=self._row.event_type,
+            )
+        source, user_id = found
+        payload = full_body if full_body is not None and _fits(full_body) else self._payload(source)
+        return Candidate(
+            user_id,
+            self._row.event_type,
+            self._occurred_at(),
+            payload,
+            client_id,
+            self._cart or self._checkout,
+        )
+
+    def _users(self) -> Iterator[tuple[str, str]]:
+        """Yield the users that the event may be filed under, by the row's rules in order."""
+        yield "email", self._email
+        yield "customer_id", self._customer
+        yield "cart_token", _usable(f"anon_{self._cart}" if self._cart else "")
+        yield "checkout_token", _usable(f"anon_{self._checkout}" if self._checkout else "")
+        if "4" in self._row.users:
+            order = _id_text(self._fields.find(self._row.order))
+            yield "order_id", _usable(f"order:{order}" if order else "")
+        if "5" in self._row.users:
+            shop = str(self._said.get("shop_domain", ""))
+            shop = shop or text_of(self._fields.find("myshopify_domain|shop_domain")).strip()
+            yield "shop", _usable(f"shop:{shop}" if _DOMAIN.fullmatch(shop) else "")
+
+    def _find_email(self) -> str:
+        for path in _EMAILS:
+            email = text_of(self._fields.find(path)).strip()
+            if email and (usable := _usable(email)):
+                return usable
+        return ""
+
+    def _find_customer(self) -> str:
+        for path in (*_CUSTOMER_IDS, self._row.customer):
+            customer = _id_text(self._fields.find(path)) if path else ""
+            if customer and (usable := _usable(customer)):
+                return usable
+        for path in _CUSTOMER_GIDS:
+            number = gid(self._fields.find(path))
+            if number is not None:
+                return number.decode()
+        return ""
+
+    def _occurred_at(self) -> str | None:
+        for path in (*self._row.at.split("|"), TRIGGERED):
+            if path == TRIGGERED:
+                sent = str(self._said.get("triggered_at", ""))
+            else:
+                sent = text_of(self._fields.find(path))
+            at = parse_occurred_at(sent.strip())
+            if at is not None and not isinstance(at, ErrorType):
+                return at
+        return None
+
+    def _payload(self, user_id_source: str) -> bytes:
+        payload: dict[str, object] = {
+            "user_id_source": user_id_source,
+            "shopify": self._said,
+        }
+        fields = self._fields
+        plan = _plan_of(self._row.fields)
+        for name, key, read_value in plan.plain:
+            sent = fields.get(key)
+            if sent is not None and (value := read_value(bytes(sent))) is not None:
+                payload[name] = msgspec.Raw(value)
+        for name, path, read_value in plan.nested:
+            found = fields.find(path)
+            if found and (value := read_value(found)) is not None:
+                payload[name] = msgspec.Raw(value)
+        for name, path, read_lines in plan.lines:
+            lines = fields.lines(path)
+            if lines is not None and (value := read_lines(lines)) is not None:
+                payload[name] = msgspec.Raw(value)
+        for spread in plan.spread:
+            payload.update((key, msgspec.Raw(value)) for key, value in spread(fields.body))
+        if self._customer:
+            number = _NUMBER.fullmatch(self._customer.encode())
+            payload["customer_id"] = msgspec.Raw(number[0]) if number else self._customer
+        known = {
+            "email": self._email,
+            "cart_token": self._cart,
+            "checkout_token": self._checkout,
+        }
+        payload.update((name, text) for name, text in known.items() if text)
+        encoded = _ENCODER.encode(payload)
+        if len(encoded) > MAX_PAYLOAD_BYTES and payload.pop("items", None) is not None:
+            encoded = _ENCODER.encode(payload)
+        return encoded
+
+
+class _Plan(NamedTuple):
+    """The fields of a row by how they are read."""
+
+    plain: list[tuple[str, str, Callable[[bytes], bytes | None]]]
+    nested: list[tuple[str, str, Callable[[bytes], bytes | None]]]
+    lines: list[tuple[str, str, Callable[[list[Line]], bytes | None]]]
+    spread: list[Callable[[Body], Iterator[tuple[str, bytes]]]]
+
+
+@lru_cache(maxsize=256)  # the rows of the table
+def _plan_of(fields: tuple[Field, ...]) -> _Plan:
+    plan = _Plan([], [], [], [])
+    for name, path, kind in fields:
+        if kind in SPREADERS:
+            plan.spread.append(SPREADERS[kind])
+        elif kind in LINE_READERS:
+            plan.lines.append((name, path, LINE_READERS[kind]))
+        elif path.isidentifier():
+            plan.plain.append((name, path, READERS[kind]))
+        else:
+            plan.nested.append((name, path, READERS[kind]))
+    return plan
+
+
+def shopify_part(headers: Mapping[str, str]) -> Said:
+    """Return what the headers say of a delivery; none of it is signed."""
+    part: Said = {
+        name: value for name, spelled in _KEPT_HEADERS if (value := header(headers, spelled))
+    }
+    if header(headers, _TEST).lower() == "true":
+        part["test"] = True
+    return part
+
+
+def _usable(text: str) -> str:
+    """Return a text that may be a user_id; empty where it may not."""
+    if text.isprintable() and len(text) <= MAX_USER_ID_CHARS and text[:1] != " ":
+        return text
+    found = read_id(text, name="user_id", limit=MAX_USER_ID_CHARS)
+    return found if isinstance(found, str) else ""
+
+
+def _id_text(value: bytes) -> str:
+    found = ident(value)
+    if found is None:
+        return ""
+    return text_of(found).strip() if found.startswith(b'"') else found.decode()
+
+
+def _fits(body: bytes) -> bool:
+    is_flat = not may_be_deeper(body, MAX_PAYLOAD_DEPTH) or depth_of(body) <= MAX_PAYLOAD_DEPTH
+    return len(body) <= MAX_PAYLOAD_BYTES and is_flat and body.startswith(b"{")
+
+
+def _run(type_: RunType, request_id: str, fields: Fields, said: Said) -> RunRequest:
+    """Return the run of a privacy topic, with all by which the person may be filed."""
+    find = fields.find
+    given: dict[str, object] = {
+        "shop_domain": text_of(find("shop_domain")) or said.get("shop_domain"),
+        "email": text_of(find("customer.email")).strip(),
+        "customer_id": _id_text(find("customer.id")),
+        "order_ids": _order_ids(find("orders_to_redact|orders_requested")),
+        "data_request_id": _id_text(find("data_request.id")),
+    }
+    kept = {name: value for name, value in given.items() if value}
+    return RunRequest(request_id, type_, _ENCODER.encode(kept).decode())
+
+
+def _order_ids(value: bytes) -> list[str]:
+    if not value.startswith(b"["):
+        return []
+    listed = msgspec.json.decode(value, type=list[msgspec.Raw])
+    return [order_id for one in listed if (order_id := _id_text(bytes(one)))]

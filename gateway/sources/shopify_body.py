@@ -1,0 +1,123 @@
+"""A Shopify body, opened once: the fields that the table of topics names, and lines as they are.
+
+Nearly every body is read in one go into a struct of the fields that any row names; what no row
+names is passed over. A body in which something is not as Shopify sends it, or a row that takes
+whatever there is, is read the slower way, member by member.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from gateway.sources.shopify_topics import TOPICS, Field
+from gateway.sources.shopify_values import SPREADERS, Body, Line, lines_of, opened
+
+LINES: Final = "line_items"
+IDENTITY: Final = (
+    *("customer", "email", "contact_email", "email_address", "customer_id", "customerId"),
+    *("admin_graphql_api_customer_id", "admin_graphql_api_customer_kept_id"),
+    *("cart_token", "checkout_token", "token", "id", "order_id", "order_edit"),
+    *("myshopify_domain", "shop_domain"),
+)
+"""Fields that say whose an event is."""
+_NOTHING: Final = msgspec.Raw(b"")
+
+_BODY: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@lru_cache(maxsize=1_024)  # the paths of the table
+def steps_of(path: str) -> tuple[tuple[str, ...], ...]:
+    """Return the steps of each of the paths that ``|`` parts."""
+    return tuple(tuple(one.split(".")) for one in path.split("|"))
+
+
+def _names() -> list[str]:
+    paths = [field.path for row in TOPICS.values() for field in row.fields if field.path]
+    paths += [row.at for row in TOPICS.values()]
+    first = {steps[0] for path in paths for steps in steps_of(path)}
+    return sorted(first.union(IDENTITY) - {LINES})
+
+
+NAMES: Final = frozenset(_names())
+_KNOWN: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "Known",
+        [
+            *((name, msgspec.Raw, _NOTHING) for name in sorted(NAMES)),
+            (LINES, list[Line] | None, None),
+        ],
+        frozen=True,
+        gc=False,
+    )
+)
+
+
+class Fields:
+    """The fields of a body by their paths; what is nested is opened once."""
+
+    def __init__(
+        self, get: Callable[[str], msgspec.Raw | None], body: Body, lines: list[Line] | None
+    ) -> None:
+        self.get = get
+        """Returns a field, None where it is missing."""
+        self.body = body
+        """All fields, where the row takes whatever there is; else empty."""
+        self._lines = {LINES: lines} if lines is not None else {}
+        self._opened: dict[str, Body] = {}
+
+    def find(self, path: str) -> bytes:
+        """Return the first value that is there and not null; empty where there is none."""
+        for steps in steps_of(path):
+            found = self.get(steps[0])
+            if len(steps) > 1 and found is not None:
+                found = self._inside(steps[0], found).get(steps[1])
+                for step in steps[2:]:
+                    found = opened(bytes(found or b"")).get(step)
+            if found is not None and (text := bytes(found)) and text != b"null":
+                return text
+        return b""
+
+    def _inside(self, name: str, value: msgspec.Raw) -> Body:
+        inside = self._opened.get(name)
+        if inside is None:
+            inside = self._opened[name] = opened(bytes(value))
+        return inside
+
+    def lines(self, path: str) -> list[Line] | None:
+        """Return the objects of a list; None where it is no list."""
+        if path in self._lines:
+            return self._lines[path]
+        lines = lines_of(self.find(path))
+        if lines is not None:
+            self._lines[path] = lines
+        return lines
+
+
+def open_body(text: bytes, fields: tuple[Field, ...] | None) -> Fields:
+    """Return the fields of a JSON object.
+
+    Args:
+        text: In UTF-8; begins with a brace.
+        fields: What will be asked for; None for anything.
+
+    Raises:
+        msgspec.DecodeError, RecursionError: It is not JSON, or nested deeper than the parser goes.
+    """
+    if fields is not None and _is_known(fields):
+        try:
+            known = _KNOWN.decode(text)
+        except msgspec.ValidationError:  # of lines; member by member it may still be read
+            pass
+        else:
+            return Fields(lambda name: getattr(known, name, None), {}, known.line_items)
+    body = _BODY.decode(text)
+    return Fields(body.get, body, None)
+
+
+@lru_cache(maxsize=256)  # the rows of the table
+def _is_known(fields: tuple[Field, ...]) -> bool:
+    firsts = {steps[0] for field in fields if field.path for steps in steps_of(field.path)}
+    takes_all = any(field.kind in SPREADERS for field in fields)
+    return not takes_all and firsts <= {*NAMES, LINES}

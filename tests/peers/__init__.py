@@ -1,0 +1,1 @@
+"""The clients that other systems' users already have."""
