@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         "http://127.0.0.1:8082",
         description="Base address of the worker's own HTTP port; health asks it for heartbeats.",
     )
-    host: str = Field("127.0.0.1", description="Address that the gateway listens on.")
+    host: str = Field("127.0.0.1", description="Address that gateway and worker listen on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         8080,
         description="Port that the gateway listens on; 0 takes a free one. "

@@ -89,7 +89,7 @@ def _spool_state(state: QueueState, backlogs: list[Backlog], path: Path) -> Find
         return Finding("spool", "fail", f"full: {shown}", remedy)
     remedy = "a gateway that runs here drains it when Pub/Sub answers"
     if state.stored_bytes > FULL_SOON * state.max_bytes:
-        remedy += "; it is full soon: then events are refused"
+        remedy += "; it is nearly full, and events are refused when it is"
     return Finding("spool", "warn", shown, remedy)
 
 

@@ -14,6 +14,8 @@ import zstandard
 
 MAX_BODY_BYTES: Final = 1_000_000
 """Bound on the rows of one envelope before compression (Pub/Sub itself takes 10 MB)."""
+MAX_RAW_BYTES: Final = 2 * MAX_BODY_BYTES
+"""Nothing that is received may announce more: it bounds what is allocated for one message."""
 ZSTD_LEVEL: Final = 1
 
 Kind = Literal["events", "errors", "runs"]

@@ -19,9 +19,9 @@ What a crash leaves: messages whose leases end within ``ACK_DEADLINE_S`` and tha
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import structlog
 from google.api_core import exceptions as google
@@ -33,16 +33,17 @@ from sluice.core.retry import backoff_s
 from sluice.queue.protocol import TOPICS, Backlog, Delivery, QueueState
 from sluice.queue.pubsub_access import may_consume, may_publish
 from sluice.queue.pubsub_connect import CALL_TIMEOUT_S, ENDPOINT, Clients
-from sluice.queue.pubsub_faults import Fault
+from sluice.queue.pubsub_faults import Fault, NotGrantedError
 from sluice.queue.pubsub_link import LONGEST_CALL_S, PROBE_TIMEOUT_S, Link
 from sluice.queue.pubsub_plan import ACK_DEADLINE_S, PUBLISHER_ROLE, SUBSCRIBER_ROLE
 from sluice.queue.pubsub_wire import Names, in_requests, to_delivery, to_message
 
+T = TypeVar("T")
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 PULL_TIMEOUT_S: Final = LONGEST_CALL_S
-"""How long one pull waits at the broker; ends without harm when nothing comes. A probe then tells
-silence from a connection that is dead."""
+"""How long one pull waits at the broker; ends without harm when nothing comes."""
 PULL_MESSAGES: Final = 100
 PUBLISH_TIMEOUT_S: Final = 10.0
 """For one request; the edge has a shorter patience of its own (``spooled``)."""
@@ -51,6 +52,10 @@ MAX_IDS: Final = 1_000
 MARGIN_S: Final = 2.0
 """A message that is handed out has at least this much of its lease left."""
 PROBE_AFTER_S: Final = 5.0
+WATCH_EVERY_S: Final = 1.0
+SETTLE_S: Final = 30.0
+"""A topic that was missing is not published to for so long: what it gets before its subscriptions
+are made is lost, and a publisher may not look whether they are."""
 PULL_BACKOFF_S: Final = (0.1, 5.0)
 
 
@@ -74,8 +79,12 @@ class PubSubQueue:
         *,
         topics: Mapping[str, tuple[str, ...]] = TOPICS,
         endpoint: str = ENDPOINT,
+        settle_s: float | None = None,
     ) -> None:
         self._names = names
+        self._settle_s = SETTLE_S if settle_s is None else settle_s
+        self._settling: dict[str, float | None] = {}
+        """Topics that were missing, with the monotonic time at which they were seen at last."""
         self._topics = topics
         self._link = Link(names.project, endpoint)
         self._feeds: dict[str, _Feed] = {}
@@ -118,14 +127,23 @@ class PubSubQueue:
             await self._publish_messages(topic, [to_message(one, **more) for one in portion])
 
     async def _publish_messages(self, topic: str, messages: Sequence[PubsubMessage]) -> None:
+        if topic in self._settling:
+            await self._probe(topic)
         request = PublishRequest(topic=topic, messages=messages)
-        await self._link.call(
+        await self._call_topic(
             lambda clients: clients.publisher.publish(
                 request=request, retry=None, timeout=PUBLISH_TIMEOUT_S
             ),
             topic,
-            PUBLISHER_ROLE,
         )
+
+    async def _call_topic(self, make: Callable[[Clients], Awaitable[T]], topic: str) -> T:
+        try:
+            return await self._link.call(make, topic, PUBLISHER_ROLE)
+        except QueueUnavailableError as error:
+            if isinstance(error.__cause__, google.NotFound | NotGrantedError):
+                self._settling[topic] = None
+            raise
 
     async def pull(
         self,
@@ -264,10 +282,12 @@ class PubSubQueue:
     async def state(self) -> QueueState:
         """Return the condition from recent calls, or of a probe when idle. Never raises."""
         detail = ""
+        topic = self._names.topic(next(iter(self._topics)))
         is_idle = time.monotonic() - self._link.answered_at > PROBE_AFTER_S
-        if is_idle or self._link.fault is not None or not self._link.is_open:
+        is_known = topic not in self._settling and self._link.is_open
+        if is_idle or self._link.fault is not None or not is_known:
             try:
-                await self._probe()
+                await self._probe(topic)
             except QueueUnavailableError as error:
                 detail = str(error)
         return QueueState(
@@ -279,13 +299,23 @@ class PubSubQueue:
             drain_bytes_per_s=0.0,
         )
 
-    async def _probe(self) -> None:
-        topic = self._names.topic(next(iter(self._topics)))
-        await self._link.call(
-            lambda clients: may_publish(clients, topic, timeout_s=PROBE_TIMEOUT_S),
-            topic,
-            PUBLISHER_ROLE,
+    async def _probe(self, topic: str) -> None:
+        await self._call_topic(
+            lambda clients: may_publish(clients, topic, timeout_s=PROBE_TIMEOUT_S), topic
         )
+        if topic not in self._settling:
+            return
+        now = time.monotonic()
+        seen_at = self._settling[topic]
+        if seen_at is None:
+            seen_at = self._settling[topic] = now
+        if now < seen_at + self._settle_s:
+            message = (
+                f"{topic} was missing until a moment ago: publishing begins in"
+                f" {seen_at + self._settle_s - now:.0f} s, when its subscriptions are there."
+            )
+            raise QueueUnavailableError(message)
+        del self._settling[topic]
 
     async def _probe_subscription(self, name: str) -> None:
         await self._link.call(
@@ -303,15 +333,19 @@ class PubSubQueue:
         if feed is None:
             feed = self._feeds[subscription] = _Feed()
             name = f"pull-{subscription}"
-            self._pulling.append(
-                self._tasks.create_task(self._keep_pulling(subscription, feed), name=name)
-            )
+            self._pulling += [
+                self._tasks.create_task(self._keep_pulling(subscription, feed), name=name),
+                self._tasks.create_task(self._watch(subscription, feed), name=f"watch-{name}"),
+            ]
         return feed
 
     async def _keep_pulling(self, subscription: str, feed: _Feed) -> None:
         failures = 0
         while True:
             try:
+                if failures:  # a pull would tell only when something comes
+                    await self._probe_subscription(self._names.subscription(subscription))
+                    feed.fault = None
                 await self._pull_into(subscription, feed)
                 failures = 0
                 feed.fault = None
@@ -323,6 +357,20 @@ class PubSubQueue:
                 continue
             await feed.is_empty.wait()
 
+    async def _watch(self, subscription: str, feed: _Feed) -> None:
+        """Keep ``feed.fault`` true while nothing comes: a pull that waits tells nothing."""
+        name = self._names.subscription(subscription)
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            if time.monotonic() - self._link.answered_at < 2 * WATCH_EVERY_S:
+                continue
+            try:
+                await self._probe_subscription(name)
+            except QueueUnavailableError:
+                feed.fault = self._link.fault
+            else:
+                feed.fault = None
+
     async def _pull_into(self, subscription: str, feed: _Feed) -> None:
         """Add to the feed what comes next, or nothing when nothing comes for a while."""
         name = self._names.subscription(subscription)
@@ -331,7 +379,6 @@ class PubSubQueue:
                 lambda clients: _pull(clients, name), name, SUBSCRIBER_ROLE
             )
         except _NothingCameError:
-            await self._probe_subscription(name)
             return
         until = time.monotonic() + ACK_DEADLINE_S
         for received in response.received_messages:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import google.auth
 import grpc
 from google.auth.credentials import Credentials
+from google.auth.exceptions import DefaultCredentialsError
 from google.auth.transport.requests import Request
 from google.pubsub_v1.services.publisher import PublisherAsyncClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
@@ -92,8 +93,13 @@ class _BriefRequest(Request):
 
 
 def _find_credentials() -> Credentials:
-    credentials, _ = google.auth.default(
-        request=_BriefRequest(),
-        default_scopes=PublisherGrpcAsyncIOTransport.AUTH_SCOPES,
-    )
+    try:
+        credentials, _ = google.auth.default(
+            request=_BriefRequest(),
+            default_scopes=PublisherGrpcAsyncIOTransport.AUTH_SCOPES,
+        )
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        # What the library lets through of a file that is none: a folder, a list, half an account.
+        message = f"the credentials file cannot be used ({type(error).__name__})"
+        raise DefaultCredentialsError(message) from error  # type: ignore[no-untyped-call]
     return credentials

@@ -19,7 +19,7 @@ from sluice.queue.pubsub_faults import FAILURES, Fault, fault_of
 T = TypeVar("T")
 
 PROBE_TIMEOUT_S: Final = 1.5
-LONGEST_CALL_S: Final = 15.0
+LONGEST_CALL_S: Final = 10.0
 TIMEOUTS_TO_RECONNECT: Final = 3
 
 

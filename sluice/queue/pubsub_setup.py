@@ -20,6 +20,7 @@ from sluice.queue.pubsub_commands import delete_command, update_command
 from sluice.queue.pubsub_connect import CALL_TIMEOUT_S, ENDPOINT, Clients, connect
 from sluice.queue.pubsub_faults import FAILURES, fault_of
 from sluice.queue.pubsub_plan import (
+    DELETED_TOPIC,
     EDITOR_ROLE,
     VIEWER_ROLE,
     Difference,
@@ -85,13 +86,41 @@ async def set_up(
 ) -> list[Part]:
     """Make what is missing and mend what is there; return all parts, topics first.
 
+    What is published to a topic before it has its subscriptions is lost. So each topic gets them
+    at once (that of the dead letters comes first, because they name it), and a topic is not made
+    again while a subscription of its past self stands in the way.
+
     Raises:
-        QueueUnavailableError: Pub/Sub cannot be used; the sentence says what to do.
+        QueueUnavailableError: Pub/Sub cannot be used, or a subscription has to be deleted first;
+            the sentence says what to do.
     """
     plan = plan_of(names, topics)
     async with connected(plan.project, endpoint) as clients:
-        parts = [await _make_topic(clients, topic) for topic in plan.topics]
-        return parts + [await _make_subscription(clients, one) for one in plan.subscriptions]
+        for one in plan.subscriptions:
+            await _refuse_if_orphaned(clients, one)
+        made: list[Part] = []
+        for topic in sorted(plan.topics, key=lambda topic: topic != names.dead_letters()):
+            made.append(await _make_topic(clients, topic))
+            own = [one for one in plan.subscriptions if one.topic == topic]
+            made += [await _make_subscription(clients, one) for one in own]
+        order = [*plan.topics, *(one.name for one in plan.subscriptions)]
+        return sorted(made, key=lambda part: order.index(part.name))
+
+
+async def _refuse_if_orphaned(clients: Clients, planned: Subscription) -> None:
+    try:
+        found = await get_subscription(clients, planned.name)
+    except (google.NotFound, google.PermissionDenied):
+        return  # there is none; or what is made next says what is missing
+    except FAILURES as error:
+        raise _failed(error, planned.name, EDITOR_ROLE) from error
+    if found.topic == DELETED_TOPIC:
+        message = (
+            f"{planned.name} gets nothing any more, because its topic was deleted; a new topic"
+            " would lose what is published. Stop the workers, delete it (what it holds is lost)"
+            f" and run `sluice setup` again: `{delete_command(planned.name)}`"
+        )
+        raise QueueUnavailableError(message)
 
 
 async def look(

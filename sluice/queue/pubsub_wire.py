@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from google.pubsub_v1.types import PubsubMessage, ReceivedMessage
 
-from sluice.core.envelope import KINDS, Envelope
+from sluice.core.envelope import KINDS, MAX_RAW_BYTES, Envelope
 from sluice.queue.protocol import Delivery
 
 MAX_REQUEST_BYTES: Final = 9_000_000
@@ -73,6 +73,10 @@ def to_delivery(received: ReceivedMessage, subscription: str) -> Delivery:
     if kind not in KINDS:
         text = f"message {message.message_id} has no kind that Sluice knows"
         raise ValueError(text)
+    count, raw_bytes = int(attributes["count"]), int(attributes["raw_bytes"])
+    if not 0 < count <= raw_bytes <= MAX_RAW_BYTES:
+        text = f"message {message.message_id} announces {count} rows in {raw_bytes} bytes"
+        raise ValueError(text)
     published = message.publish_time
     return Delivery(
         subscription=subscription,
@@ -83,8 +87,8 @@ def to_delivery(received: ReceivedMessage, subscription: str) -> Delivery:
         envelope=Envelope(
             envelope_id=attributes["envelope_id"],
             kind=kind,
-            count=int(attributes["count"]),
-            raw_bytes=int(attributes["raw_bytes"]),
+            count=count,
+            raw_bytes=raw_bytes,
             body=message.data,
         ),
     )

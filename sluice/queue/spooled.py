@@ -238,9 +238,13 @@ class SpooledQueue:
             condition = "degraded" if here.condition == "ok" else here.condition
         elif here.condition == "unavailable":
             condition, since = "degraded", here.since  # the next outage would find no spool
-        if spool.is_in_use:
+        if here.condition == "full":
+            detail = f"{detail} The spool is full: {_used(spool)}; events are refused."
+        elif here.condition != "ok":
+            detail = f"{detail} {here.detail}"
+        elif spool.is_in_use:
             detail = f"{detail} {_in_words(spool)}"
-        detail = f"{detail} {here.detail}".strip()
+        detail = detail.strip()
         return QueueState(
             condition=condition,
             detail=detail,
@@ -324,7 +328,11 @@ def time_to_full_s(levels: Sequence[tuple[float, int]], max_bytes: int) -> float
 
 
 def _in_words(spool: SpoolState) -> str:
-    text = f"Events go to the spool, which holds {spool.stored_bytes} of {spool.max_bytes} bytes"
+    text = f"Events go to the spool, which holds {_used(spool)}"
     if math.isfinite(spool.time_to_full_s):
         text += f" and is full in {spool.time_to_full_s:.0f} s at this rate"
     return text + "."
+
+
+def _used(spool: SpoolState) -> str:
+    return f"{spool.stored_bytes} of {spool.max_bytes} bytes"

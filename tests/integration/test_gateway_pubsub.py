@@ -9,6 +9,7 @@ import grpc
 import orjson
 import pytest
 
+from sluice.queue import pubsub
 from sluice.queue.local import LocalOptions, LocalQueue
 from sluice.queue.pubsub_setup import ensure_topics
 from sluice.queue.pubsub_wire import Names
@@ -25,6 +26,7 @@ SEEN_WITHIN_S = 5
 @pytest.fixture
 async def gate(pubsub_emulator: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PubSubGate]:
     """The way to the emulator."""
+    monkeypatch.setattr(pubsub, "SETTLE_S", 1.0)  # a test need not wait as long
     async with PubSubGate(pubsub_emulator) as gate:
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", gate.host)
         yield gate
@@ -64,7 +66,10 @@ async def topic_word(gateway: Gateway) -> str:
     ],
 )
 async def test_fault_at_run_time_is_seen_in_health_while_events_are_taken(
-    gateway: Gateway, gate: PubSubGate, status: grpc.StatusCode, remedy: str
+    gateway: Gateway,
+    gate: PubSubGate,
+    status: grpc.StatusCode,
+    remedy: str,
 ) -> None:
     assert (await gateway.send(gateway.track_bytes())).status == 202
     assert await topic_word(gateway) == "ok"

@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from sluice.cli.checks_queue import check_queue
 from sluice.cli.findings import Finding
+from sluice.core.errors import QueueUnavailableError
 from sluice.queue import open_spool
 from sluice.queue.pubsub_access import may_consume, may_publish
 from sluice.queue.pubsub_connect import Clients, connect
@@ -113,9 +114,11 @@ async def test_subscription_whose_topic_was_deleted_is_told_and_left_alone(
 ) -> None:
     name = await subscribe(clients, names)
     await clients.publisher.delete_topic(topic=names.topic("events"))
-    parts = {part.name: part for part in await set_up(names)}
-    assert parts[names.topic("events")].outcome == "created"
-    assert f"gcloud pubsub subscriptions delete {name.rpartition('/')[2]}" in parts[name].remedy
+    remedy = f"gcloud pubsub subscriptions delete {name.rpartition('/')[2]}"
+    with pytest.raises(QueueUnavailableError, match=remedy):
+        await set_up(names)
+    [topic] = [part for part in await look(names) if part.name == names.topic("events")]
+    assert topic.outcome == "missing"  # made now, it would lose what is published
     found = (await findings(settings))["subscription sluice-warehouse"]
     assert found.state == "fail"
     assert "its topic was deleted" in found.detail

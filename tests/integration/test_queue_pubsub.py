@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from google.api_core.exceptions import NotFound
 from google.pubsub_v1.types import PubsubMessage
 
 from sluice.core.errors import QueueUnavailableError
@@ -21,6 +22,8 @@ from tests.support.ports import free_port
 from tests.support.queues import TOPICS, make_envelope, pull
 
 WITHIN_S = 20
+SEEN_WITHIN_S = 10
+"""Generous: 5 are promised, on a machine that does nothing else."""
 
 
 @pytest.fixture
@@ -124,7 +127,7 @@ async def test_setup_makes_what_is_missing_and_nothing_twice(names: Names) -> No
 
 
 async def test_missing_topic_is_named_with_what_to_do(names: Names) -> None:
-    async with PubSubQueue(names, topics=TOPICS) as queue:
+    async with PubSubQueue(names, topics=TOPICS, settle_s=0.0) as queue:
         with pytest.raises(QueueUnavailableError, match=r"topics/sluice-events .*sluice setup"):
             await queue.publish("events", [make_envelope()])
         with pytest.raises(QueueUnavailableError, match=r"sluice-warehouse .*sluice setup"):
@@ -199,3 +202,69 @@ async def test_connection_that_swallows_everything_is_replaced(
                     await queue.publish("events", [make_envelope()])
             await poll_until(works, within_s=WITHIN_S, what="a new connection is used")
             await queue.publish("events", [make_envelope()])
+
+
+async def test_topic_that_was_missing_is_not_published_to_before_it_may_have_subscriptions(
+    names: Names,
+) -> None:
+    async with PubSubQueue(names, topics=TOPICS, settle_s=1.0) as queue:
+        envelope = make_envelope()
+        with pytest.raises(QueueUnavailableError, match="does not exist"):
+            await queue.publish("events", [envelope])
+        await ensure_topics(names, TOPICS)
+        with pytest.raises(QueueUnavailableError, match="was missing until a moment ago"):
+            await queue.publish("events", [envelope])
+        assert (await queue.state()).condition == "unavailable"
+
+        async def is_settled() -> bool:
+            return (await queue.state()).condition == "ok"
+
+        await poll_until(is_settled, within_s=WITHIN_S, what="the topic has settled")
+        await queue.publish("events", [envelope])
+        assert len(await pull_all(queue, "warehouse", 1)) == 1
+
+
+async def test_setup_makes_no_topic_anew_while_its_old_subscription_stands_in_the_way(
+    names: Names,
+) -> None:
+    await ensure_topics(names, TOPICS)
+    clients = await connect()
+    await clients.publisher.delete_topic(topic=names.topic("events"))
+    with pytest.raises(QueueUnavailableError, match=r"topic was deleted.*subscriptions delete"):
+        await ensure_topics(names, TOPICS)
+    with pytest.raises(NotFound):
+        await clients.publisher.get_topic(topic=names.topic("events"))
+    for subscription in TOPICS["events"]:
+        await clients.subscriber.delete_subscription(subscription=names.subscription(subscription))
+    await clients.channel.close()
+    made = await ensure_topics(names, TOPICS)
+    assert {name for name, is_new in made.items() if is_new} == {
+        names.topic("events"),
+        *map(names.subscription, TOPICS["events"]),
+    }
+
+
+async def test_idle_consumer_tells_of_an_outage_and_its_end_within_seconds(
+    pubsub_emulator: str, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with BrokerProxy(pubsub_emulator) as proxy:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", proxy.host)
+        await ensure_topics(names, TOPICS)
+        async with PubSubQueue(names, topics=TOPICS) as queue:
+
+            async def is_well() -> bool:
+                try:
+                    await queue.backlog("warehouse")
+                except QueueUnavailableError:
+                    return False
+                return True
+
+            async def is_ill() -> bool:
+                return not await is_well()
+
+            assert await pull(queue, wait_s=0.1) == []
+            for mode in ("hang", "refuse"):
+                await proxy.use(mode)
+                await poll_until(is_ill, within_s=SEEN_WITHIN_S, what=f"{mode} is seen")
+                await proxy.use("pass")
+                await poll_until(is_well, within_s=WITHIN_S, what=f"the end of {mode} is seen")
