@@ -1,6 +1,7 @@
 """``sluice setup``: creates what the other parts expect, as often as you like."""
 
 import asyncio
+import sys
 import time
 from typing import Annotated, Final
 
@@ -52,12 +53,13 @@ def setup(
     if not settings.jwks_url:
         jwt_secret(settings)
     parts = asyncio.run(set_up_queue(settings))
+    if not as_json:  # said before the warehouse may stop all
+        for part in parts:
+            print(f"queue: {part.line}", flush=True)
     applied = asyncio.run(_set_up_warehouse(settings, wait_s))
     if as_json:
         _print_json(parts, applied)
         return
-    for part in parts:
-        print(f"queue: {part.line}")
     print(f"warehouse: {', '.join(applied) + ' applied' if applied else 'tables are up to date'}")
 
 
@@ -74,6 +76,7 @@ def _print_json(parts: list[QueuePart], applied: list[str]) -> None:
 
 async def _set_up_warehouse(settings: Settings, wait_s: float) -> list[str]:
     deadline = time.monotonic() + wait_s
+    is_told = False
     async with Warehouse(settings) as warehouse:
         while True:
             try:
@@ -82,4 +85,8 @@ async def _set_up_warehouse(settings: Settings, wait_s: float) -> list[str]:
                 if time.monotonic() > deadline:
                     message = f"the warehouse was not there within {wait_s:g} s: {error}"
                     raise WarehouseUnavailableError(message) from error
+                if not is_told:
+                    is_told = True
+                    waits = f"waiting up to {wait_s:g} s for the warehouse: {error}"
+                    print(f"sluice: {waits}", file=sys.stderr, flush=True)
                 await asyncio.sleep(ASK_EVERY_S)
