@@ -1,7 +1,6 @@
 """``sluice setup``: creates what the other parts expect, as often as you like."""
 
 import asyncio
-import sys
 import time
 from typing import Annotated, Final
 
@@ -56,7 +55,7 @@ def setup(
     if not as_json:  # said before the warehouse may stop all
         for part in parts:
             print(f"queue: {part.line}", flush=True)
-    applied = asyncio.run(_set_up_warehouse(settings, wait_s))
+    applied = asyncio.run(_set_up_warehouse(settings, wait_s, is_chatty=not as_json))
     if as_json:
         _print_json(parts, applied)
         return
@@ -74,9 +73,8 @@ def _print_json(parts: list[QueuePart], applied: list[str]) -> None:
     )
 
 
-async def _set_up_warehouse(settings: Settings, wait_s: float) -> list[str]:
+async def _set_up_warehouse(settings: Settings, wait_s: float, *, is_chatty: bool) -> list[str]:
     deadline = time.monotonic() + wait_s
-    is_told = False
     async with Warehouse(settings) as warehouse:
         while True:
             try:
@@ -85,8 +83,7 @@ async def _set_up_warehouse(settings: Settings, wait_s: float) -> list[str]:
                 if time.monotonic() > deadline:
                     message = f"the warehouse was not there within {wait_s:g} s: {error}"
                     raise WarehouseUnavailableError(message) from error
-                if not is_told:
-                    is_told = True
-                    waits = f"waiting up to {wait_s:g} s for the warehouse: {error}"
-                    print(f"sluice: {waits}", file=sys.stderr, flush=True)
+                if is_chatty:
+                    is_chatty = False  # once
+                    print(f"warehouse: waiting up to {wait_s:g} s, because {error}", flush=True)
                 await asyncio.sleep(ASK_EVERY_S)

@@ -214,7 +214,8 @@ async def test_missing_role_is_named_with_the_topic(google: Google) -> None:
     setup, doctor = await both(google)
     topic = f"projects/{google.project}/topics/sluice-events"
     may_not = f"may not be made or changed: grant roles/pubsub.editor on projects/{google.project}"
-    assert setup.error == f"sluice: {topic} {may_not} to who runs setup."
+    first = f"projects/{google.project}/topics/sluice-dead-letters"
+    assert setup.error == f"sluice: {first} {may_not} to who runs setup."
     found = checks(doctor)["topic sluice-events"]
     assert found["state"] == "fail"
     assert found["detail"] == (
