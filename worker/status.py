@@ -39,6 +39,8 @@ class DestinationStatus(msgspec.Struct, frozen=True, kw_only=True):
     backlog_events: int
     breaker: State
     state: Literal["ok", "degraded"]
+    detail: str = ""
+    """Why its backlog is not known; empty where it is."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,9 +117,13 @@ class StatusPort:
         DESTINATION_BREAKER.labels(name).set(breaker is not State.CLOSED)
         try:
             backlog = await self._queue.backlog(watched.subscription)
-        except QueueUnavailableError:
+        except QueueUnavailableError as error:
             return DestinationStatus(
-                backlog_age_s=0.0, backlog_events=0, breaker=breaker, state="degraded"
+                backlog_age_s=0.0,
+                backlog_events=0,
+                breaker=breaker,
+                state="degraded",
+                detail=str(error),
             )
         QUEUE_OLDEST_AGE.labels(watched.subscription).set(backlog.oldest_age_s)
         QUEUE_BACKLOG_EVENTS.labels(watched.subscription).set(backlog.events)

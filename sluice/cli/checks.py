@@ -173,12 +173,19 @@ async def _worker(url: str) -> Finding:
     if isinstance(status, str):
         remedy = f"{RUN}, or set SLUICE_WORKER_URL"
         return Finding("worker", "fail", f"no answer at {url} ({status})", remedy)
-    slow = [
-        f"{name} ({each.get('backlog_age_s', 0):.0f} s behind, breaker {each.get('breaker')})"
+    ill = {
+        name: each
         for name, each in status.get("destinations", {}).items()
         if each.get("state") != "ok"
-    ]
-    if slow:
+    }
+    for name, each in ill.items():
+        if detail := each.get("detail"):
+            return Finding("worker", "fail", f"{name} gets no events: {detail}")
+    if ill:
+        slow = [
+            f"{name} ({each.get('backlog_age_s', 0):.0f} s behind, breaker {each.get('breaker')})"
+            for name, each in ill.items()
+        ]
         remedy = "see that the destination answers"
         return Finding("worker", "warn", f"degraded: {', '.join(slow)}", remedy)
     return Finding("worker", "ok", f"serves at {url}")
