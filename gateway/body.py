@@ -98,8 +98,18 @@ async def read_body(request: BaseRequest, *, max_bytes: int, timeout_s: float) -
         return Rejected(
             ErrorType.BODY_TIMEOUT, f"The body did not arrive within {timeout_s:g} seconds."
         )
-    except (RequestPayloadError, HttpProcessingError, OSError):
+    except (RequestPayloadError, HttpProcessingError, OSError) as error:
+        forget_frames(error)
         return Rejected(ErrorType.BODY_INCOMPLETE, "The body ended before its announced length.")
+
+
+def forget_frames(error: BaseException) -> None:
+    """Drop the frames that an error came through, and so the pieces of the body in them.
+
+    A stream keeps the error that ended it, and the frames lead back to the stream: without this,
+    megabytes of a body that was cut short stay until the collector finds the circle.
+    """
+    error.__traceback__ = None
 
 
 async def _read_plain(content: StreamReader, max_bytes: int) -> bytes | Rejected:

@@ -13,7 +13,7 @@ from aiohttp import StreamReader
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest, RequestPayloadError
 
-from gateway.body import check_transfer
+from gateway.body import check_transfer, forget_frames
 from gateway.sources.shopify_signature import Hashers, is_signed
 from sluice.core.errors import ErrorType, Rejected
 
@@ -63,11 +63,13 @@ async def read_signed(
     timer = loop.call_later(bounds.timeout_s, content.set_exception, TimeoutError())
     try:
         return await _read(content, header, secrets, bounds)
-    except TimeoutError:
+    except TimeoutError as error:
+        forget_frames(error)
         return Rejected(
             ErrorType.BODY_TIMEOUT, f"The body did not arrive within {bounds.timeout_s:g} seconds."
         )
-    except (RequestPayloadError, HttpProcessingError, OSError):
+    except (RequestPayloadError, HttpProcessingError, OSError) as error:
+        forget_frames(error)
         return Rejected(ErrorType.BODY_INCOMPLETE, "The body ended before its announced length.")
     finally:
         timer.cancel()
@@ -77,6 +79,19 @@ async def _read(
     content: StreamReader, header: str, secrets: Sequence[str], bounds: Bounds
 ) -> Signed | Rejected:
     chunks: list[bytes] = []
+    try:
+        return await _read_into(chunks, content, header, secrets, bounds)
+    finally:
+        chunks.clear()  # whatever still holds the frames of a read that failed, not the body
+
+
+async def _read_into(
+    chunks: list[bytes],
+    content: StreamReader,
+    header: str,
+    secrets: Sequence[str],
+    bounds: Bounds,
+) -> Signed | Rejected:
     size = 0
     hashers: Hashers | None = None
     while not content.at_eof():
