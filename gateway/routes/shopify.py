@@ -20,6 +20,7 @@ from gateway.core.answers import Answer, deny, ok, refused, unavailable
 from gateway.dispatch import Exchange, Route, last_segment
 from gateway.publisher import Publisher, Unstored
 from gateway.rejections import Rejections
+from gateway.room import TOO_MANY, Held, NoRoomError, Room
 from gateway.signed_body import Bounds, Signed, read_signed
 from gateway.sources.shopify import (
     MAX_BODY_BYTES,
@@ -80,6 +81,7 @@ class ShopifyRoutes:
     publisher: Publisher
     rejections: Rejections
     stamps: Stamps
+    room: Room
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     deadline_s: float = DEADLINE_S
     _budget: _Budget = field(default_factory=_Budget)
@@ -139,18 +141,19 @@ class ShopifyRoutes:
             )
             return self._denied(exchange, ErrorType.SHOPIFY_SIGNATURE_MISSING, detail)
         full = self.publisher.refuse(min(request.content_length or 0, MAX_BODY_BYTES))
+        if full is None and self.room.is_full:
+            full = TOO_MANY
         if full is not None:
             return _unstored(full)
         if hdrs.EXPECT in request.headers:
             send_continue(request)
-        bounds = Bounds(
-            kept_bytes=MAX_BODY_BYTES, hashed_bytes=MAX_HASHED_BYTES, timeout_s=self.deadline_s
-        )
-        found = await read_signed(request, signature, tenant.shopify_secrets, bounds)
-        if isinstance(found, Rejected):
-            return self._unread(exchange, found)
-        if not found.is_signed:
-            return await self._forged(exchange, tenant, signature, found)
+        try:
+            with self.room.hold() as held:
+                found = await self._prove(exchange, tenant, signature, held)
+        except NoRoomError:
+            return _unstored(TOO_MANY)
+        if isinstance(found, Answer):
+            return found
         shop = header(request.headers, SHOP_DOMAIN).lower()
         if tenant.shopify_shop_domains and shop not in tenant.shopify_shop_domains:
             detail = "The delivery is for another shop than this tenant's."
@@ -159,6 +162,20 @@ class ShopifyRoutes:
             detail = f"The body has {found.size} bytes; {MAX_BODY_BYTES} are kept."
             return self._not_queued(exchange, Rejected(ErrorType.SHOPIFY_BODY_TOO_LARGE, detail))
         return tenant, found.body
+
+    async def _prove(
+        self, exchange: Exchange, tenant: Tenant, signature: str, held: Held
+    ) -> Signed | Answer:
+        """Return a body that the tenant's secret signed; or the answer to another."""
+        bounds = Bounds(
+            kept_bytes=MAX_BODY_BYTES, hashed_bytes=MAX_HASHED_BYTES, timeout_s=self.deadline_s
+        )
+        found = await read_signed(exchange.request, signature, tenant.shopify_secrets, bounds, held)
+        if isinstance(found, Rejected):
+            return self._unread(exchange, found)
+        if not found.is_signed:
+            return await self._forged(exchange, tenant, signature, found)
+        return found
 
     def _tenant(self, exchange: Exchange) -> Tenant | Answer:
         tenant = self.directory().by_slug.get(last_segment(exchange))

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from gateway.body import read_body
+from gateway.room import Room
 from gateway.signed_body import Bounds, read_signed
 from sluice.core.errors import ErrorType, Rejected
 from tests.support.raw_http import connect, request_bytes
@@ -24,11 +25,11 @@ Read = Callable[[web.BaseRequest], Awaitable[object]]
 
 
 async def read_within(request: web.BaseRequest) -> object:
-    return await read_signed(request, "", ["secret"], BOUNDS)
+    return await read_signed(request, "", ["secret"], BOUNDS, Room().hold())
 
 
 async def read_too_late(request: web.BaseRequest) -> object:
-    return await read_signed(request, "", ["secret"], SHORT)
+    return await read_signed(request, "", ["secret"], SHORT, Room().hold())
 
 
 async def read_unsigned(request: web.BaseRequest) -> object:
