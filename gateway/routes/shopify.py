@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 from aiohttp import hdrs
+from aiohttp.web import BaseRequest
 
 from gateway.body import send_continue
 from gateway.core.answers import Answer, deny, ok, refused, unavailable
@@ -28,8 +29,10 @@ from gateway.sources.shopify import (
     SHOP_DOMAIN,
     SIGNATURE,
     SOURCE,
+    Read,
     header,
     read,
+    unread_run,
 )
 from gateway.sources.shopify_evidence import cause_of
 from gateway.stamps import Stamps
@@ -97,8 +100,8 @@ class ShopifyRoutes:
         admitted = await self._admit(exchange)
         if isinstance(admitted, Answer):
             return admitted
-        tenant, body = admitted
-        became = read(exchange.request.headers, body, tenant)
+        tenant, found = admitted
+        became = _became(exchange.request, found, tenant)
         if isinstance(became, Rejected):
             return self._not_queued(exchange, became)
         made: Event | RunRow
@@ -114,7 +117,7 @@ class ShopifyRoutes:
                 new_id=self.stamps.new_id(),
             )
             rows, named = encode("events", (made,)), ("X-Event-Id", made.event_id)
-        del body, admitted  # what waits for the disk needs only the rows
+        del found, admitted  # what waits for the disk needs only the rows
         return await self._store(exchange, rows, named, until)
 
     async def _store(
@@ -127,7 +130,7 @@ class ShopifyRoutes:
             EVENTS_ACCEPTED.add(1, SOURCE)
         return Answer(200, b'{"queued":true}', headers=(named,))
 
-    async def _admit(self, exchange: Exchange) -> tuple[Tenant, bytes] | Answer:
+    async def _admit(self, exchange: Exchange) -> tuple[Tenant, Signed] | Answer:
         """Return whose delivery it is and its body, proven; or the answer to another."""
         request = exchange.request
         tenant = self._tenant(exchange)
@@ -158,10 +161,7 @@ class ShopifyRoutes:
         if tenant.shopify_shop_domains and shop not in tenant.shopify_shop_domains:
             detail = "The delivery is for another shop than this tenant's."
             return self._denied(exchange, ErrorType.SHOPIFY_SHOP_MISMATCH, detail)
-        if found.body is None:
-            detail = f"The body has {found.size} bytes; {MAX_BODY_BYTES} are kept."
-            return self._not_queued(exchange, Rejected(ErrorType.SHOPIFY_BODY_TOO_LARGE, detail))
-        return tenant, found.body
+        return tenant, found
 
     async def _prove(
         self, exchange: Exchange, tenant: Tenant, signature: str, held: Held
@@ -227,6 +227,16 @@ class ShopifyRoutes:
         reason = rejected.error_type.removeprefix(PREFIX)
         answer = ok(NotQueued(queued=False, reason=reason))
         return msgspec.structs.replace(answer, error_type=rejected.error_type)
+
+
+def _became(request: BaseRequest, found: Signed, tenant: Tenant) -> Read:
+    if found.body is not None:
+        return read(request.headers, found.body, tenant)
+    wrong = ErrorType.SHOPIFY_BODY_TOO_LARGE
+    # The signature stands for the body, which was not kept.
+    signature = request.headers[SIGNATURE].strip().encode()
+    detail = f"The body has {found.size} bytes; {MAX_BODY_BYTES} are kept."
+    return unread_run(request.headers, wrong, signature) or Rejected(wrong, detail)
 
 
 def _unstored(unstored: Unstored) -> Answer:

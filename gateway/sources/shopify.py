@@ -102,13 +102,33 @@ def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
         return Rejected(ErrorType.SHOPIFY_TOPIC_NOT_KEPT, f"Topic {name} is not kept.")
     fields = _open(body, row)
     if isinstance(fields, Rejected):
-        return fields
+        return unread_run(headers, fields.error_type, body) or fields
     request_id = _request_id(said, topic, body)
     if row is None:
         return _run(PRIVACY_RUNS[topic], request_id, fields, said)
     return _Mapping(row, fields, said).candidate(
         request_id, full_body=body if tenant.shopify_full_body else None
     )
+
+
+def unread_run(headers: Mapping[str, str], why: ErrorType, signed: bytes) -> RunRequest | None:
+    """Return the run of a privacy request whose body cannot be read; None for any other topic.
+
+    Such a request must never be lost, and nobody sends it again: the run says what is known, and
+    that whom it is about is to be asked of Shopify.
+
+    Args:
+        headers: By names in which case does not matter.
+        why: Why the body cannot be read.
+        signed: What tells this delivery from others if it has no id.
+    """
+    said = shopify_part(headers)
+    topic = str(said.get("topic", "")).lower()
+    if topic not in PRIVACY_RUNS:
+        return None
+    known = {name: said[name] for name in ("shop_domain", "webhook_id") if name in said}
+    text = _ENCODER.encode({**known, "unreadable": why.removeprefix(f"{SOURCE}_")})
+    return RunRequest(_request_id(said, topic, signed), PRIVACY_RUNS[topic], text.decode())
 
 
 def _is_kept(row: Topic, patterns: tuple[str, ...]) -> bool:
