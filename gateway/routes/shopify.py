@@ -38,10 +38,10 @@ from gateway.sources.shopify_evidence import cause_of
 from gateway.stamps import Stamps
 from sluice.core.envelope import Rows, encode
 from sluice.core.errors import ErrorType, Rejected
-from sluice.core.event import Event, stamp
+from sluice.core.event import Candidate, Event, stamp
 from sluice.core.runs import RunRequest, RunRow, pending_run
 from sluice.core.tenant import Directory, Tenant
-from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_REJECTED
+from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
 
 PATH: Final = "/api/ingestion/shopify/{tenant}"
 CHALLENGE: Final = 'Shopify-HMAC realm="sluice"'
@@ -118,11 +118,13 @@ class ShopifyRoutes:
             )
             rows, named = encode("events", (made,)), ("X-Event-Id", made.event_id)
         del found, admitted  # what waits for the disk needs only the rows
-        return await self._store(exchange, rows, named, until)
+        answer = await self._store(rows, named, until)
+        if answer.status == 200 and isinstance(became, Candidate):
+            for reason in became.normalised:
+                EVENTS_NORMALISED.add(1, reason)
+        return answer
 
-    async def _store(
-        self, exchange: Exchange, rows: list[Rows], named: tuple[str, str], until: float
-    ) -> Answer:
+    async def _store(self, rows: list[Rows], named: tuple[str, str], until: float) -> Answer:
         unstored = await self.publisher.publish(rows, within_s=until - time.monotonic())
         if unstored is not None:
             return _unstored(unstored)
