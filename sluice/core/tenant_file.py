@@ -12,7 +12,8 @@ from sluice.core.errors import ConfigError
 from sluice.core.tenant import KEY_KINDS, SLUG, SLUG_RULE, ApiKey, Directory, Tenant
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?")
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})+")
 _TOPIC: Final = re.compile(r"[a-z0-9_.*-]+(/[a-z0-9_.*-]+)?")
 _HEX_SECRET: Final = re.compile(r"([0-9a-fA-F]{2}){16,128}")
 _WHSEC: Final = re.compile(r"(whsec_)?[A-Za-z0-9+/]{22,}={0,2}")

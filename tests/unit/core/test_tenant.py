@@ -111,3 +111,26 @@ def test_file_is_refused_with_the_place_and_reason(text: str, words: str) -> Non
         parse_directory(text)
     assert words in str(caught.value)
     assert SECRET not in str(caught.value), "what stands where a digest should be may be a key"
+
+
+@pytest.mark.parametrize(
+    ("domain", "is_taken"),
+    [
+        ("acme.myshopify.com", True),
+        ("shop.example", True),
+        ("acme", False),
+        ("acme.", False),
+        (".acme.example", False),
+        ("acme..example", False),
+        ("-acme.example", False),
+        ("Acme.example", False),
+        ("a." * 127 + "example", False),
+    ],
+)
+def test_shop_domain_is_taken_when_it_is_a_whole_domain(domain: str, is_taken: bool) -> None:
+    text = f'[tenants.shop]\nshopify_shop_domains = ["{domain}"]\n'
+    if is_taken:
+        assert parse_directory(text).by_slug["shop"].shopify_shop_domains == (domain,)
+    else:
+        with pytest.raises(ConfigError, match=r"a domain such as acme\.myshopify\.com"):
+            parse_directory(text)
