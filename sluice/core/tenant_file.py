@@ -42,7 +42,14 @@ class Property:
 def _is_origin(text: str) -> bool:
     if text == "*":
         return True
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    # A browser names neither, so such an origin would match no page.
+    if "@" in text or (parts.scheme, port) in {("http", 80), ("https", 443)}:
+        return False
     host = (parts.hostname or "").removeprefix("*.")
     is_bare = f"{parts.scheme}://{parts.netloc}" == text and "*" not in host
     return is_bare and parts.scheme in {"http", "https"} and bool(host) and text == text.lower()

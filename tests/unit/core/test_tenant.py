@@ -134,3 +134,31 @@ def test_shop_domain_is_taken_when_it_is_a_whole_domain(domain: str, is_taken: b
     else:
         with pytest.raises(ConfigError, match=r"a domain such as acme\.myshopify\.com"):
             parse_directory(text)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://shop.example:443",
+        "http://shop.example:80",
+        "https://user@shop.example",
+        "https://user:word@shop.example",
+        "https://shop.example:99999",
+        "https://[::1",
+    ],
+)
+def test_origin_is_refused_when_no_browser_sends_it(origin: str) -> None:
+    with pytest.raises(ConfigError, match="allowed_origins"):
+        parse_directory(file_with_origin(origin))
+
+
+def test_origin_with_a_port_of_its_own_is_taken() -> None:
+    (key,) = parse_directory(file_with_origin("https://shop.example:8443")).by_slug["shop"].api_keys
+    assert key.allowed_origins == ("https://shop.example:8443",)
+
+
+def file_with_origin(origin: str) -> str:
+    return (
+        f'[tenants.shop]\n[[tenants.shop.api_keys]]\ndigest = "{digest_of(PUBLIC)}"\n'
+        f'kind = "public"\nallowed_origins = ["{origin}"]\n'
+    )
