@@ -21,6 +21,7 @@ from gateway.publisher import Publisher
 from gateway.reads import Reads, reads_of
 from gateway.rejections import Rejections
 from gateway.reply import request_ids
+from gateway.room import Room
 from gateway.routes.docs import docs_routes
 from gateway.routes.health import HealthRoutes
 from gateway.routes.ingest import Ingest
@@ -28,7 +29,7 @@ from gateway.routes.ops import Figures, OpsRoutes
 from gateway.routes.reads import ReadRoutes, stats_cache
 from gateway.routes.session import SessionRoutes
 from gateway.routes.shopify import ShopifyRoutes
-from gateway.routes.sources import Room, SourceRoutes
+from gateway.routes.sources import SourceRoutes
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.stamps import Stamps
 from gateway.token_keys import JwksSource, shared_secret
@@ -76,6 +77,7 @@ def build_app(parts: Parts) -> Dispatcher:
         return dispatcher is not None and not dispatcher.is_leaving
 
     limits = RateLimits()
+    room = Room()
     routes: list[Route] = [
         *Ingest(
             directory=parts.directory,
@@ -101,6 +103,7 @@ def build_app(parts: Parts) -> Dispatcher:
             publisher=parts.publisher,
             rejections=parts.rejections,
             stamps=parts.stamps,
+            room=room,
             now=parts.now,
         ).routes(),
         *ReadRoutes(
@@ -125,7 +128,7 @@ def build_app(parts: Parts) -> Dispatcher:
             rejections=parts.rejections,
             stamps=parts.stamps,
             body_timeout_s=parts.body_timeout_s,
-            room=Room(),
+            room=room,
             limits=limits,
             monotonic=parts.monotonic,
         ).routes(),

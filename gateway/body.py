@@ -16,6 +16,7 @@ from aiohttp.web import BaseRequest, RequestPayloadError
 
 from gateway.core.inflate import Encoding, InflatedTooLargeError, Inflater, UndecodableError
 from gateway.core.media import check_content_type, read_encoding
+from gateway.room import Held
 from sluice.core.errors import ErrorType, Rejected
 
 INLINE_BYTES: Final = 65_536
@@ -66,7 +67,9 @@ def check_encoding(request: BaseRequest) -> Rejected | None:
     return wrong
 
 
-async def read_body(request: BaseRequest, *, max_bytes: int, timeout_s: float) -> bytes | Rejected:
+async def read_body(
+    request: BaseRequest, *, max_bytes: int, timeout_s: float, held: Held | None = None
+) -> bytes | Rejected:
     """Return the whole body, decompressed.
 
     After a refusal the rest of the body may still be on its way, so the connection is to be closed.
@@ -75,6 +78,10 @@ async def read_body(request: BaseRequest, *, max_bytes: int, timeout_s: float) -
         request: Of an application that does not decompress by itself.
         max_bytes: Bound on the body as it is sent, and as much again once it is decompressed.
         timeout_s: Bound on the whole of it.
+        held: Is charged for the bytes that wait for more of them.
+
+    Raises:
+        NoRoomError: ``held`` does not get as much as arrives.
     """
     encoding = _encoding(request)
     if isinstance(encoding, Rejected):
@@ -92,29 +99,41 @@ async def read_body(request: BaseRequest, *, max_bytes: int, timeout_s: float) -
             return body if len(body) <= max_bytes else _too_large(max_bytes)
         async with asyncio.timeout(timeout_s):
             if encoding is None:
-                return await _read_plain(content, max_bytes)
-            return await _read_encoded(content, encoding, max_bytes)
+                return await _read_plain(content, max_bytes, held)
+            return await _read_encoded(content, encoding, max_bytes, held)
     except TimeoutError:
         return Rejected(
             ErrorType.BODY_TIMEOUT, f"The body did not arrive within {timeout_s:g} seconds."
         )
-    except (RequestPayloadError, HttpProcessingError, OSError):
+    except (RequestPayloadError, HttpProcessingError, OSError) as error:
+        forget_frames(error)
         return Rejected(ErrorType.BODY_INCOMPLETE, "The body ended before its announced length.")
 
 
-async def _read_plain(content: StreamReader, max_bytes: int) -> bytes | Rejected:
+def forget_frames(error: BaseException) -> None:
+    """Drop the frames that an error came through, and so the pieces of the body in them.
+
+    A stream keeps the error that ended it, and the frames lead back to the stream: without this,
+    megabytes of a body that was cut short stay until the collector finds the circle.
+    """
+    error.__traceback__ = None
+
+
+async def _read_plain(content: StreamReader, max_bytes: int, held: Held | None) -> bytes | Rejected:
     chunks: list[bytes] = []
     size = 0
     async for chunk in chunks_of(content):
         size += len(chunk)
         if size > max_bytes:
             return _too_large(max_bytes)
+        if held is not None:
+            held.set_size(size)
         chunks.append(chunk)
     return b"".join(chunks)
 
 
 async def _read_encoded(
-    content: StreamReader, encoding: Encoding, max_bytes: int
+    content: StreamReader, encoding: Encoding, max_bytes: int, held: Held | None
 ) -> bytes | Rejected:
     inflater = Inflater(encoding, max_bytes=max_bytes)
     size = 0
@@ -128,6 +147,9 @@ async def _read_encoded(
             inflater.feed(chunk)
             if inflater.step(INLINE_BYTES):
                 await asyncio.to_thread(inflater.run)
+            if held is not None:
+                # After the fact, which the number of threads bounds: a few bytes may become many.
+                held.set_size(inflater.held_bytes)
         return inflater.finish()
     except InflatedTooLargeError:
         return _too_large(max_bytes)

@@ -13,7 +13,8 @@ from aiohttp import StreamReader
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest, RequestPayloadError
 
-from gateway.body import check_transfer
+from gateway.body import check_transfer, forget_frames
+from gateway.room import Held
 from gateway.sources.shopify_signature import Hashers, is_signed
 from sluice.core.errors import ErrorType, Rejected
 
@@ -41,7 +42,7 @@ class Bounds:
 
 
 async def read_signed(
-    request: BaseRequest, header: str, secrets: Sequence[str], bounds: Bounds
+    request: BaseRequest, header: str, secrets: Sequence[str], bounds: Bounds, held: Held
 ) -> Signed | Rejected:
     """Return the body as it came, without decoding anything.
 
@@ -50,6 +51,10 @@ async def read_signed(
         header: The signature that came with it.
         secrets: Any of them may have made the signature.
         bounds: On the body.
+        held: Is charged for what is kept.
+
+    Raises:
+        NoRoomError: ``held`` does not get as much as arrives.
     """
     length = request.content_length
     wrong = check_transfer(request)
@@ -62,21 +67,37 @@ async def read_signed(
     loop = asyncio.get_running_loop()
     timer = loop.call_later(bounds.timeout_s, content.set_exception, TimeoutError())
     try:
-        return await _read(content, header, secrets, bounds)
-    except TimeoutError:
+        return await _read(content, header, secrets, bounds, held)
+    except TimeoutError as error:
+        forget_frames(error)
         return Rejected(
             ErrorType.BODY_TIMEOUT, f"The body did not arrive within {bounds.timeout_s:g} seconds."
         )
-    except (RequestPayloadError, HttpProcessingError, OSError):
+    except (RequestPayloadError, HttpProcessingError, OSError) as error:
+        forget_frames(error)
         return Rejected(ErrorType.BODY_INCOMPLETE, "The body ended before its announced length.")
     finally:
         timer.cancel()
 
 
 async def _read(
-    content: StreamReader, header: str, secrets: Sequence[str], bounds: Bounds
+    content: StreamReader, header: str, secrets: Sequence[str], bounds: Bounds, held: Held
 ) -> Signed | Rejected:
     chunks: list[bytes] = []
+    try:
+        return await _read_into(chunks, content, header, secrets, bounds, held)
+    finally:
+        chunks.clear()  # whatever still holds the frames of a read that failed, not the body
+
+
+async def _read_into(
+    chunks: list[bytes],
+    content: StreamReader,
+    header: str,
+    secrets: Sequence[str],
+    bounds: Bounds,
+    held: Held,
+) -> Signed | Rejected:
     size = 0
     hashers: Hashers | None = None
     while not content.at_eof():
@@ -84,12 +105,15 @@ async def _read(
         size += len(chunk)
         if size > bounds.hashed_bytes:
             return _too_large(bounds)
+        if hashers is None:
+            held.set_size(size)
         chunks.append(chunk)
         if hashers is None and size > bounds.kept_bytes:
             hashers = Hashers(secrets)
         if hashers is not None:
             await asyncio.to_thread(hashers.update, b"".join(chunks))
             chunks.clear()
+            held.set_size(0)
     if hashers is not None:
         return Signed(is_signed=hashers.is_signed(header), body=None, size=size)
     body = b"".join(chunks)

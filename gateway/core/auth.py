@@ -191,6 +191,8 @@ def _no_session(
     claims = _verify(token, keys, now=now)
     if isinstance(claims, Denied):
         return claims
+    if _is_for_sessions(claims):  # read_token would have read it, were it as we made it
+        return _INVALID
     slug = _slug(claims, directory)
     return _denied(ErrorType.SCOPE_DENIED, "This token does not allow writing events.", slug)
 
@@ -259,11 +261,15 @@ def _slug(claims: Mapping[str, Any], directory: Directory) -> str | None:
     return slug if isinstance(slug, str) and slug in directory.by_slug else None
 
 
+def _is_for_sessions(claims: Mapping[str, Any]) -> bool:
+    audience = claims.get("aud")
+    return audience == AUDIENCE or (isinstance(audience, list) and AUDIENCE in audience)
+
+
 def _may_read(claims: Mapping[str, Any]) -> bool:
     # A token without a scope reads: identity providers give tokens that have only our tenant
     # claim. What a session token may do is said by its audience, whatever its scope.
-    audience = claims.get("aud")
-    if audience == AUDIENCE or (isinstance(audience, list) and AUDIENCE in audience):
+    if _is_for_sessions(claims):
         return False
     scope = claims.get("scope", "read")
     return isinstance(scope, str) and "read" in scope.split()

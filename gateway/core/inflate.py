@@ -95,6 +95,11 @@ class Inflater:
         self._waiting = b""
         self._body = bytearray()
 
+    @property
+    def held_bytes(self) -> int:
+        """How much is held, compressed and inflated."""
+        return len(self._waiting) + len(self._body)
+
     def feed(self, data: bytes) -> None:
         """Take more compressed bytes; they wait for ``step``."""
         self._waiting += data

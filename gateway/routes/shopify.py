@@ -14,12 +14,14 @@ from typing import Final
 
 import msgspec
 from aiohttp import hdrs
+from aiohttp.web import BaseRequest
 
 from gateway.body import send_continue
 from gateway.core.answers import Answer, deny, ok, refused, unavailable
 from gateway.dispatch import Exchange, Route, last_segment
 from gateway.publisher import Publisher, Unstored
 from gateway.rejections import Rejections
+from gateway.room import TOO_MANY, Held, NoRoomError, Room
 from gateway.signed_body import Bounds, Signed, read_signed
 from gateway.sources.shopify import (
     MAX_BODY_BYTES,
@@ -27,17 +29,19 @@ from gateway.sources.shopify import (
     SHOP_DOMAIN,
     SIGNATURE,
     SOURCE,
+    Read,
     header,
     read,
+    unread_run,
 )
 from gateway.sources.shopify_evidence import cause_of
 from gateway.stamps import Stamps
 from sluice.core.envelope import Rows, encode
 from sluice.core.errors import ErrorType, Rejected
-from sluice.core.event import Event, stamp
+from sluice.core.event import Candidate, Event, stamp
 from sluice.core.runs import RunRequest, RunRow, pending_run
 from sluice.core.tenant import Directory, Tenant
-from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_REJECTED
+from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
 
 PATH: Final = "/api/ingestion/shopify/{tenant}"
 CHALLENGE: Final = 'Shopify-HMAC realm="sluice"'
@@ -80,6 +84,7 @@ class ShopifyRoutes:
     publisher: Publisher
     rejections: Rejections
     stamps: Stamps
+    room: Room
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     deadline_s: float = DEADLINE_S
     _budget: _Budget = field(default_factory=_Budget)
@@ -95,8 +100,8 @@ class ShopifyRoutes:
         admitted = await self._admit(exchange)
         if isinstance(admitted, Answer):
             return admitted
-        tenant, body = admitted
-        became = read(exchange.request.headers, body, tenant)
+        tenant, found = admitted
+        became = _became(exchange.request, found, tenant)
         if isinstance(became, Rejected):
             return self._not_queued(exchange, became)
         made: Event | RunRow
@@ -112,12 +117,14 @@ class ShopifyRoutes:
                 new_id=self.stamps.new_id(),
             )
             rows, named = encode("events", (made,)), ("X-Event-Id", made.event_id)
-        del body, admitted  # what waits for the disk needs only the rows
-        return await self._store(exchange, rows, named, until)
+        del found, admitted  # what waits for the disk needs only the rows
+        answer = await self._store(rows, named, until)
+        if answer.status == 200 and isinstance(became, Candidate):
+            for reason in became.normalised:
+                EVENTS_NORMALISED.add(1, reason)
+        return answer
 
-    async def _store(
-        self, exchange: Exchange, rows: list[Rows], named: tuple[str, str], until: float
-    ) -> Answer:
+    async def _store(self, rows: list[Rows], named: tuple[str, str], until: float) -> Answer:
         unstored = await self.publisher.publish(rows, within_s=until - time.monotonic())
         if unstored is not None:
             return _unstored(unstored)
@@ -125,7 +132,7 @@ class ShopifyRoutes:
             EVENTS_ACCEPTED.add(1, SOURCE)
         return Answer(200, b'{"queued":true}', headers=(named,))
 
-    async def _admit(self, exchange: Exchange) -> tuple[Tenant, bytes] | Answer:
+    async def _admit(self, exchange: Exchange) -> tuple[Tenant, Signed] | Answer:
         """Return whose delivery it is and its body, proven; or the answer to another."""
         request = exchange.request
         tenant = self._tenant(exchange)
@@ -139,26 +146,38 @@ class ShopifyRoutes:
             )
             return self._denied(exchange, ErrorType.SHOPIFY_SIGNATURE_MISSING, detail)
         full = self.publisher.refuse(min(request.content_length or 0, MAX_BODY_BYTES))
+        if full is None and self.room.is_full:
+            full = TOO_MANY
         if full is not None:
             return _unstored(full)
         if hdrs.EXPECT in request.headers:
             send_continue(request)
-        bounds = Bounds(
-            kept_bytes=MAX_BODY_BYTES, hashed_bytes=MAX_HASHED_BYTES, timeout_s=self.deadline_s
-        )
-        found = await read_signed(request, signature, tenant.shopify_secrets, bounds)
-        if isinstance(found, Rejected):
-            return self._unread(exchange, found)
-        if not found.is_signed:
-            return await self._forged(exchange, tenant, signature, found)
+        try:
+            with self.room.hold() as held:
+                found = await self._prove(exchange, tenant, signature, held)
+        except NoRoomError:
+            return _unstored(TOO_MANY)
+        if isinstance(found, Answer):
+            return found
         shop = header(request.headers, SHOP_DOMAIN).lower()
         if tenant.shopify_shop_domains and shop not in tenant.shopify_shop_domains:
             detail = "The delivery is for another shop than this tenant's."
             return self._denied(exchange, ErrorType.SHOPIFY_SHOP_MISMATCH, detail)
-        if found.body is None:
-            detail = f"The body has {found.size} bytes; {MAX_BODY_BYTES} are kept."
-            return self._not_queued(exchange, Rejected(ErrorType.SHOPIFY_BODY_TOO_LARGE, detail))
-        return tenant, found.body
+        return tenant, found
+
+    async def _prove(
+        self, exchange: Exchange, tenant: Tenant, signature: str, held: Held
+    ) -> Signed | Answer:
+        """Return a body that the tenant's secret signed; or the answer to another."""
+        bounds = Bounds(
+            kept_bytes=MAX_BODY_BYTES, hashed_bytes=MAX_HASHED_BYTES, timeout_s=self.deadline_s
+        )
+        found = await read_signed(exchange.request, signature, tenant.shopify_secrets, bounds, held)
+        if isinstance(found, Rejected):
+            return self._unread(exchange, found)
+        if not found.is_signed:
+            return await self._forged(exchange, tenant, signature, found)
+        return found
 
     def _tenant(self, exchange: Exchange) -> Tenant | Answer:
         tenant = self.directory().by_slug.get(last_segment(exchange))
@@ -210,6 +229,16 @@ class ShopifyRoutes:
         reason = rejected.error_type.removeprefix(PREFIX)
         answer = ok(NotQueued(queued=False, reason=reason))
         return msgspec.structs.replace(answer, error_type=rejected.error_type)
+
+
+def _became(request: BaseRequest, found: Signed, tenant: Tenant) -> Read:
+    if found.body is not None:
+        return read(request.headers, found.body, tenant)
+    wrong = ErrorType.SHOPIFY_BODY_TOO_LARGE
+    # The signature stands for the body, which was not kept.
+    signature = request.headers[SIGNATURE].strip().encode()
+    detail = f"The body has {found.size} bytes; {MAX_BODY_BYTES} are kept."
+    return unread_run(request.headers, wrong, signature) or Rejected(wrong, detail)
 
 
 def _unstored(unstored: Unstored) -> Answer:

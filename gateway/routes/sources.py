@@ -12,9 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from aiohttp import hdrs
-from aiohttp.web import BaseRequest
-
 from gateway.body import check_encoding, read_body, send_continue
 from gateway.core.answers import Answer
 from gateway.core.auth import Denied
@@ -23,6 +20,7 @@ from gateway.core.source import Arrival, Caller, Parsed, Refused, Source, Source
 from gateway.dispatch import Exchange, Route, last_segment
 from gateway.publisher import Publisher, Unstored
 from gateway.rejections import Rejections
+from gateway.room import TOO_MANY, NoRoomError, Room
 from gateway.stamps import Stamps
 from sluice.core.envelope import Rows, encode
 from sluice.core.errors import ErrorType, Rejected
@@ -34,33 +32,7 @@ UNKNOWN_SIZE: Final = 65_536
 """What a body without a length is expected to need, when room is asked for."""
 INLINE_BYTES: Final = 65_536
 """A longer body is parsed in a thread: thousands of events take longer than others should wait."""
-MAX_UNPROVEN_BYTES: Final = 128 * 1024 * 1024
-_TOO_MANY: Final = Unstored(
-    ErrorType.OVERLOADED, "Too many requests are being read; retry after the time given.", 1.0
-)
 _NOBODY: Final = Denied(Rejected(ErrorType.AUTH_MISSING, "Send a credential."))
-
-
-class Room:
-    """How many bytes of bodies may be read at once for callers who have proven nothing yet.
-
-    A key inside the body is seen only once the body is there. Without this bound, anybody could
-    make the gateway hold as many full bodies as it has connections.
-    """
-
-    def __init__(self, max_bytes: int = MAX_UNPROVEN_BYTES) -> None:
-        self._left = max_bytes
-
-    def take(self, size: int) -> bool:
-        """Whether there was room for ``size`` bytes, which are then taken."""
-        if size > self._left:
-            return False
-        self._left -= size
-        return True
-
-    def give(self, size: int) -> None:
-        """Give back what was taken."""
-        self._left += size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,16 +113,20 @@ class SourceRoutes:
         wrong = check_encoding(request)
         if wrong is not None:
             return self._refused(exchange, wrong)
-        most = 0 if isinstance(who, Caller) else _most_bytes(request, source)
-        if not self.room.take(most):
-            return _unstored(exchange, _TOO_MANY)
+        is_proven = isinstance(who, Caller)
+        if not is_proven and self.room.is_full:
+            return _unstored(exchange, TOO_MANY)
+        send_continue(request)
         try:
-            send_continue(request)
-            body = await read_body(
-                request, max_bytes=source.max_body_bytes, timeout_s=self.body_timeout_s
-            )
-        finally:
-            self.room.give(most)
+            with self.room.hold() as held:
+                body = await read_body(
+                    request,
+                    max_bytes=source.max_body_bytes,
+                    timeout_s=self.body_timeout_s,
+                    held=None if is_proven else held,
+                )
+        except NoRoomError:
+            return _unstored(exchange, TOO_MANY)
         if isinstance(body, Rejected):
             return self._refused(exchange, body)
         arrival = replace(arrival, body=body)
@@ -211,11 +187,3 @@ def _unstored(exchange: Exchange, unstored: Unstored) -> Refused:
 
 def _refuse(source: Source, rejected: Rejected, retry_after_s: float | None) -> Answer:
     return source.refused(Refused(rejected=rejected, retry_after_s=retry_after_s))
-
-
-def _most_bytes(request: BaseRequest, source: Source) -> int:
-    """Return how long the body may be once it is read and decompressed."""
-    length = request.content_length
-    if length is None or hdrs.CONTENT_ENCODING in request.headers:
-        return source.max_body_bytes
-    return min(length, source.max_body_bytes)

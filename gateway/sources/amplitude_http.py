@@ -84,6 +84,8 @@ NAMES: Final = {
     "payload": "event_properties",
     "event_id": "insert_id",
 }
+CREDENTIAL: Final = "api_key"
+"""Some clients repeat it inside each event; a secret must not be stored."""
 _NOTHING: Final = frozenset({NULL, b"{}"})
 """Members that say nothing."""
 _MISSING: Final = {ErrorType.USER_ID_MISSING, ErrorType.EVENT_TYPE_MISSING}
@@ -139,7 +141,7 @@ def authenticate(arrival: Arrival, directory: Directory) -> Caller | Denied | No
     opened = _open(arrival)
     if isinstance(opened, Rejected):
         return Denied(opened)
-    key = read_value(member(opened, "api_key")[1])
+    key = read_value(member(opened, CREDENTIAL)[1])
     if not isinstance(key, str) or not key:
         return Denied(Rejected(ErrorType.AUTH_MISSING, "Send the secret key as api_key."))
     return caller_of_key(key, directory)
@@ -225,7 +227,7 @@ def _beside(own: Mapping[str, bytes]) -> dict[str, bytes]:
     beside: dict[str, bytes] = {}
     context: list[bytes] = []
     for name, value in own.items():
-        if name in OWN or value in _NOTHING:
+        if name in OWN or name == CREDENTIAL or value in _NOTHING:
             continue
         if name in BESIDE:
             beside[name] = value

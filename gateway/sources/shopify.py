@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gateway.core.depth import depth_of, may_be_deeper
-from gateway.core.event_rules import kind_of, read_id
-from gateway.core.json_text import without_bom
-from gateway.sources.shopify_body import Fields, open_body
+from gateway.core.event_rules import read_id
+from gateway.core.json_repair import LONE_SURROGATE
+from gateway.sources.shopify_body import Fields, Opened, open_delivery
 from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Field, Topic
 from gateway.sources.shopify_values import (
     LINE_READERS,
@@ -75,7 +75,6 @@ _DOMAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 _TOPIC: Final = re.compile(r"[a-z0-9_.-]+(?:/[a-z0-9_.-]+)?", re.ASCII)
 _NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,19}")
 
-_ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _ENCODER: Final = msgspec.json.Encoder()
 
 Read = Candidate | RunRequest | Rejected
@@ -100,15 +99,47 @@ def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
         # A name that Shopify cannot have sent is not repeated.
         name = topic if _TOPIC.fullmatch(topic) else "of another form"
         return Rejected(ErrorType.SHOPIFY_TOPIC_NOT_KEPT, f"Topic {name} is not kept.")
-    fields = _open(body, row)
-    if isinstance(fields, Rejected):
-        return fields
+    opened = open_delivery(body, row.fields if row is not None else None)
+    if isinstance(opened, Rejected):
+        return unread_run(headers, opened.error_type, body) or opened
     request_id = _request_id(said, topic, body)
     if row is None:
-        return _run(PRIVACY_RUNS[topic], request_id, fields, said)
-    return _Mapping(row, fields, said).candidate(
-        request_id, full_body=body if tenant.shopify_full_body else None
-    )
+        return _run(PRIVACY_RUNS[topic], request_id, opened.kept, said)
+    return _candidate(row, opened, said, request_id, tenant)
+
+
+def _candidate(
+    row: Topic, opened: Opened, said: Said, request_id: str, tenant: Tenant
+) -> Candidate | Rejected:
+    full_body = opened.text if tenant.shopify_full_body else None
+    if opened.marked is None:
+        return _Mapping(row, opened.kept, said).candidate(request_id, full_body=full_body)
+    # Whose it is and when is read where a broken text passes for no good one.
+    candidate = _Mapping(row, opened.marked, said).candidate(request_id, full_body=full_body)
+    again = _Mapping(row, opened.kept, said).candidate(request_id, full_body=full_body)
+    if isinstance(candidate, Rejected) or isinstance(again, Rejected):
+        return candidate
+    return msgspec.structs.replace(candidate, payload=again.payload, normalised=(LONE_SURROGATE,))
+
+
+def unread_run(headers: Mapping[str, str], why: ErrorType, signed: bytes) -> RunRequest | None:
+    """Return the run of a privacy request whose body cannot be read; None for any other topic.
+
+    Such a request must never be lost, and nobody sends it again: the run says what is known, and
+    that whom it is about is to be asked of Shopify.
+
+    Args:
+        headers: By names in which case does not matter.
+        why: Why the body cannot be read.
+        signed: What tells this delivery from others if it has no id.
+    """
+    said = shopify_part(headers)
+    topic = str(said.get("topic", "")).lower()
+    if topic not in PRIVACY_RUNS:
+        return None
+    known = {name: said[name] for name in ("shop_domain", "webhook_id") if name in said}
+    text = _ENCODER.encode({**known, "unreadable": why.removeprefix(f"{SOURCE}_")})
+    return RunRequest(_request_id(said, topic, signed), PRIVACY_RUNS[topic], text.decode())
 
 
 def _is_kept(row: Topic, patterns: tuple[str, ...]) -> bool:
@@ -131,24 +162,6 @@ def _request_id(said: Said, topic: str, body: bytes) -> str:
         return f"shopify:{webhook_id}"
     digest = sha256(topic.encode() + b"\n" + body).hexdigest()
     return f"shopify-body:{digest}"
-
-
-def _open(body: bytes, row: Topic | None) -> Fields | Rejected:
-    text = without_bom(body)
-    if not isinstance(text, Rejected):
-        try:
-            if text.startswith(b"{") or text.lstrip().startswith(b"{"):
-                return open_body(text, row.fields if row is not None else None)
-            kind = kind_of(bytes(_ANY.decode(text)).lstrip())
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
-        else:
-            detail = f"The signed body is {kind}, not an object."
-            return Rejected(ErrorType.SHOPIFY_BODY_NOT_OBJECT, detail)
-    return Rejected(
-        ErrorType.SHOPIFY_BODY_NOT_JSON,
-        "The signed body is not JSON; set the subscription's format to JSON.",
-    )
 
 
 class _Mapping:

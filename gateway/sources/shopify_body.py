@@ -7,12 +7,16 @@ whatever there is, is read the slower way, member by member.
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gateway.core.event_rules import kind_of
+from gateway.core.json_repair import repair
+from gateway.core.json_text import without_bom
 from gateway.sources.shopify_topics import TOPICS, Field
 from gateway.sources.shopify_values import SPREADERS, Body, Line, lines_of, opened
+from sluice.core.errors import ErrorType, Rejected
 
 LINES: Final = "line_items"
 IDENTITY: Final = (
@@ -24,6 +28,7 @@ IDENTITY: Final = (
 """Fields that say whose an event is."""
 _NOTHING: Final = msgspec.Raw(b"")
 
+_ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _BODY: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -121,3 +126,53 @@ def _is_known(fields: tuple[Field, ...]) -> bool:
     firsts = {steps[0] for field in fields if field.path for steps in steps_of(field.path)}
     takes_all = any(field.kind in SPREADERS for field in fields)
     return not takes_all and firsts <= {*NAMES, LINES}
+
+
+class Opened(NamedTuple):
+    """A body whose fields can be read."""
+
+    kept: Fields
+    marked: Fields | None
+    """None where nothing was repaired; else what to read whose it is from (``Repaired.marked``)."""
+    text: bytes
+
+
+def open_delivery(body: bytes, names: tuple[Field, ...] | None) -> Opened | Rejected:
+    """Return a signed body opened, or why it cannot be.
+
+    Args:
+        body: As it was signed.
+        names: What will be asked for; None for anything.
+    """
+    text = without_bom(body)
+    if not isinstance(text, Rejected):
+        is_object = text.startswith(b"{") or text.lstrip().startswith(b"{")
+        try:
+            if is_object:
+                return Opened(open_body(text, names), None, body)
+            kind = kind_of(bytes(_ANY.decode(text)).lstrip())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            if is_object and (mended := _open_repaired(text, names)) is not None:
+                return mended
+        else:
+            detail = f"The signed body is {kind}, not an object."
+            return Rejected(ErrorType.SHOPIFY_BODY_NOT_OBJECT, detail)
+    return Rejected(
+        ErrorType.SHOPIFY_BODY_NOT_JSON,
+        "The signed body is not JSON; set the subscription's format to JSON.",
+    )
+
+
+def _open_repaired(text: bytes, names: tuple[Field, ...] | None) -> Opened | None:
+    """Open a body with half a surrogate pair in a text, which a buyer can type, and no other fault.
+
+    A bare ``NaN`` is none of Shopify's (reference, 5).
+    """
+    repaired = repair(text)
+    if repaired is None or repaired.bare:
+        return None
+    try:
+        kept, marked = open_body(repaired.text, names), open_body(repaired.marked, names)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return Opened(kept, marked, repaired.text)

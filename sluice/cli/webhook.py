@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -182,6 +183,14 @@ def _content(path: Path) -> bytes:
 
 def _address(settings: Settings, url: str) -> str:
     if url:
+        try:
+            parts = urlsplit(url)
+            is_usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:  # brackets that do not match, or a port above 65535
+            is_usable = False
+        if not is_usable:
+            message = "--url: use http(s)://host:port, with a port from 1 to 65535."
+            raise ConfigError(message)
         return url.rstrip("/")
     running = holder(settings.data_dir)
     return running.url if running and running.url else base_url(settings.host, settings.port)
@@ -212,5 +221,7 @@ async def _post(url: str, tenant: Tenant, topic: str, body: bytes) -> Sent:
                 event_id=answer.headers.get("X-Event-Id"),
             )
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        message = f"no answer from {url} ({reason_of(error)})"
+        parts = urlsplit(url)
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # no password
+        message = f"no answer from {shown} ({reason_of(error)})"
         raise SluiceError(message) from error

@@ -132,14 +132,19 @@ def _signature(tenant: Tenant, failed: Failed, verified: int) -> Finding:
         )
         remedy = f"{_ALTERED}; or add the other app's secret to shopify_secrets"
     elif verified:
-        detail = (
-            f"all were signed well until {_time(verified)}: the secret was changed at Shopify or"
-            " removed here"
-        )
+        since = f"all were signed well until {_time(verified)}"
         remedy = (
             f"`sluice tenant set {tenant.slug} shopify_secrets=NEW,OLD` with the new one beside"
             " the old, which Shopify goes on using for up to an hour"
         )
+        if failed.count == 1:  # anybody can send one
+            detail = (
+                f"{since}; this is perhaps somebody else's delivery, but if it goes on, the secret"
+                " was changed at Shopify or removed here"
+            )
+            remedy = f"wait for the next delivery; if it fails too, {remedy}"
+        else:
+            detail = f"{since}: the secret was changed at Shopify or removed here"
     else:
         detail, remedy = "none was ever signed well: the secret is another one", _WHICH
     if cause is not None:

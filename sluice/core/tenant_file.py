@@ -12,7 +12,8 @@ from sluice.core.errors import ConfigError
 from sluice.core.tenant import KEY_KINDS, SLUG, SLUG_RULE, ApiKey, Directory, Tenant
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?")
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})+")
 _TOPIC: Final = re.compile(r"[a-z0-9_.*-]+(/[a-z0-9_.*-]+)?")
 _HEX_SECRET: Final = re.compile(r"([0-9a-fA-F]{2}){16,128}")
 _WHSEC: Final = re.compile(r"(whsec_)?[A-Za-z0-9+/]{22,}={0,2}")
@@ -41,7 +42,14 @@ class Property:
 def _is_origin(text: str) -> bool:
     if text == "*":
         return True
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    # A browser names neither, so such an origin would match no page.
+    if "@" in text or (parts.scheme, port) in {("http", 80), ("https", 443)}:
+        return False
     host = (parts.hostname or "").removeprefix("*.")
     is_bare = f"{parts.scheme}://{parts.netloc}" == text and "*" not in host
     return is_bare and parts.scheme in {"http", "https"} and bool(host) and text == text.lower()

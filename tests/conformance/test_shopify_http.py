@@ -308,6 +308,33 @@ async def test_cases_47_to_49_privacy_topic_is_one_run_and_no_event(tmp_path: Pa
     assert "nora" not in str(rows["errors"])
 
 
+async def test_privacy_request_whose_body_cannot_be_read_is_a_pending_run(tmp_path: Path) -> None:
+    named = {"X-Shopify-Webhook-Id": "w-1"}
+    large = b'{"customer":{"id":1},"x":"%b"}' % (b" " * (6 * MIB))
+    async with shop_of(tmp_path) as (shop, _):
+        for topic in ("customers/redact", "customers/data_request", "shop/redact"):
+            assert_kept(await shop.deliver(topic, b'{"a":NaN}'))
+        for _ in range(2):
+            assert_kept(await shop.deliver("customers/redact", large, named))
+            assert_kept(await shop.deliver("shop/redact", large, {"X-Shopify-Webhook-Id": None}))
+        assert_kept(await shop.deliver("customers/redact", b"[]"))
+        assert_not_kept(await shop.deliver(CREATE, large), "body_too_large")
+        denied = await shop.deliver("customers/redact", large, secret="another-secret")
+        assert_denied(denied, 401, "shopify_signature_invalid")
+    runs = {row["run_id"]: row for row in (await stored(tmp_path))["runs"]}
+    assert all(run["state"] == "pending" and run["due_at"] for run in runs.values())
+    erase, export, shop_run, large_erase, large_shop, listed = runs.values()
+    types = [run["type"] for run in (erase, export, shop_run)]
+    assert types == ["erase_user", "export_user", "erase_shop"]
+    assert orjson.loads(large_erase["input"]) == {
+        "shop_domain": SHOP,
+        "webhook_id": "w-1",
+        "unreadable": "body_too_large",
+    }
+    said = [orjson.loads(run["input"])["unreadable"] for run in (erase, large_shop, listed)]
+    assert said == ["body_not_json", "body_too_large", "body_not_object"]
+
+
 async def test_case_52_full_queue_is_answered_503(tmp_path: Path) -> None:
     async with shop_of(tmp_path, queue_max_bytes=MIB) as (shop, _):
 

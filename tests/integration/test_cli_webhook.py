@@ -129,6 +129,13 @@ async def test_send_needs_a_secret_and_a_gateway(stack: Stack) -> None:
         1,
         "sluice: no answer from http://127.0.0.1:1 (connection refused)",
     )
+    ran = await sluice(*words, "--url", "http://user:word@127.0.0.1:1", settings=stack.settings)
+    assert (ran.status, "from http://127.0.0.1:1 " in ran.error) == (1, True)
+    assert "word" not in ran.error + ran.stdout
+    for url in ("ftp://user:word@127.0.0.1", "127.0.0.1:8000", "http://", "http://h:99999"):
+        ran = await sluice(*words, "--url", url, settings=stack.settings)
+        assert (ran.status, "use http(s)://host:port" in ran.error) == (2, True)
+        assert "word" not in ran.error + ran.stdout
     listed = await sluice("tenant", "list", "--json", settings=stack.settings)
     assert SECRET not in listed.stdout
     [found] = [one for one in listed.json["tenants"] if one["slug"] == slug]

@@ -5,7 +5,7 @@ import gzip
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from gateway.core.limits import BURST_S, RateLimits
 from gateway.core.source import Arrival, Parsed, Source
 from gateway.dispatch import Dispatcher
 from gateway.rejections import Rejections
-from gateway.routes.sources import Room, SourceRoutes
+from gateway.room import Room
+from gateway.routes.shopify import ShopifyRoutes
+from gateway.routes.sources import SourceRoutes
 from gateway.server import HttpServer
 from gateway.sources.standard_webhooks import sign
 from gateway.stamps import Stamps
@@ -149,6 +151,7 @@ async def serving(
     async with running_publisher(queue, max_pending_bytes=max_pending_bytes) as publisher:
         rejections = Rejections(publisher, new_ids=lambda count: ["id"] * count)
         stamps = Stamps()
+        room = Room(max_unproven_bytes)
         routes = SourceRoutes(
             sources=given,
             directory=lambda: directory,
@@ -156,11 +159,18 @@ async def serving(
             rejections=rejections,
             stamps=stamps,
             body_timeout_s=5,
-            room=Room(max_unproven_bytes),
+            room=room,
             limits=RateLimits(),
             monotonic=time.monotonic,
         ).routes()
-        app = Dispatcher(routes, rejections=rejections, new_request_id=lambda: "r-1")
+        shopify = ShopifyRoutes(
+            directory=lambda: directory,
+            publisher=publisher,
+            rejections=rejections,
+            stamps=stamps,
+            room=room,
+        ).routes()
+        app = Dispatcher([*routes, *shopify], rejections=rejections, new_request_id=lambda: "r-1")
         server = HttpServer(app, new_request_id=lambda: "r-1", max_connections=10)
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(server, "127.0.0.1", 0)
@@ -199,10 +209,10 @@ async def test_bodies_of_callers_who_proved_nothing_are_read_within_a_bound() ->
     segment, amplitude = posts(SECRET_KEY)[:2]
     whole = request_of(amplitude)
     async with (
-        serving(GatedQueue(), LOADS, max_unproven_bytes=len(amplitude.body) + 10) as (url, _),
+        serving(GatedQueue(), LOADS, max_unproven_bytes=len(amplitude.body)) as (url, _),
         connect(url) as (reader, writer),
     ):
-        writer.write(whole[:-10])
+        writer.write(whole[:-5])
 
         async def refused() -> Answer | None:
             answer = await exchange(url, request_of(amplitude))
@@ -211,8 +221,72 @@ async def test_bodies_of_callers_who_proved_nothing_are_read_within_a_bound() ->
         answer = await poll_until(refused, what="the second body finds no room")
         assert answer.error_type == "overloaded"
         assert_kept(await exchange(url, request_of(segment)), segment)  # it came with its key
-        writer.write(whole[-10:])
+        writer.write(whole[-5:])
         assert_kept(await read_answer(reader), amplitude)
+        assert_kept(await exchange(url, request_of(amplitude)), amplitude)
+
+
+async def test_connections_that_announce_bodies_and_send_none_take_no_room_from_others() -> None:
+    amplitude = posts(SECRET_KEY)[1]
+    announced = [
+        ("Content-Length", "3145728"),
+        ("Transfer-Encoding", "chunked"),
+        ("Content-Encoding", "gzip"),
+    ]
+    async with AsyncExitStack() as stack:
+        url, _ = await stack.enter_async_context(
+            serving(GatedQueue(), LOADS, max_unproven_bytes=100_000)
+        )
+        for header in announced:
+            _, writer = await stack.enter_async_context(connect(url))
+            length = () if header[0] != "Content-Encoding" else (announced[0],)
+            writer.write(request_bytes(amplitude.path, headers=(header, *length)))
+            await writer.drain()
+        for _ in range(5):
+            assert_kept(await exchange(url, request_of(amplitude)), amplitude)
+            assert_kept(await exchange(url, request_of(amplitude, is_gzip=True)), amplitude)
+
+
+async def test_unproven_bodies_of_shopify_count_with_the_others_and_give_back_their_room() -> None:
+    amplitude = posts(SECRET_KEY)[1]
+    shop = Directory({TENANT: replace(DIRECTORY.by_slug[TENANT], shopify_secrets=("s",))})
+    directory = replace(DIRECTORY, by_slug=shop.by_slug)
+    path = f"/api/ingestion/shopify/{TENANT}"
+    signed = (("X-Shopify-Hmac-SHA256", "wrong"), ("Content-Length", "100000"))
+    body = b"x" * 90_000
+    async with serving(GatedQueue(), LOADS, max_unproven_bytes=100_000, directory=directory) as (
+        url,
+        _,
+    ):
+        async with connect(url) as (_, writer):
+            writer.write(request_bytes(path, headers=signed, body=body))
+
+            async def refused() -> Answer | None:
+                answer = await exchange(url, request_of(amplitude))
+                return answer if answer is not None and answer.status == 503 else None
+
+            answer = await poll_until(refused, what="an unsigned body has taken the room")
+            assert answer.error_type == "overloaded"
+            another = await exchange(url, request_bytes(path, headers=signed, body=body))
+            assert another is not None
+            assert (another.status, another.error_type) == (503, "overloaded")
+            assert another.headers["Retry-After"]
+
+        async def kept() -> bool:
+            answer = await exchange(url, request_of(amplitude))
+            return answer is not None and answer.status == 200
+
+        await poll_until(kept, what="the room is given back")
+
+
+async def test_body_that_grows_beyond_the_room_is_refused() -> None:
+    amplitude = posts(SECRET_KEY)[1]
+    large = replace(amplitude, body=amplitude.body + b" " * 300_000)
+    async with serving(GatedQueue(), LOADS, max_unproven_bytes=200_000) as (url, _):
+        for is_gzip in (False, True):
+            answer = await exchange(url, request_of(large, is_gzip=is_gzip))
+            assert answer is not None
+            assert (answer.status, answer.error_type) == (503, "overloaded")
         assert_kept(await exchange(url, request_of(amplitude)), amplitude)
 
 

@@ -47,6 +47,13 @@ def test_secret_was_changed_when_all_were_good_until_then() -> None:
     assert "shopify_secrets=NEW,OLD" in told.remedy
 
 
+def test_one_failure_after_good_ones_is_not_yet_a_changed_secret() -> None:
+    once = Failed("shopify_signature_invalid", INVALID, 1, AT - 60 * S, AT - 60 * S)
+    told = found(once, good=Good(5, AT - 700 * S, 0))["signature"]
+    assert "perhaps somebody else's delivery, but if it goes on, the secret was" in told.detail
+    assert told.remedy.startswith("wait for the next delivery; if it fails too, `sluice tenant set")
+
+
 def test_body_was_changed_when_others_are_good_in_between() -> None:
     for good in (Good(5, AT - 300 * S, 0), Good(5, AT, 0)):
         assert "the secret is right" in found(unsigned(), good=good)["signature"].detail

@@ -111,3 +111,54 @@ def test_file_is_refused_with_the_place_and_reason(text: str, words: str) -> Non
         parse_directory(text)
     assert words in str(caught.value)
     assert SECRET not in str(caught.value), "what stands where a digest should be may be a key"
+
+
+@pytest.mark.parametrize(
+    ("domain", "is_taken"),
+    [
+        ("acme.myshopify.com", True),
+        ("shop.example", True),
+        ("acme", False),
+        ("acme.", False),
+        (".acme.example", False),
+        ("acme..example", False),
+        ("-acme.example", False),
+        ("Acme.example", False),
+        ("a." * 127 + "example", False),
+    ],
+)
+def test_shop_domain_is_taken_when_it_is_a_whole_domain(domain: str, is_taken: bool) -> None:
+    text = f'[tenants.shop]\nshopify_shop_domains = ["{domain}"]\n'
+    if is_taken:
+        assert parse_directory(text).by_slug["shop"].shopify_shop_domains == (domain,)
+    else:
+        with pytest.raises(ConfigError, match=r"a domain such as acme\.myshopify\.com"):
+            parse_directory(text)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://shop.example:443",
+        "http://shop.example:80",
+        "https://user@shop.example",
+        "https://user:word@shop.example",
+        "https://shop.example:99999",
+        "https://[::1",
+    ],
+)
+def test_origin_is_refused_when_no_browser_sends_it(origin: str) -> None:
+    with pytest.raises(ConfigError, match="allowed_origins"):
+        parse_directory(file_with_origin(origin))
+
+
+def test_origin_with_a_port_of_its_own_is_taken() -> None:
+    (key,) = parse_directory(file_with_origin("https://shop.example:8443")).by_slug["shop"].api_keys
+    assert key.allowed_origins == ("https://shop.example:8443",)
+
+
+def file_with_origin(origin: str) -> str:
+    return (
+        f'[tenants.shop]\n[[tenants.shop.api_keys]]\ndigest = "{digest_of(PUBLIC)}"\n'
+        f'kind = "public"\nallowed_origins = ["{origin}"]\n'
+    )

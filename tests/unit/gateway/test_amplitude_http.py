@@ -63,6 +63,13 @@ def test_other_members_are_kept_in_the_payload() -> None:
     }
 
 
+@pytest.mark.parametrize("event_type", ["Play", "$groupidentify"])
+def test_key_inside_an_event_is_not_stored(event_type: str) -> None:
+    event = EVENT | {"event_type": event_type, "api_key": SECRET_KEY, "platform": "Web"}
+    candidate = only(SOURCE, arrival("/2/httpapi", body_of(event)))
+    assert orjson.loads(candidate.payload)["context"] == {"platform": "Web"}
+
+
 def test_device_stands_in_for_a_user_who_is_not_known() -> None:
     event = {"device_id": "d-1", "event_type": "Play"}
     candidate = only(SOURCE, arrival("/2/httpapi", body_of(event)))

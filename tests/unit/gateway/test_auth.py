@@ -14,6 +14,7 @@ from gateway.core.auth import (
     authenticate_ingest,
     authenticate_read,
 )
+from gateway.core.session import Session, mint
 from sluice.core.errors import ErrorType
 from sluice.core.tenant import ApiKey, Directory, Tenant, digest_of
 
@@ -213,6 +214,16 @@ def test_read_takes_public_key_families_and_refuses_to_mix_them() -> None:
         token(headers={"kid": "r"}),
     ):
         assert refusal(read(f"Bearer {wrong}", keys=keys)) is ErrorType.TOKEN_INVALID
+
+
+@pytest.mark.parametrize("garbage", ["!", "=", "!!!!", "=="])
+def test_session_token_with_garbage_behind_it_is_invalid(garbage: str) -> None:
+    key = ACME.api_keys[2]
+    session = Session("user-1", is_verified=False)
+    made = mint(session, ACME, key, secret=SECRET, now=NOW, new_id="t-1").token
+    assert isinstance(ingest(f"Bearer {made}"), Principal)
+    assert refusal(ingest(f"Bearer {made}{garbage}")) is ErrorType.TOKEN_INVALID
+    assert refusal(ingest(f"Bearer {token()}")) is ErrorType.SCOPE_DENIED
 
 
 def test_secret_is_not_shown_when_keys_are_printed() -> None:

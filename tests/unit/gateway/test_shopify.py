@@ -1,5 +1,6 @@
 """From a delivery to an event: the cases of reference/shopify.md, 8, that need no server."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
@@ -396,3 +397,44 @@ def test_total_of_a_cart_is_the_exact_sum(prices: list[Decimal]) -> None:
     fits = [price for price in prices if len(format(price, "f")) <= 38]
     if fits:
         assert Fraction(bytes(said["total"]).decode()) == sum(map(Fraction, fits))
+
+
+@pytest.mark.parametrize("full_body", [False, True])
+@pytest.mark.parametrize("where", ["title", "email", "note", "nested", "key"])
+def test_order_with_half_a_surrogate_pair_is_kept_with_the_replacement_character(
+    where: str, full_body: bool
+) -> None:
+    whole = (
+        b'{"id":5,"email":"a<email>@b.example","customer":{"id":7,"x":{"y":"<nested>"}},'
+        b'"note":"<note>","k<key>":1,"created_at":"2026-04-25T14:32:00Z",'
+        b'"line_items":[{"sku":"S","title":"T<title>"}]}'
+    )
+    body = re.sub(rb"<\w+>", b"", whole.replace(f"<{where}>".encode(), rb"\ud83d"))
+    found = event("orders/create", body, tenant=Tenant("acme", shopify_full_body=full_body))
+    assert found.user_id == ("7" if where == "email" else "a@b.example")
+    assert found.normalised == ("lone_surrogate",)
+    assert found.occurred_at == "2026-04-25T14:32:00"
+    said = payload(found)
+    if full_body:
+        assert b"ud83d" not in found.payload
+        assert rb"\ufffd" in found.payload
+    else:
+        assert said["items"][0]["title"] == ("T\ufffd" if where == "title" else "T")
+
+
+def test_privacy_request_with_half_a_surrogate_pair_keeps_whom_it_is_about() -> None:
+    body = rb'{"customer":{"id":7,"email":"a@b.example","phone":"\ud83d"}}'
+    found = became("customers/redact", body)
+    assert isinstance(found, RunRequest)
+    assert msgspec.json.decode(found.input)["email"] == "a@b.example"
+
+
+def test_body_with_half_a_surrogate_pair_and_another_fault_is_not_json() -> None:
+    for body in (
+        rb'{"id":1,"a":"\ud83d","b":NaN}',
+        rb'{"id":1,"a":"\ud83d"',
+        b'{"a":"\\ud83d\xff"}',
+    ):
+        found = became("orders/create", body)
+        assert isinstance(found, Rejected)
+        assert found.error_type == "shopify_body_not_json"
