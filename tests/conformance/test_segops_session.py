@@ -248,11 +248,14 @@ async def test_session_s_token_is_worth_nothing_when_it_was_changed(
         sign({**claims, "kid": "0" * 16}),
         sign({**claims, "kid": ""}),
         sign({**claims, "exp": None}),
+        sign({**claims, "iss": "else"}),
+        sign({**claims, "uid": ""}),
+        sign({**claims, "uid": 5}),
         f"{head}.{body}.",
     ):
         assert_refused(await common_app.track(bad), 401, "token_invalid")
-    for odd in ({"aud": "else"}, {"iss": "else"}, {"uid": ""}, {"uid": 5}):
-        assert_refused(await common_app.track(sign({**claims, **odd})), 403, "scope_denied")
+    another = sign({**claims, "aud": "else"})  # a good token, which is for something else
+    assert_refused(await common_app.track(another), 403, "scope_denied")
 
 
 async def test_session_of_another_tenant_s_key_is_401(

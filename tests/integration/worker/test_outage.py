@@ -93,6 +93,7 @@ async def test_status_tells_backlog_breaker_and_heartbeat(rig: Rig) -> None:
             "backlog_events": 0,
             "breaker": "closed",
             "state": "ok",
+            "detail": "",
         }
         async with aiohttp.ClientSession() as session:
             async with session.get(f"{address}/livez") as live:
