@@ -20,7 +20,7 @@ from tests.support.pubsub_gate import Forward, PubSubGate
 from tests.support.queues import pull
 
 SEEN_WITHIN_S = 5
-"""Health shows a fault at run time within this (issue: "in health within 5 s")."""
+"""Health shows a fault at run time within this."""
 
 
 @pytest.fixture
