@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from gateway.core.depth import depth_of, may_be_deeper
+from sluice.core.depth import depth_of, may_be_deeper
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.event import (
     MAX_EVENT_ID_CHARS,
