@@ -112,6 +112,28 @@ class Settings(BaseSettings):
         description="Client-named events whose keys the worker's filter holds (10 bits each); "
         "past it every key is looked up in ClickHouse.",
     )
+    amplitude_url: str = Field(
+        "",
+        description="Replaces scheme, host and port of every address of Amplitude, for a proxy or"
+        " the simulator; empty: Amplitude's own of the tenant's region.",
+    )
+    amplitude_in_flight: Annotated[int, Field(ge=1, le=64)] = Field(
+        4, description="Requests at once for one tenant's Amplitude project."
+    )
+    amplitude_throttle_wait_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        30.0, description="Seconds that a user or project waits that Amplitude throttles."
+    )
+    amplitude_quota_wait_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        3600.0, description="Seconds between tries for a user over Amplitude's daily quota."
+    )
+    amplitude_key_wait_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        60.0, description="Seconds between tries with an API key that Amplitude refuses."
+    )
+    parked_max_bytes: Annotated[int, Field(ge=MIB)] = Field(
+        4096 * MIB,
+        description="Bytes of events that may wait on the worker's disk for Amplitude; past it the"
+        " rest waits in the queue.",
+    )
     log_format: str = Field(
         "auto", description="`json`, `text`, or `auto`: text on a terminal, else JSON."
     )
@@ -145,7 +167,7 @@ class Settings(BaseSettings):
                 raise ValueError(message)
         return value
 
-    @field_validator("worker_url", "jwks_url")
+    @field_validator("worker_url", "jwks_url", "amplitude_url")
     @classmethod
     def _url_is_http(cls, value: str) -> str:
         parts = urlsplit(value)
@@ -187,6 +209,11 @@ class Settings(BaseSettings):
     def spool_path(self) -> Path:
         """The file that takes events while Pub/Sub does not."""
         return self.data_dir / "spool.sqlite"
+
+    @property
+    def parked_path(self) -> Path:
+        """The file of events that wait for Amplitude."""
+        return self.data_dir / "parked.sqlite"
 
     @property
     def tenants_path(self) -> Path:

@@ -286,6 +286,38 @@ DESTINATION_BREAKER: Final = Gauge(
     registry=REGISTRY,
 )
 
+# --- forwarding ---------------------------------------------------------------------------------
+
+OUTCOMES: Final = Counter(
+    "sluice_destination_outcomes_total",
+    "Events by what became of them at a destination: delivered, parked, dead or filtered.",
+    ("destination", "outcome"),
+    registry=REGISTRY,
+)
+PARKED_EVENTS: Final = Gauge(
+    "sluice_destination_parked_events",
+    "Events that wait on this worker's disk until the destination takes them.",
+    ("destination",),
+    registry=REGISTRY,
+)
+AMPLITUDE_REQUESTS: Final = Counter(
+    "sluice_amplitude_requests_total",
+    "Requests to Amplitude by what the answer meant.",
+    ("verdict",),
+    registry=REGISTRY,
+)
+AMPLITUDE_SECONDS: Final = Histogram(
+    "sluice_amplitude_request_duration_seconds",
+    "Time from a ready request to Amplitude's answer.",
+    registry=REGISTRY,
+    buckets=SECONDS,
+)
+AMPLITUDE_TRUNCATED: Final = Counter(
+    "sluice_amplitude_truncated_total",
+    "Values cut because Amplitude takes no longer ones.",
+    registry=REGISTRY,
+)
+
 # --- process ----------------------------------------------------------------------------------
 
 

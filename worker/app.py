@@ -12,7 +12,7 @@ from sluice.queue import open_queue
 from sluice.settings import Settings
 from worker.consumer import Consumer
 from worker.core.batches import Limits
-from worker.delivery import Deliverer
+from worker.delivery import Deliverer, Destination
 from worker.destinations import NAMES, load
 from worker.status import StatusPort, Watched, serve_status
 
@@ -67,11 +67,6 @@ async def serve(
 async def _open(
     settings: Settings, only: Sequence[str]
 ) -> AsyncIterator[tuple[list[_Running], StatusPort]]:
-    limits = Limits(
-        max_rows=settings.batch_max_rows,
-        max_bytes=settings.batch_max_bytes,
-        max_age_s=settings.batch_max_age_s,
-    )
     async with AsyncExitStack() as stack:
         queue = await stack.enter_async_context(open_queue(settings))
         running: list[_Running] = []
@@ -79,13 +74,26 @@ async def _open(
             destination = load(name)
             deliverer = await stack.enter_async_context(destination.open(settings))
             consumer = Consumer(
-                queue, deliverer, subscription=destination.subscription, limits=limits
+                queue,
+                deliverer,
+                subscription=destination.subscription,
+                limits=_limits(settings, destination),
+                is_ordered=destination.is_ordered,
             )
             running.append(_Running(name, destination.subscription, deliverer, consumer))
         watched = {
             one.name: Watched(one.subscription, one.consumer, one.deliverer) for one in running
         }
         yield running, StatusPort(queue, watched)
+
+
+def _limits(settings: Settings, destination: Destination) -> Limits:
+    rows, size = destination.max_batch_rows, destination.max_batch_bytes
+    return Limits(
+        max_rows=min(settings.batch_max_rows, rows or settings.batch_max_rows),
+        max_bytes=min(settings.batch_max_bytes, size or settings.batch_max_bytes),
+        max_age_s=settings.batch_max_age_s,
+    )
 
 
 async def _end(

@@ -49,12 +49,20 @@ class Consumer:
     """One subscription's way to its destination."""
 
     def __init__(
-        self, queue: Queue, deliverer: Deliverer[Any], *, subscription: str, limits: Limits
+        self,
+        queue: Queue,
+        deliverer: Deliverer[Any],
+        *,
+        subscription: str,
+        limits: Limits,
+        is_ordered: bool = False,
     ) -> None:
         self._queue = queue
         self._deliverer = deliverer
         self._subscription = subscription
         self._limits = limits
+        self._is_ordered = is_ordered
+        self._is_started = False
         self._breaker = Breaker()
         self._held: dict[str, Delivery] = {}
         self._handed: _Batch | None = None
@@ -72,10 +80,16 @@ class Consumer:
     @property
     def heartbeat_age_s(self) -> float:
         """Seconds since the consumer last showed that it is not stuck."""
-        return time.monotonic() - self._beat_at
+        # One that has not started waits for another process, which may take as long as it likes.
+        return time.monotonic() - self._beat_at if self._is_started else 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until ``stop``; then finish the batch in hand and give the rest back."""
+        await self._deliverer.start(stop)
+        if self._is_ordered:
+            await self._let_leases_end(stop)
+        self._beat_at = time.monotonic()
+        self._is_started = True
         async with asyncio.TaskGroup() as tasks:
             keeper = tasks.create_task(self._keep_leases(), name="leases")
             deliverer = tasks.create_task(self._deliver_all(stop), name="deliver")
@@ -84,6 +98,20 @@ class Consumer:
             await deliverer
             keeper.cancel()
         await self._release(list(self._held.values()))
+
+    async def _let_leases_end(self, stop: asyncio.Event) -> None:
+        """Wait until what a worker held that died can be pulled again, before what came later.
+
+        Where another worker lives its leases go on; then a lease's length is waited for in vain.
+        """
+        until = time.monotonic() + LEASE_S
+        while time.monotonic() < until and not stop.is_set():
+            try:
+                if not (await self._queue.backlog(self._subscription)).leased:
+                    return
+            except QueueUnavailableError as error:
+                log.debug("The queue did not answer", detail=str(error))
+            await wait_for_event(stop, PULL_WAIT_S)
 
     async def _gather_all(self, stop: asyncio.Event) -> None:
         failures = 0

@@ -28,6 +28,17 @@ class Deliverer(Protocol[T]):
     def is_ready(self) -> bool:
         """Whether the destination was seen to have what deliveries and readers need."""
 
+    @property
+    def parked_events(self) -> int:
+        """How many events wait on this worker's disk until the destination takes them."""
+
+    @property
+    def troubles(self) -> Sequence[str]:
+        """What people should know, in sentences; empty when all is well."""
+
+    async def start(self, stop: asyncio.Event) -> None:
+        """Get ready for the first envelope; return at once when ``stop`` is set."""
+
     def prepare(self, delivery: Delivery) -> T:
         """Return what ``deliver`` needs of one envelope. Called in a thread; never raises."""
 
@@ -48,3 +59,8 @@ class Destination:
 
     subscription: str
     open: Callable[[Settings], AbstractAsyncContextManager[Deliverer[Any]]]
+    is_ordered: bool = False
+    """Whether a worker first lets the leases of one that died end, so that older comes first."""
+    max_batch_rows: int | None = None
+    max_batch_bytes: int | None = None
+    """Bounds of one batch, where they are below those of the settings."""

@@ -41,6 +41,10 @@ class DestinationStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["ok", "degraded"]
     detail: str = ""
     """Why its backlog is not known; empty where it is."""
+    parked_events: int = 0
+    """Events that wait on the worker's disk until the destination takes them."""
+    troubles: Sequence[str] = ()
+    """Whose events wait and why, in sentences."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +137,8 @@ class StatusPort:
             backlog_events=backlog.events,
             breaker=breaker,
             state="ok" if is_ok else "degraded",
+            parked_events=watched.deliverer.parked_events,
+            troubles=watched.deliverer.troubles,
         )
 
 

@@ -85,6 +85,9 @@ class ErrorType(StrEnum):
     WAREHOUSE_UNAVAILABLE = "warehouse_unavailable"
     INTERNAL = "internal"
     DEAD_LETTER = "dead_letter"
+    DESTINATION_REJECTED = "destination_rejected"
+    DESTINATION_FILTERED = "destination_filtered"
+    DESTINATION_CREDENTIALS = "destination_credentials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,6 +411,33 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         "A destination judged the event undeliverable; it is kept in dead_letters.",
         "Read its reason in dead_letters, where the row is kept whole, and mend the cause; no"
         " command replays it yet: send what you need again as a new event.",
+        is_recorded=True,
+    ),
+    ErrorType.DESTINATION_REJECTED: ErrorSpec(
+        0,
+        "forward",
+        "client",
+        "A destination refuses the event for what it holds; it is kept in dead_letters and in the"
+        " warehouse.",
+        "Mend what the destination's words name; `sluice replay --dead-letters` sends it again.",
+        is_recorded=True,
+    ),
+    ErrorType.DESTINATION_FILTERED: ErrorSpec(
+        0,
+        "forward",
+        "client",
+        "A destination's rules do not allow the event, so it was not sent there; it is in the"
+        " warehouse.",
+        "See the reason, and the table of what Amplitude does not take in docs/amplitude.md.",
+        is_recorded=True,
+    ),
+    ErrorType.DESTINATION_CREDENTIALS: ErrorSpec(
+        0,
+        "forward",
+        "operator",
+        "A destination refuses the tenant's API key; its events wait, none is dropped.",
+        "Set the right key with `sluice tenant set SLUG amplitude.api_key=…`; what waits is then"
+        " sent within a minute.",
         is_recorded=True,
     ),
 }

@@ -20,7 +20,7 @@ from typing import Final, Literal, Protocol, Self
 
 from sluice.core.envelope import Envelope
 
-TOPICS: Final[dict[str, tuple[str, ...]]] = {"events": ("warehouse",)}
+TOPICS: Final[dict[str, tuple[str, ...]]] = {"events": ("warehouse", "amplitude")}
 """Each topic with its subscriptions, one for each destination (design, decision 6)."""
 
 QueueCondition = Literal["ok", "degraded", "full", "unavailable"]

@@ -1,4 +1,4 @@
-"""Dead letters: rows that the warehouse cannot take, kept with the reason.
+"""Dead letters: rows that a destination cannot take, kept with the reason.
 
 Everything that identifies a letter is a function of the row, so that judging it again after a
 crash writes the same letter and the same error record.
@@ -16,7 +16,7 @@ from sluice.core.errors import ErrorRecord, ErrorType
 MAX_BODY_BYTES: Final = 65_536
 """How much of an envelope that cannot be read is kept."""
 MAX_REASON_CHARS: Final = 1_000
-DESTINATION: Final = "warehouse"
+WAREHOUSE: Final = "warehouse"
 _DETAIL: Final = "The warehouse could not take the event; it is kept with the reason."
 
 
@@ -54,11 +54,14 @@ def fields_of(row: bytes) -> EventFields:
         return EventFields()
 
 
-def letter_of_row(row: bytes, *, reason: str, envelope_id: str, attempt: int) -> Letter:
-    """Return the letter of one row."""
+def letter_of_row(
+    row: bytes, *, reason: str, envelope_id: str, attempt: int, destination: str = WAREHOUSE
+) -> Letter:
+    """Return the letter of one row that a destination cannot take."""
     return _letter(
         row.decode(errors="backslashreplace"),
         tenant=fields_of(row).tenant,
+        destination=destination,
         reason=reason,
         envelope_id=envelope_id,
         attempt=attempt,
@@ -70,19 +73,24 @@ def letter_of_body(body: bytes, *, reason: str, envelope_id: str, attempt: int) 
     return _letter(
         base64.b64encode(body[:MAX_BODY_BYTES]).decode(),
         tenant="",
+        destination=WAREHOUSE,
         reason=reason,
         envelope_id=envelope_id,
         attempt=attempt,
     )
 
 
-def _letter(row: str, *, tenant: str, reason: str, envelope_id: str, attempt: int) -> Letter:
+def _letter(
+    row: str, *, tenant: str, destination: str, reason: str, envelope_id: str, attempt: int
+) -> Letter:
     return Letter(
         tenant=tenant,
-        destination=DESTINATION,
-        letter_id=str(uuid5(NAMESPACE_OID, f"{DESTINATION}\x00{row}")),
+        destination=destination,
+        letter_id=str(uuid5(NAMESPACE_OID, f"{destination}\x00{row}")),
         reason=reason[:MAX_REASON_CHARS],
-        error_type=ErrorType.DEAD_LETTER,
+        error_type=(
+            ErrorType.DEAD_LETTER if destination == WAREHOUSE else ErrorType.DESTINATION_REJECTED
+        ),
         row=row,
         envelope_id=envelope_id,
         attempt=attempt,
@@ -104,9 +112,9 @@ def record_of(letter: Letter, row: bytes, *, seen_at: str) -> ErrorRecord | None
         tenant=fields.tenant,
         error_id=letter.letter_id,
         ts=fields.received_at if _is_time(fields.received_at) else seen_at,
-        source=DESTINATION,
-        error_type=ErrorType.DEAD_LETTER,
-        detail=_DETAIL,
+        source=letter.destination,
+        error_type=letter.error_type,
+        detail=_DETAIL if letter.destination == WAREHOUSE else letter.reason,
         event_id=fields.event_id,
         event_type=fields.event_type,
         user_id=fields.user_id,

@@ -5,7 +5,7 @@ from typing import Final
 
 from worker.delivery import Destination
 
-NAMES: Final = ("warehouse",)
+NAMES: Final = ("warehouse", "amplitude")
 
 
 def load(name: str) -> Destination:

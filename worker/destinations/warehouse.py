@@ -120,6 +120,19 @@ class WarehouseDestination:
         """Whether the schema is up to date."""
         return self._is_migrated
 
+    @property
+    def parked_events(self) -> int:
+        """None: what the warehouse cannot take now stays in the queue."""
+        return 0
+
+    @property
+    def troubles(self) -> Sequence[str]:
+        """Nothing that the breaker does not say."""
+        return ()
+
+    async def start(self, stop: asyncio.Event) -> None:
+        """Nothing is needed; the schema is made beside the first deliveries."""
+
     def prepare(self, delivery: Delivery) -> Prepared:
         """Read of an envelope what decides about its rows. Called in a thread; never raises."""
         try:

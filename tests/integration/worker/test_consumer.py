@@ -49,9 +49,14 @@ class Kept:
     """A destination that keeps what it is given."""
 
     is_ready = True
+    parked_events = 0
+    troubles = ()
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+
+    async def start(self, stop: asyncio.Event) -> None:
+        """Nothing is needed."""
 
     def prepare(self, delivery: Delivery) -> str:
         """Return what is delivered."""

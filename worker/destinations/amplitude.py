@@ -1,0 +1,296 @@
+"""The Amplitude destination: each tenant's events to its own project, by the meaning of answers.
+
+Order of operations for a batch. Each step may be repeated; a crash after any of them leads to a
+redelivery with the same ``insert_id``:
+
+1. Events of a project or user that waits go to the lot (``worker.lot``), behind their elders.
+2. The others are sent, each tenant by itself, tenants at once (``worker.forwarder``).
+3. What cannot be sent now is parked, durably. A project that does not answer within
+   ``PATIENCE_S`` waits from then on, so that no tenant delays another for long.
+4. Outcomes are written to ClickHouse (``worker.ledger``). Then the consumer acknowledges.
+
+Where Amplitude is away for every tenant of a batch, nothing is parked: the consumer keeps the batch
+and pulls no more (design, decision 6). What is parked is sent by ``worker.drainer``.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import structlog
+
+from sluice.core.errors import WarehouseError
+from sluice.core.outcomes import Fate
+from sluice.queue.protocol import Delivery
+from sluice.settings import Settings
+from sluice.telemetry import PARKED_EVENTS
+from sluice.tenants import TenantsFile
+from sluice.warehouse.client import Warehouse
+from worker.amplitude_client import AmplitudeClient
+from worker.core.holds import EVERYBODY, Pauses
+from worker.core.lane import Item, Settled
+from worker.core.settling import Moment, UserHolds, by_hold, covered, holds_of
+from worker.delivery import Destination, RetryLaterError
+from worker.drainer import Drainer
+from worker.forwarder import Forwarder, jitter
+from worker.ledger import Ledger
+from worker.lot import Lot, LotFullError, ToPark
+from worker.mapping import Mapping, Skipped
+from worker.troubles import credentials_record, sentences
+
+NAME: Final = "amplitude"
+PATIENCE_S: Final = 5.0
+"""How long a batch waits for one project before that project goes its own way."""
+TRIAL_PATIENCE_S: Final = 30.0
+TENANTS_AT_ONCE: Final = 16
+MAX_BATCH_ROWS: Final = 20_000
+MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""Smaller than the warehouse's: each event is held as it came and as it goes."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What of one envelope is to be forwarded."""
+
+    items: list[Item] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What became of one tenant's part of a batch."""
+
+    tenant: str
+    settled: Settled = field(default_factory=Settled)
+    waiting: list[Item] = field(default_factory=list)
+    """Of users that waited before, in order."""
+    stopped: list[Item] = field(default_factory=list)
+    """Not sent, because the whole project waited before."""
+
+
+class AmplitudeDestination:
+    """Amplitude as a destination."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        tenants: TenantsFile,
+        client: AmplitudeClient,
+        warehouse: Warehouse,
+    ) -> None:
+        self._tenants = tenants
+        self._mapping = Mapping(tenants)
+        self._lot = Lot(settings.parked_path, max_bytes=settings.parked_max_bytes)
+        self._forwarder = Forwarder(client, in_flight=settings.amplitude_in_flight)
+        self._ledger = Ledger(warehouse, NAME)
+        self._pauses = Pauses(
+            throttled_s=settings.amplitude_throttle_wait_s,
+            quota_s=settings.amplitude_quota_wait_s,
+            key_s=settings.amplitude_key_wait_s,
+            project_s=settings.amplitude_throttle_wait_s,
+        )
+        self._drainer = Drainer(
+            lot=self._lot,
+            forwarder=self._forwarder,
+            ledger=Ledger(warehouse, NAME),
+            mapping=self._mapping,
+            pauses=self._pauses,
+        )
+        self._is_open = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this process has the lot; another one may have it while it stops."""
+        return self._is_open
+
+    @property
+    def parked_events(self) -> int:
+        """How many events wait in the lot."""
+        return self._lot.events
+
+    @property
+    def troubles(self) -> Sequence[str]:
+        """Which tenants' forwarding waits and why, in sentences."""
+        return sentences(self._lot)
+
+    async def start(self, stop: asyncio.Event) -> None:
+        """Open the lot as soon as no other process has it."""
+        self._is_open = await self._lot.open(stop)
+
+    def prepare(self, delivery: Delivery) -> Prepared:
+        """Map an envelope's events. Called in a thread; never raises."""
+        items, skipped = self._mapping.of_envelope(delivery.envelope)
+        return Prepared(items, skipped)
+
+    async def deliver(self, batch: Sequence[Prepared]) -> None:
+        """Send or park a batch.
+
+        Raises:
+            RetryLaterError: Amplitude is away for all of it, the lot is full, or ClickHouse does
+                not take the outcomes.
+        """
+        for prepared in batch:
+            for skipped in prepared.skipped:
+                self._ledger.add_outcome(skipped.outcome)
+                if skipped.record is not None:
+                    self._ledger.add_record(skipped.record)
+            prepared.skipped = []
+        sent = await self._send(_by_tenant(batch))
+        kept = await self._settle(sent)
+        ids = {id(item) for item in kept}
+        for prepared in batch:
+            prepared.items = [item for item in prepared.items if id(item) in ids]
+        try:
+            await self._ledger.flush()
+        except WarehouseError as error:
+            raise RetryLaterError(str(error)) from error
+        PARKED_EVENTS.labels(NAME).set(self._lot.events)
+        if kept:
+            hold = self._lot.hold_of(kept[0].tenant)
+            raise RetryLaterError(hold.detail if hold else "the lot of parked events is full")
+
+    async def upkeep(self, stop: asyncio.Event) -> None:
+        """Follow the tenants file and send what is parked, until ``stop``."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tenants.run(stop), name="tenants")
+            tasks.create_task(self._drainer.run(stop), name="drainer")
+        await self._lot.close()
+
+    async def _send(self, items: dict[str, list[Item]]) -> list[_Sent]:
+        gate = asyncio.Semaphore(TENANTS_AT_ONCE)
+
+        async def send(tenant: str) -> _Sent:
+            async with gate:
+                return await self._send_one(tenant, items[tenant])
+
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(send(tenant)) for tenant in items]
+        return [task.result() for task in running]
+
+    async def _send_one(self, tenant: str, items: list[Item]) -> _Sent:
+        config = self._mapping.config(tenant)
+        holds = self._lot.holds.get(tenant, {})
+        project = holds.get(EVERYBODY)
+        if config is None:
+            return _Sent(tenant)  # forwarding was switched off since it was mapped
+        if project is not None and (project.has_rows or project.until > time.time()):
+            return _Sent(tenant, stopped=items)
+        going, waiting = items, []
+        if holds:
+            going = [item for item in items if item.user_id not in holds]
+            waiting = [item for item in items if item.user_id in holds]
+        is_trial = project is not None
+        settled = await self._forwarder.forward(
+            config,
+            going,
+            patience_s=TRIAL_PATIENCE_S if is_trial else PATIENCE_S,
+            is_trial=is_trial,
+        )
+        if is_trial and going and settled.held is None:
+            await self._lot.let_go(tenant, [EVERYBODY])
+        return _Sent(tenant, settled, waiting)
+
+    async def _settle(self, sent: Sequence[_Sent]) -> list[Item]:
+        """Park what waits and note all outcomes; return what stays with the consumer."""
+        moment = Moment(now=time.time(), jitter=jitter(), pauses=self._pauses)
+        new = {one.tenant: self._new_holds(one, moment) for one in sent}
+        is_away = self._is_away(new)
+        kept: list[Item] = []
+        parked: dict[str, list[Item]] = {}
+        for one in sent:
+            stopped = one.settled.left + one.stopped
+            parked[one.tenant] = one.settled.parked + one.waiting
+            if is_away:
+                kept += stopped
+            else:
+                parked[one.tenant] += stopped
+            holds = self._holds(one.tenant) | new[one.tenant]
+            new[one.tenant] |= covered(parked[one.tenant], holds, moment)
+        try:
+            await self._park(parked, new)
+        except LotFullError as error:
+            log.warning("Events cannot be parked", detail=str(error))
+            await self._park({}, new)
+            kept += [item for items in parked.values() for item in items]
+            parked = {}
+        self._note(sent, parked)
+        return kept
+
+    def _new_holds(self, one: _Sent, moment: Moment) -> UserHolds:
+        before = self._holds(one.tenant)
+        holds = holds_of(one.settled, before, moment)
+        project = holds.get(EVERYBODY)
+        if project is not None:
+            had = before.get(EVERYBODY)
+            has_rows = had is not None and had.has_rows
+            holds[EVERYBODY] = replace(project, has_rows=has_rows)
+            if project.failures == 1:
+                log.warning(
+                    "Forwarding waits",
+                    tenant=one.tenant,
+                    reason=project.reason,
+                    detail=project.detail,
+                )
+                if project.reason == "bad_credentials":
+                    self._ledger.add_record(credentials_record(one.tenant, project))
+        return holds
+
+    def _is_away(self, new: dict[str, UserHolds]) -> bool:
+        """Whether Amplitude answers for no tenant at all."""
+        projects = [
+            (self._holds(tenant) | new.get(tenant, {})).get(EVERYBODY)
+            for tenant in self._mapping.tenants
+        ]
+        return bool(projects) and all(hold is not None and hold.is_outage for hold in projects)
+
+    def _holds(self, tenant: str) -> UserHolds:
+        return self._lot.holds.get(tenant, {})
+
+    async def _park(self, parked: dict[str, list[Item]], holds: dict[str, UserHolds]) -> None:
+        await self._lot.park(
+            [
+                ToPark(item.tenant, item.user_id, item.event_id, item.received_at, item.row)
+                for items in parked.values()
+                for item in items
+            ],
+            {(tenant, user): hold for tenant, some in holds.items() for user, hold in some.items()},
+        )
+
+    def _note(self, sent: Sequence[_Sent], parked: dict[str, list[Item]]) -> None:
+        for one in sent:
+            self._ledger.add(Fate.DELIVERED, one.settled.delivered)
+            for item, reason, detail in one.settled.dead:
+                self._ledger.add_dead(item, reason, detail)
+        for tenant, items in parked.items():
+            for hold, some in by_hold(items, self._holds(tenant)).items():
+                self._ledger.add(Fate.PARKED, some, hold.reason, hold.detail)
+
+
+def _by_tenant(batch: Sequence[Prepared]) -> dict[str, list[Item]]:
+    found: dict[str, list[Item]] = {}
+    for prepared in batch:
+        for item in prepared.items:
+            found.setdefault(item.tenant, []).append(item)
+    return found
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[AmplitudeDestination]:
+    tenants = TenantsFile(settings.tenants_path)
+    async with AmplitudeClient(settings.amplitude_url) as client, Warehouse(settings) as warehouse:
+        yield AmplitudeDestination(settings, tenants=tenants, client=client, warehouse=warehouse)
+
+
+DESTINATION: Final = Destination(
+    subscription=NAME,
+    open=_open,
+    is_ordered=True,
+    max_batch_rows=MAX_BATCH_ROWS,
+    max_batch_bytes=MAX_BATCH_BYTES,
+)

@@ -1,0 +1,160 @@
+"""Sends what is parked, as soon as whoever it waits for is due again; each tenant by itself.
+
+Order of operations for a page of parked events: send, write the outcomes down, take them out of the
+lot. A crash in between sends some again, with the same ``insert_id``.
+"""
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from sluice.core.amplitude import AmplitudeConfig
+from sluice.core.errors import WarehouseError
+from sluice.core.outcomes import Fate
+from worker.core.amplitude_answers import DEFAULT_EPS
+from worker.core.holds import EVERYBODY, Hold, Pauses, paced
+from worker.core.lane import Settled
+from worker.core.settling import Moment, UserHolds, by_hold, holds_of
+from worker.forwarder import Forwarder, jitter
+from worker.ledger import Ledger
+from worker.lot import Lot, Parked
+from worker.mapping import Mapping
+from worker.waiting import wait_for_event
+
+LOOK_EVERY_S: Final = 0.2
+PATIENCE_S: Final = 30.0
+PAGE_EVENTS: Final = 4_000
+PAGE_USERS: Final = 200
+TRIAL_EVENTS: Final = 100
+"""Sent first to a project that did not take anything lately."""
+RETRY_S: Final = 1.0
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Drainer:
+    """Empties the lot."""
+
+    def __init__(
+        self,
+        *,
+        lot: Lot,
+        forwarder: Forwarder,
+        ledger: Ledger,
+        mapping: Mapping,
+        pauses: Pauses,
+    ) -> None:
+        self._lot = lot
+        self._forwarder = forwarder
+        self._ledger = ledger
+        self._mapping = mapping
+        self._pauses = pauses
+        self._eps: dict[str, int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Send what is due until ``stop``; what is on its way then is sent again later."""
+        draining: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as tasks:
+            while not stop.is_set():
+                for tenant in list(self._lot.holds):
+                    running = draining.get(tenant)
+                    if (running is None or running.done()) and self._is_due(tenant):
+                        name = f"drain:{tenant}"
+                        draining[tenant] = tasks.create_task(self._drain(tenant, stop), name=name)
+                await wait_for_event(stop, LOOK_EVERY_S)
+            for running in draining.values():
+                running.cancel()
+
+    def _is_due(self, tenant: str) -> bool:
+        holds = self._lot.holds.get(tenant, {})
+        project = holds.get(EVERYBODY)
+        now = time.time()
+        if project is not None:
+            return project.has_rows and project.until <= now
+        return any(hold.until <= now for hold in holds.values())
+
+    async def _drain(self, tenant: str, stop: asyncio.Event) -> None:
+        while not stop.is_set() and self._is_due(tenant):
+            config = self._mapping.config(tenant)
+            if config is None:
+                await self._wait_for_key(tenant)
+                return
+            try:
+                await self._ledger.flush()  # what an earlier failure left; before more is sent
+                await self._one_page(tenant, config)
+            except WarehouseError as error:
+                log.debug("Parked events wait for the warehouse", detail=str(error))
+                await wait_for_event(stop, RETRY_S)
+
+    async def _wait_for_key(self, tenant: str) -> None:
+        """Leave the events of a tenant that forwards no more where they are."""
+        now = time.time()
+        held = Hold(
+            reason="not_configured",
+            detail="The tenant has no amplitude.api_key",
+            since=now,
+            until=now + self._pauses.key_s,
+            failures=0,
+        )
+        await self._lot.settle(tenant, [], {(tenant, EVERYBODY): held})
+
+    async def _one_page(self, tenant: str, config: AmplitudeConfig) -> None:
+        holds = self._lot.holds[tenant]
+        project = holds.get(EVERYBODY)
+        users: list[str] | None = None
+        is_trial = project is not None and project.failures > 0
+        if project is not None:
+            limit = TRIAL_EVENTS if is_trial else PAGE_EVENTS
+        else:
+            now = time.time()
+            due = [user for user, hold in holds.items() if hold.until <= now]
+            users = due[:PAGE_USERS]
+            limit = self._eps.get(tenant, DEFAULT_EPS)
+        rows = await self._lot.page(tenant, users, limit=limit)
+        if not rows:
+            await self._lot.let_go(tenant, users or [EVERYBODY])
+            return
+        # What is left of a page after mapping need not be sent: it is settled too.
+        items, skipped = await asyncio.to_thread(self._mapping.of_parked, tenant, rows)
+        settled = await self._forwarder.forward(
+            config, items, patience_s=PATIENCE_S, is_trial=is_trial
+        )
+        self._eps[tenant] = settled.eps or self._eps.get(tenant, DEFAULT_EPS)
+        for one in skipped:
+            self._ledger.add_outcome(one.outcome)
+            if one.record is not None:
+                self._ledger.add_record(one.record)
+        new = self._new_holds(tenant, rows, settled, users)
+        self._note(settled, holds | new)
+        await self._ledger.flush()
+        stays = {item.place for item in (*settled.parked, *settled.left)}
+        places = [row.place for row in rows if row.place not in stays]
+        await self._lot.settle(tenant, places, {(tenant, user): hold for user, hold in new.items()})
+
+    def _new_holds(
+        self, tenant: str, rows: list[Parked], settled: Settled, users: list[str] | None
+    ) -> UserHolds:
+        before = self._lot.holds[tenant]
+        now = time.time()
+        moment = Moment(now=now, jitter=jitter(), pauses=self._pauses)
+        new = holds_of(settled, before, moment)
+        project = before.get(EVERYBODY)
+        if users is None and project is not None and settled.held is None:
+            new[EVERYBODY] = replace(project, until=now, failures=0)
+        counts: dict[str, int] = {}
+        for row in rows:
+            counts[row.user_id] = counts.get(row.user_id, 0) + 1
+        for user in users or ():
+            if user not in new and settled.held is None:
+                new[user] = paced(before[user], counts.get(user, 0), eps=self._eps[tenant], now=now)
+        return new
+
+    def _note(self, settled: Settled, holds: UserHolds) -> None:
+        self._ledger.add(Fate.DELIVERED, settled.delivered)
+        for item, reason, detail in settled.dead:
+            self._ledger.add_dead(item, reason, detail)
+        for hold, items in by_hold(settled.parked, holds).items():
+            self._ledger.add(Fate.PARKED, items, hold.reason, hold.detail)

@@ -1,0 +1,353 @@
+"""The parking lot: events that wait for Amplitude, durable and in order, in one SQLite file.
+
+Constraints:
+
+* What ``park`` returned for survives ``kill -9`` and a power cut (WAL, ``synchronous=FULL``); the
+  consumer acknowledges only after it.
+* Events of one user come out in the order they went in. Parking one again, after a crash between
+  parking and acknowledging, changes nothing while it is still there.
+* One process at a time: a second one waits for the lock.
+* Bounded in bytes: ``LotFullError`` past it, and the queue keeps what does not fit.
+
+SQLite runs in a thread, one call at a time.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sluice.core.errors import SluiceError
+from sluice.private_files import ensure_private_dir
+from worker.core.holds import EVERYBODY, Hold
+from worker.waiting import wait_for_event
+
+T = TypeVar("T")
+
+ROW_OVERHEAD_BYTES: Final = 200
+"""What a row costs beside its text: keys and two indexes."""
+LOCK_EVERY_S: Final = 0.1
+CACHE_KIB: Final = 8_192
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS parked (
+    place INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    user TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    received_at TEXT NOT NULL,
+    row BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS parked_by_user ON parked (tenant, user, place);
+CREATE UNIQUE INDEX IF NOT EXISTS parked_once ON parked (event_id, tenant);
+CREATE TABLE IF NOT EXISTS figures (
+    tenant TEXT PRIMARY KEY, events INTEGER NOT NULL, bytes INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS parked_in AFTER INSERT ON parked BEGIN
+    INSERT INTO figures VALUES (new.tenant, 1, length(new.row) + @overhead@)
+    ON CONFLICT (tenant) DO UPDATE SET
+        events = events + 1, bytes = bytes + length(new.row) + @overhead@;
+END;
+CREATE TRIGGER IF NOT EXISTS parked_out AFTER DELETE ON parked BEGIN
+    UPDATE figures SET events = events - 1, bytes = bytes - length(old.row) - @overhead@
+    WHERE tenant = old.tenant;
+END;
+CREATE TABLE IF NOT EXISTS holds (
+    tenant TEXT NOT NULL,
+    user TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    since REAL NOT NULL,
+    until REAL NOT NULL,
+    failures INTEGER NOT NULL,
+    has_rows INTEGER NOT NULL,
+    PRIMARY KEY (tenant, user)
+) WITHOUT ROWID;
+""".replace("@overhead@", str(ROW_OVERHEAD_BYTES))
+
+_ALL_HOLDS: Final = (
+    "SELECT tenant, user, reason, detail, since, until, failures, has_rows FROM holds"
+)
+_SET_HOLD: Final = (
+    "INSERT OR REPLACE INTO holds"
+    " (tenant, user, reason, detail, since, until, failures, has_rows)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_PARK: Final = (
+    "INSERT OR IGNORE INTO parked (tenant, user, event_id, received_at, row) VALUES (?, ?, ?, ?, ?)"
+)
+_FREE: Final = (
+    "NOT EXISTS (SELECT 1 FROM holds WHERE holds.tenant = parked.tenant"
+    " AND holds.user = parked.user AND parked.user != '')"
+)
+_PAGE: Final = "SELECT place, user, event_id, received_at, row FROM parked"
+
+Holds = dict[str, dict[str, Hold]]
+"""By tenant, then by user (``EVERYBODY`` for the project)."""
+
+
+class LotFullError(SluiceError):
+    """The lot is at its bound; what does not fit stays in the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """An event in the lot."""
+
+    place: int
+    """Ascending in the order of arrival."""
+    user_id: str
+    event_id: str
+    received_at: str
+    row: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ToPark:
+    """An event on its way into the lot."""
+
+    tenant: str
+    user_id: str
+    event_id: str
+    received_at: str
+    row: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What waits of one tenant."""
+
+    events: int
+    bytes: int
+    oldest_received_at: str
+
+
+class Lot:
+    """The lot's file; ``open`` it before anything else."""
+
+    def __init__(self, path: Path, *, max_bytes: int) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lot")
+        self._connection: sqlite3.Connection | None = None
+        self._lock_file = -1
+        self._figures: dict[str, tuple[int, int]] = {}
+        self.holds: Holds = {}
+        """As the file has them; changed only through this class."""
+
+    async def open(self, stop: asyncio.Event) -> bool:
+        """Open the file once no other process has it; False if ``stop`` came first."""
+        ensure_private_dir(self._path.parent)
+        self._lock_file = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        while not _is_locked(self._lock_file):
+            await wait_for_event(stop, LOCK_EVERY_S)
+            if stop.is_set():
+                return False
+        await self._in_thread(self._open)
+        return True
+
+    async def close(self) -> None:
+        """Close the file and let another process have it."""
+        await self._in_thread(_close)
+        self._connection = None
+        self._thread.shutdown()
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+            self._lock_file = -1
+
+    @property
+    def stored_bytes(self) -> int:
+        """About what the events in it take."""
+        return sum(size for _, size in self._figures.values())
+
+    @property
+    def events(self) -> int:
+        """How many events wait."""
+        return sum(count for count, _ in self._figures.values())
+
+    def count(self, tenant: str) -> int:
+        """Return how many events of a tenant wait."""
+        return self._figures.get(tenant, (0, 0))[0]
+
+    def tenants(self) -> list[str]:
+        """Return the tenants of which something waits."""
+        return [tenant for tenant, (count, _) in self._figures.items() if count]
+
+    def hold_of(self, tenant: str, user: str = EVERYBODY) -> Hold | None:
+        """Return the hold of a user or of the whole project."""
+        return self.holds.get(tenant, {}).get(user)
+
+    async def park(self, rows: Sequence[ToPark], holds: Mapping[tuple[str, str], Hold]) -> None:
+        """Take events in, behind those that are there, and note who waits; durable on return.
+
+        Raises:
+            LotFullError: They do not fit; nothing was changed.
+        """
+        size = sum(len(row.row) + ROW_OVERHEAD_BYTES for row in rows)
+        if rows and self.stored_bytes + size > self._max_bytes:
+            message = f"the lot of parked events is full ({self._max_bytes} bytes)"
+            raise LotFullError(f"{message}: the rest waits in the queue")
+
+        def store(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                _PARK,
+                [(row.tenant, row.user_id, row.event_id, row.received_at, row.row) for row in rows],
+            )
+            _write_holds(connection, holds.items())
+            self._count(connection)
+
+        await self._in_transaction(store)
+        self._note(holds)
+
+    async def page(
+        self, tenant: str, users: Sequence[str] | None, *, after: int = 0, limit: int
+    ) -> list[Parked]:
+        """Return events in order of arrival.
+
+        Args:
+            tenant: Whose.
+            users: Of these users only, ``limit`` of each; None: of all without a hold of their own.
+            after: Only events behind this place.
+            limit: How many at most.
+        """
+
+        def read(connection: sqlite3.Connection) -> list[Parked]:
+            if users is None:
+                sql = f"{_PAGE} WHERE tenant = ? AND place > ? AND {_FREE} ORDER BY place LIMIT ?"
+                return [Parked(*row) for row in connection.execute(sql, (tenant, after, limit))]
+            found: list[Parked] = []
+            sql = f"{_PAGE} WHERE tenant = ? AND user = ? AND place > ? ORDER BY place LIMIT ?"
+            for user in users:
+                rows = connection.execute(sql, (tenant, user, after, limit))
+                found += [Parked(*row) for row in rows]
+            return found
+
+        return await self._in_thread(read)
+
+    async def settle(
+        self, tenant: str, places: Sequence[int], holds: Mapping[tuple[str, str], Hold]
+    ) -> None:
+        """Take settled events out and note who waits on; durable on return."""
+
+        def remove(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM parked WHERE place = ?", [(p,) for p in places])
+            _write_holds(connection, holds.items())
+            self._count(connection)
+
+        await self._in_transaction(remove)
+        self._note(holds)
+
+    async def let_go(self, tenant: str, users: Iterable[str]) -> list[str]:
+        """End the holds of users of whom nothing waits any more; return these users.
+
+        ``EVERYBODY`` ends when nothing waits but events of users that have a hold of their own.
+        """
+
+        def end(connection: sqlite3.Connection) -> list[str]:
+            free = [user for user in users if not _has_waiting(connection, tenant, user)]
+            connection.executemany(
+                "DELETE FROM holds WHERE tenant = ? AND user = ?", [(tenant, user) for user in free]
+            )
+            return free
+
+        free = await self._in_transaction(end)
+        for user in free:
+            self.holds.get(tenant, {}).pop(user, None)
+        return free
+
+    async def oldest(self, tenant: str) -> str:
+        """Return when the event was received that waits longest; empty when none does."""
+
+        def read(connection: sqlite3.Connection) -> str:
+            sql = "SELECT received_at FROM parked WHERE tenant = ? ORDER BY place LIMIT 1"
+            row = connection.execute(sql, (tenant,)).fetchone()
+            return str(row[0]) if row else ""
+
+        return await self._in_thread(read)
+
+    def _open(self, _unused: object = None) -> None:
+        connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        self._connection = connection
+        os.chmod(self._path, 0o600)  # noqa: PTH101 - as the lock file beside it
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        connection.executescript(_SCHEMA)
+        for tenant, user, *fields in connection.execute(_ALL_HOLDS):
+            reason, detail, since, until, failures, has_rows = fields
+            self.holds.setdefault(tenant, {})[user] = Hold(
+                reason=reason,
+                detail=detail,
+                since=since,
+                until=until,
+                failures=failures,
+                has_rows=bool(has_rows),
+            )
+        self._count(connection)
+
+    def _count(self, connection: sqlite3.Connection) -> None:
+        found = connection.execute("SELECT tenant, events, bytes FROM figures").fetchall()
+        self._figures = {tenant: (events, size) for tenant, events, size in found}
+
+    def _note(self, holds: Mapping[tuple[str, str], Hold]) -> None:
+        for (tenant, user), hold in holds.items():
+            self.holds.setdefault(tenant, {})[user] = hold
+
+    async def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def run(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                done = work(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            return done
+
+        return await self._in_thread(run)
+
+    async def _in_thread(self, work: Callable[[Any], T]) -> T:
+        # A call that is cancelled still ends; the next one waits for it in the thread's line.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: work(self._connection))
+
+
+def _close(connection: sqlite3.Connection | None) -> None:
+    if connection is not None:
+        connection.close()
+
+
+def _has_waiting(connection: sqlite3.Connection, tenant: str, user: str) -> bool:
+    if user != EVERYBODY:
+        sql = "SELECT 1 FROM parked WHERE tenant = ? AND user = ? LIMIT 1"
+        return connection.execute(sql, (tenant, user)).fetchone() is not None
+    sql = f"{_PAGE} WHERE tenant = ? AND {_FREE} LIMIT 1"
+    return connection.execute(sql, (tenant,)).fetchone() is not None
+
+
+def _write_holds(
+    connection: sqlite3.Connection, holds: Iterable[tuple[tuple[str, str], Hold]]
+) -> None:
+    connection.executemany(
+        _SET_HOLD,
+        [
+            (
+                *(tenant, user, hold.reason, hold.detail, hold.since, hold.until),
+                *(hold.failures, hold.has_rows),
+            )
+            for (tenant, user), hold in holds
+        ],
+    )
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
