@@ -75,6 +75,15 @@ class AmplitudeProject:
         ) as response:
             return Reply(response.status, response.headers, await response.read())
 
+    async def get(self, path: str, **query: str) -> Reply:
+        """Read from the dashboard's half with the project's keys."""
+        return await self.call("GET", path, params=query, headers=self.credentials)
+
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """The header with the project's keys."""
+        return {"Authorization": aiohttp.encode_basic_auth(self.api_key, "secret")}
+
     async def taken(self) -> Sequence[Mapping[str, Any]]:
         """Return the events taken, in the order taken."""
         reply = await self.call("GET", "/_sim/taken", params={"api_key": self.api_key})

@@ -4,11 +4,13 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from tests.simulators.amplitude.app import build_app
+from tests.simulators.amplitude.app import build_apps
+from tests.simulators.amplitude.rest_app import build_storage
 from tests.simulators.amplitude.service import Service
 
 BACKLOG = 1024
@@ -26,18 +28,27 @@ async def serve(given: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    runner = web.AppRunner(
-        build_app(service), access_log=None, handler_cancellation=True, shutdown_timeout=1.0
-    )
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, given.host, given.port, backlog=BACKLOG)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        print(f"ready http://{host}:{port}", flush=True)  # noqa: T201 - the parent waits for it
+    storage = build_storage()
+    app, files = build_apps(service, storage)
+    async with (
+        running(files, given.host, given.storage_port) as storage.url,
+        running(app, given.host, given.port) as url,
+    ):
+        print(f"ready {url}", flush=True)  # noqa: T201 - the parent waits for it
         if given.until_eof:
             await _stop_at_eof(stop)
         await stop.wait()
+
+
+@asynccontextmanager
+async def running(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+    """Serve an application and yield its address."""
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}"
     finally:
         await runner.cleanup()
 
@@ -60,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--storage-port", type=int, default=0, help="where signed links lead")
     parser.add_argument(
         "--api-key", action="append", default=[], help="a known key; again for more"
     )

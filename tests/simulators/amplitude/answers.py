@@ -34,7 +34,9 @@ class Answer:
 
 
 def json_answer(
-    status: int, members: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    status: int,
+    members: Mapping[str, Any] | Sequence[Any],
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """Return the members as JSON; times and ids are the caller's."""
     return Answer(status, orjson.dumps(members), JSON, headers or {})

@@ -11,6 +11,7 @@ from tests.simulators.amplitude.answers import INVALID_PATH, TOO_LARGE, Answer, 
 from tests.simulators.amplitude.control import RefusedError, change, counters
 from tests.simulators.amplitude.identify import identify
 from tests.simulators.amplitude.project import Project
+from tests.simulators.amplitude.rest_app import Rest, Storage
 from tests.simulators.amplitude.service import BATCH, IDENTIFY, V2, Service, TooManyProjectsError
 from tests.simulators.amplitude.shell import label, respond, respond_with_fault
 
@@ -123,11 +124,17 @@ class Front:
         return respond(Answer(200, orjson.dumps(project.store.user_properties)))
 
     def _asked_for(self, request: web.Request) -> Project | None:
-        return self.service.projects.get(request.query.get("api_key", ""))
+        project = self.service.projects.get(request.query.get("api_key", ""))
+        if project is not None:
+            project.deletions.settle(project.store, self.service.now(project))
+        return project
 
 
-def build_app(service: Service) -> web.Application:
-    """Return the application of one service."""
+def build_apps(service: Service, storage: Storage) -> tuple[web.Application, web.Application]:
+    """Return the application of one service, and that of its storage on a second port."""
+    rest = Rest(service, storage)
     app = web.Application(client_max_size=MAX_READ_BYTES)
-    app.add_routes(Front(service).routes())
-    return app
+    app.add_routes([*Front(service).routes(), *rest.routes()])
+    files = web.Application()
+    files.add_routes([web.get("/exports/{request_id}.csv", rest.stored_file)])
+    return app, files

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from tests.simulators.amplitude.cohorts import MAX_COHORTS, Cohort
 from tests.simulators.amplitude.faults import (
     GOOD_ANSWERS,
     KINDS,
@@ -91,6 +92,20 @@ class IdsGiven(Part):
     device_ids: Ids = msgspec.field(default_factory=list)
 
 
+class CohortGiven(Part):
+    """A cohort (``cohorts.Cohort``); one of the same id is replaced."""
+
+    id: str
+    name: str = ""
+    user_ids: Annotated[list[str], msgspec.Meta(max_length=2_000_000)] = msgspec.field(
+        default_factory=list
+    )
+    event_type: str | None = None
+    hidden: bool = False
+    fails: bool = False
+    polls: Annotated[int, msgspec.Meta(ge=0)] = 2
+
+
 class ClockGiven(Part):
     """Moves the simulated clock; it runs on from there."""
 
@@ -122,6 +137,7 @@ class Change(Part):
     strict_type: bool | UnsetType = UNSET
     dialect: Literal["real", "given"] | UnsetType = UNSET
     denied_status: Literal[401, 403] | UnsetType = UNSET
+    link_above_bytes: Annotated[int, msgspec.Meta(ge=0)] | UnsetType = UNSET
     # state
     clock: ClockGiven | None = None
     throttle: ThrottleGiven | None = None
@@ -131,6 +147,9 @@ class Change(Part):
     unsilence: Ids = msgspec.field(default_factory=list)
     quota_ended_for_s: float | UnsetType = UNSET
     quota_ended_until: float | datetime | UnsetType = UNSET
+    cohorts: Annotated[list[CohortGiven], msgspec.Meta(max_length=MAX_COHORTS)] = msgspec.field(
+        default_factory=list
+    )
     # faults
     clear_faults: bool = False
     faults: Annotated[list[FaultGiven], msgspec.Meta(max_length=MAX_FAULTS)] = msgspec.field(
@@ -153,7 +172,7 @@ class Change(Part):
 
 SETTINGS: Final = (
     "secret_key", "latency_ms", "eps_threshold", "batch_eps_threshold", "window_s", "daily_quota",
-    "all_indexes", "strict_type", "dialect", "denied_status",
+    "all_indexes", "strict_type", "dialect", "denied_status", "link_above_bytes",
 )  # fmt: skip
 CHANGE: Final = msgspec.json.Decoder(Change)
 
@@ -260,14 +279,34 @@ def _change_project(
         project.bad_field = bad_field
     if given.clock is not None:
         _move_clock(service, project, given.clock)
+    _change_state(project, given, service.now(project))
+
+
+def _change_state(project: Project, given: Change, now: float) -> None:
     project.silenced.update(given.silence)
     project.silenced.difference_update(given.unsilence)
-    now = service.now(project)
     if given.quota_ended_for_s is not UNSET:
         project.quota_ended_until = now + given.quota_ended_for_s
     if given.quota_ended_until is not UNSET:
         project.quota_ended_until = _seconds(given.quota_ended_until)
     _hold(project, given, now)
+    for cohort in given.cohorts:
+        if len(project.cohorts.by_id) >= MAX_COHORTS:
+            raise RefusedError(f"more than {MAX_COHORTS} cohorts")
+        project.cohorts.by_id[cohort.id] = _cohort(cohort, now)
+
+
+def _cohort(given: CohortGiven, now: float) -> Cohort:
+    return Cohort(
+        id=given.id,
+        name=given.name,
+        user_ids=given.user_ids,
+        event_type=given.event_type,
+        is_hidden=given.hidden,
+        fails=given.fails,
+        polls=given.polls,
+        created_at=now,
+    )
 
 
 def _hold(project: Project, given: Change, now: float) -> None:

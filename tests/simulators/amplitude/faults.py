@@ -43,7 +43,8 @@ class Fault:
     rate: float = 1.0
     after: int = 0
     """How many requests that match pass first."""
-    paths: Collection[str] = frozenset()
+    paths: tuple[str, ...] = ("/",)
+    """Beginnings of the paths that it is about."""
     user_ids: Collection[str] = frozenset()
     event_types: Collection[str] = frozenset()
     dice: random.Random = field(default_factory=random.Random)
@@ -56,7 +57,7 @@ class Fault:
 
     def meets(self, path: str, events: Sequence[Event]) -> bool:
         """Say whether this request meets the fault, and count it if so."""
-        if self.is_spent or (self.paths and path not in self.paths):
+        if self.is_spent or not path.startswith(self.paths):
             return False
         if self.user_ids and not any(event.user_id in self.user_ids for event in events):
             return False

@@ -1,5 +1,6 @@
 """One project: its key, its limits and settings, its script of faults, and what it took."""
 
+import hmac
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
@@ -15,12 +16,17 @@ from tests.simulators.amplitude.answers import (
     refused,
     taken,
 )
+from tests.simulators.amplitude.cohorts import Cohorts
+from tests.simulators.amplitude.deletions import Deletions
 from tests.simulators.amplitude.faults import BadField, Fault
+from tests.simulators.amplitude.rest import Costs
 from tests.simulators.amplitude.rules import Checked
 from tests.simulators.amplitude.store import FullError, Store
 from tests.simulators.amplitude.throttle import DAILY_QUOTA, EPS_THRESHOLD, WINDOW_S, Limits
 
 BATCH_EPS_THRESHOLD: Final = 1000
+LINK_ABOVE_BYTES: Final = 262_144
+"""From this size on a cohort's file is a link to storage."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +43,7 @@ class Options:
     strict_type: bool = False
     dialect: Literal["real", "given"] = "real"
     denied_status: int = 401
+    link_above_bytes: int = LINK_ABOVE_BYTES
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +63,11 @@ class Project:
     clock_offset_s: float = 0.0
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By path, and by status or fault."""
+    cohorts: Cohorts = field(default_factory=Cohorts)
+    deletions: Deletions = field(default_factory=Deletions)
+    costs: Costs = field(default_factory=Costs)
+    in_flight: Counter[str] = field(default_factory=Counter)
+    """Requests of the dashboard's half that are on their way."""
 
     def copy_for(self, api_key: str) -> "Project":
         """Return a project as a new key has it: this one's options and clock, nothing taken."""
@@ -64,6 +76,11 @@ class Project:
             options=replace(self.options),
             clock_offset_s=self.clock_offset_s,
         )
+
+    def is_opened_by(self, secret: str) -> bool:
+        """Say whether this is the secret key of a project that has one."""
+        given, own = secret.encode(), self.options.secret_key.encode()
+        return hmac.compare_digest(given, own) and not self.is_revoked
 
     def judge(self, checked: Checked, *, is_batch: bool, now: float) -> Answer | None:
         """Return what refuses events that are well-formed; None when they may be taken."""

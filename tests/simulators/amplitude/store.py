@@ -116,19 +116,19 @@ class Store:
         text = self.properties[place]
         return (orjson.loads(text) if text else None) or {}
 
-    def delete_users(self, users: Sequence[str]) -> None:
-        """Forget these users: events, properties, and that their events were ever here."""
+    def known_users(self) -> set[str]:
+        """Return everybody of whom something is held."""
+        return {user for user in self.users if user is not None} | self.user_properties.keys()
+
+    def delete_users(self, users: Sequence[str], *, before: float) -> None:
+        """Forget these users' properties and events taken before, and that they were ever here."""
         names = set(users)
         for place, user in enumerate(self.users):
-            if user not in names or place in self.gone:
+            if user not in names or self.taken_at[place] >= before:
                 continue
             self.gone.add(place)
+            self.users[place] = None
             self.properties[place] = b""
-            insert_id = self.insert_ids[place]
-            if insert_id is not None and self._seen.get(insert_id) == place:
-                del self._seen[insert_id]
-            if insert_id is not None:
-                self._seen_elsewhere.pop((insert_id, self._owner(place)), None)
         for user in names:
             self.user_properties.pop(user, None)
 
@@ -139,7 +139,8 @@ class Store:
             known = first
         else:
             known = self._seen_elsewhere.get((insert_id, owner), -1)
-        if known >= 0 and now - self.taken_at[known] <= DEDUPLICATED_S:
+        is_held = known >= 0 and known not in self.gone
+        if is_held and now - self.taken_at[known] <= DEDUPLICATED_S:
             self.duplicates += 1
             self.copies[known] = min(self.copies[known] + 1, MAX_COPIES)
             return True
