@@ -1,5 +1,6 @@
 """The running stack as one tenant's client sees it."""
 
+from tests.support.amplitude import amplitude, simulator
 from tests.support.fixtures import (
     api,
     app,
@@ -13,6 +14,7 @@ from tests.support.fixtures import (
 )
 
 __all__ = [
+    "amplitude",
     "api",
     "app",
     "client",
@@ -21,5 +23,6 @@ __all__ = [
     "gateway",
     "shared",
     "sign",
+    "simulator",
     "slow_edge",
 ]
