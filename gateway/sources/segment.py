@@ -43,6 +43,7 @@ from gateway.core.source import (
     refusal,
 )
 from sluice.core.errors import ERRORS, ErrorType, Rejected
+from sluice.core.event import Candidate
 from sluice.core.tenant import Directory, Tenant
 
 _RAW_NULL: Final = msgspec.Raw(NULL)
@@ -167,13 +168,21 @@ def parse(arrival: Arrival, tenant: Tenant) -> Parsed | Rejected:
     try:
         if kind not in BATCHES:
             message = (opened.text.strip(), opened.marked.strip())
-            return judge_elements([message], lambda one: _drafts(one, kind), terms, names=NAMES)
+            return judge_elements(
+                [message], lambda one: _drafts(one, kind), terms, names=NAMES, scope=_scope
+            )
         texts = elements(*member(opened, "batch"), name="batch")
         if isinstance(texts, Rejected):
             return texts
-        return judge_elements(texts, lambda one: _drafts(one, None), terms, names=NAMES)
+        return judge_elements(
+            texts, lambda one: _drafts(one, None), terms, names=NAMES, scope=_scope
+        )
     except RecursionError:
         return too_deep()
+
+
+def _scope(_candidate: Candidate) -> tuple[str, ...]:
+    return (SOURCE.name,)
 
 
 def _drafts(text: bytes, kind: str | None) -> list[Draft] | Rejected:

@@ -60,7 +60,11 @@ def test_message_becomes_the_event_of_the_table(
 ) -> None:
     given = COMMON | message
     alone = only(SOURCE, arrival(f"/v1/{kind}", given))
-    assert (alone.user_id, alone.event_type, alone.client_id) == ("u-1", event_type, "m-1")
+    assert (alone.user_id, alone.event_type, alone.client_id) == (
+        "u-1",
+        event_type,
+        "segment\nm-1",
+    )
     assert alone.occurred_at == "2026-04-25T14:32:00.123"
     assert orjson.loads(alone.payload) == payload
     for path in ("/v1/batch", "/v1/import", "/v1/b"):
