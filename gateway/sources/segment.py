@@ -131,7 +131,10 @@ class _Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def authenticate(arrival: Arrival, directory: Directory) -> Caller | Denied | None:
     """Return whose write key the request carries: as the user name of Basic, or in the body."""
-    scheme, _, credential = arrival.headers.get("Authorization", "").strip().partition(" ")
+    given = arrival.authorizations
+    if len(given) > 1:  # whose events these are must not hang on which of them is read
+        return Denied(Rejected(ErrorType.AUTH_MALFORMED, "Send the Authorization header once."))
+    scheme, _, credential = (given[0] if given else "").strip().partition(" ")
     if scheme.lower() == "basic":
         key = _user_name(credential)
         if key is None:
