@@ -355,8 +355,9 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
     ),
     ErrorType.RATE_LIMITED: _client(
         429,
-        "The key, or this session of it, sent more events a second than its tenant allows.",
-        "Retry after Retry-After; the operator sets key_events_per_s and session_events_per_s.",
+        "The key, or this session of it, sent more a second or at once than its tenant allows.",
+        "Retry after Retry-After, from a session in smaller batches; the operator sets"
+        " key_events_per_s and session_events_per_s.",
     ),
     ErrorType.OVERLOADED: ErrorSpec(
         503,
