@@ -317,7 +317,7 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
     ErrorType.SHOPIFY_TOPIC_NOT_KEPT: _shopify(
         200,
         "The topic is not in the mapping, or off for this tenant.",
-        "Switch it on: `sluice tenant set SLUG shopify_topics=products/*`, or end the"
+        'Switch it on: `sluice tenant set SLUG shopify_topics="products/*"`, or end the'
         " subscription.",
     ),
     ErrorType.SHOPIFY_NO_USER: _shopify(
