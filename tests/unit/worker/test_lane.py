@@ -145,7 +145,8 @@ def test_a_held_project_leaves_the_rest_in_order() -> None:
 @st.composite
 def verdicts(draw: st.DrawFn, todo: Sequence[Item] | Probe) -> Verdict | None:
     if isinstance(todo, Probe):
-        return draw(st.sampled_from([Taken(), Suspect("refused", ""), Held("unavailable", "")]))
+        answers: list[Verdict] = [Taken(), Suspect("refused", ""), Held("unavailable", "")]
+        return draw(st.sampled_from(answers))
     places = st.integers(0, len(todo) - 1)
     users = frozenset(draw(st.sets(st.sampled_from([item.user_id for item in todo]), min_size=1)))
     kinds: list[Verdict | None] = [

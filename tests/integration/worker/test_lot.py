@@ -1,0 +1,145 @@
+"""The parking lot: what waits for Amplitude survives, in order, within its bound."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from worker.core.holds import EVERYBODY, Hold
+from worker.lot import Lot, LotFullError, ToPark
+
+MIB = 1024 * 1024
+THROTTLED = Hold(reason="throttled_user", detail="429", since=1.0, until=2.0)
+DOWN = Hold(reason="unavailable", detail="503", since=1.0, until=2.0)
+
+
+def rows(*users: str, tenant: str = "acme", first: int = 0, size: int = 10) -> list[ToPark]:
+    return [
+        ToPark(tenant, user, f"event-{first + number}", "2026-01-01T00:00:00.000000", b"x" * size)
+        for number, user in enumerate(users)
+    ]
+
+
+async def opened(path: Path, *, max_bytes: int = MIB) -> Lot:
+    lot = Lot(path, max_bytes=max_bytes)
+    assert await lot.open(asyncio.Event())
+    return lot
+
+
+async def ids(lot: Lot, users: list[str] | None = None, tenant: str = "acme") -> list[str]:
+    return [row.event_id for row in await lot.page(tenant, users, limit=100)]
+
+
+async def test_what_was_parked_is_there_in_order_after_a_restart(tmp_path: Path) -> None:
+    lot = await opened(tmp_path / "lot.sqlite")
+    await lot.park(rows("a", "b", "a"), {("acme", EVERYBODY): DOWN})
+    await lot.close()
+    again = await opened(tmp_path / "lot.sqlite")
+    assert await ids(again) == ["event-0", "event-1", "event-2"]
+    assert await ids(again, ["a"]) == ["event-0", "event-2"]
+    assert again.hold_of("acme") == DOWN
+    assert (again.events, again.count("acme"), again.tenants()) == (3, 3, ["acme"])
+    await again.close()
+
+
+async def test_parking_the_same_events_again_changes_nothing(tmp_path: Path) -> None:
+    lot = await opened(tmp_path / "lot.sqlite")
+    for _ in range(2):
+        await lot.park(rows("a", "b"), {("acme", EVERYBODY): DOWN})
+    assert await ids(lot) == ["event-0", "event-1"]
+    assert lot.stored_bytes == 2 * (10 + 200)
+    await lot.close()
+
+
+async def test_two_tenants_may_have_the_same_event_id(tmp_path: Path) -> None:
+    lot = await opened(tmp_path / "lot.sqlite")
+    await lot.park([*rows("a"), *rows("a", tenant="other")], {})
+    assert await ids(lot) == await ids(lot, tenant="other") == ["event-0"]
+    await lot.close()
+
+
+async def test_users_with_a_hold_of_their_own_are_not_on_the_projects_page(tmp_path: Path) -> None:
+    lot = await opened(tmp_path / "lot.sqlite")
+    await lot.park(rows("a", "b", "a"), {("acme", EVERYBODY): DOWN, ("acme", "a"): THROTTLED})
+    assert await ids(lot) == ["event-1"]
+    assert await ids(lot, ["a"]) == ["event-0", "event-2"]
+    await lot.close()
+
+
+async def test_settled_events_leave_and_a_hold_ends_with_the_last_of_them(tmp_path: Path) -> None:
+    lot = await opened(tmp_path / "lot.sqlite")
+    await lot.park(rows("a", "a"), {("acme", "a"): THROTTLED})
+    first, second = await lot.page("acme", ["a"], limit=10)
+    await lot.settle("acme", [first.place], {})
+    assert await lot.let_go("acme", ["a"]) == []
+    await lot.settle("acme", [second.place], {})
+    assert await lot.let_go("acme", ["a"]) == ["a"]
+    assert lot.hold_of("acme", "a") is None
+    assert (lot.events, lot.stored_bytes) == (0, 0)
+    await lot.close()
+
+
+async def test_a_projects_hold_ends_while_only_users_with_a_hold_wait(tmp_path: Path) -> None:
+    lot = await opened(tmp_path / "lot.sqlite")
+    await lot.park(rows("a", "b"), {("acme", EVERYBODY): DOWN, ("acme", "a"): THROTTLED})
+    assert await lot.let_go("acme", [EVERYBODY]) == []
+    (row,) = await lot.page("acme", None, limit=10)
+    await lot.settle("acme", [row.place], {})
+    assert await lot.let_go("acme", [EVERYBODY]) == [EVERYBODY]
+    await lot.close()
+
+
+async def test_past_the_bound_nothing_of_a_call_is_taken(tmp_path: Path) -> None:
+    lot = await opened(tmp_path / "lot.sqlite", max_bytes=1_000)
+    await lot.park(rows("a", "b"), {("acme", EVERYBODY): DOWN})
+    with pytest.raises(LotFullError):
+        await lot.park(rows("a", "b", "c", first=2), {("acme", "a"): THROTTLED})
+    assert await ids(lot) == ["event-0", "event-1"]
+    assert lot.hold_of("acme", "a") is None
+    await lot.park([], {("acme", "a"): THROTTLED})
+    assert lot.hold_of("acme", "a") == THROTTLED
+    await lot.close()
+
+
+async def test_a_second_process_waits_until_the_first_has_gone(tmp_path: Path) -> None:
+    first = await opened(tmp_path / "lot.sqlite")
+    second = Lot(tmp_path / "lot.sqlite", max_bytes=MIB)
+    async with asyncio.TaskGroup() as tasks:
+        opening = tasks.create_task(second.open(asyncio.Event()))
+        await asyncio.sleep(0)
+        assert not opening.done()
+        await first.close()
+    assert opening.result()
+    await second.close()
+
+
+async def test_a_process_that_is_told_to_stop_waits_no_longer(tmp_path: Path) -> None:
+    first = await opened(tmp_path / "lot.sqlite")
+    stop = asyncio.Event()
+    stop.set()
+    second = Lot(tmp_path / "lot.sqlite", max_bytes=MIB)
+    assert not await second.open(stop)
+    await second.close()
+    await first.close()
+
+
+async def test_a_call_that_is_cancelled_leaves_the_file_whole(tmp_path: Path) -> None:
+    lot = await opened(tmp_path / "lot.sqlite")
+    task = asyncio.create_task(  # noqa: TID251 - to cancel it is the test
+        lot.park(rows(*["a"] * 2_000), {("acme", EVERYBODY): DOWN})
+    )
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert len(await lot.page("acme", None, limit=10_000)) in {0, 2_000}
+    await lot.close()
+
+
+async def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
+    lot = await opened(tmp_path / "lot.sqlite")
+    assert (tmp_path / "lot.sqlite").stat().st_mode & 0o077 == 0
+    await lot.close()
+    with sqlite3.connect(tmp_path / "lot.sqlite") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
