@@ -26,6 +26,7 @@ async def test_doctor_finds_nothing_wrong_with_a_running_stack(stack: Stack) -> 
         "tenants",
         "read tokens",
         "queue",
+        "backlog of amplitude",
         "backlog of warehouse",
         "warehouse",
         "worker",

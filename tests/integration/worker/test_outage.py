@@ -94,6 +94,8 @@ async def test_status_tells_backlog_breaker_and_heartbeat(rig: Rig) -> None:
             "breaker": "closed",
             "state": "ok",
             "detail": "",
+            "parked_events": 0,
+            "troubles": [],
         }
         async with aiohttp.ClientSession() as session:
             async with session.get(f"{address}/livez") as live:
