@@ -26,6 +26,7 @@ from tomlkit import TOMLDocument
 from tomlkit.items import Table
 
 from sluice.core.errors import ConfigError
+from sluice.core.property import Property
 from sluice.core.tenant import (
     SLUG,
     SLUG_RULE,
@@ -37,7 +38,6 @@ from sluice.core.tenant import (
 from sluice.core.tenant_file import (
     KEY_PROPERTIES,
     PROPERTIES,
-    Property,
     one_line,
     parse_directory,
     parse_value,
@@ -170,8 +170,9 @@ class TenantsFile:
             ConfigError: There is no such property, or the text does not fit its type.
         """
         value = parse_value(_property(PROPERTIES, name), text)
+        group, _, own_name = name.rpartition(".")
         with self._edited_tenant(slug) as table:
-            table[name] = value
+            (table.setdefault(group, tomlkit.table()) if group else table)[own_name] = value
         return value
 
     def set_key_value(self, slug: str, digest_prefix: str, name: str, text: str) -> object:

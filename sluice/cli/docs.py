@@ -15,7 +15,10 @@ from pydantic.fields import FieldInfo
 
 from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED
 from sluice import telemetry
+from sluice.core.amplitude_properties import AMPLITUDE
 from sluice.core.errors import ERRORS
+from sluice.core.property import Property
+from sluice.core.tenant_file import accepted_by
 from sluice.queue.pubsub_commands import gcloud, terraform
 from sluice.queue.pubsub_plan import Plan, plan_of, short
 from sluice.queue.pubsub_wire import Names
@@ -65,6 +68,10 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
             shopify,
             put_between(shopify.read_text(encoding="utf-8"), topics_table(), "topics"),
         )
+    amplitude = docs / "amplitude.md"
+    if amplitude.exists():
+        text = amplitude.read_text(encoding="utf-8")
+        yield amplitude, put_between(text, properties_table(AMPLITUDE.values()), "amplitude")
     pubsub = docs / "pubsub.md"
     if pubsub.exists():
         yield pubsub, _pubsub_page(pubsub.read_text(encoding="utf-8"))
@@ -154,6 +161,20 @@ def topics_table() -> str:
 
 def _time_of(path: str) -> str:
     return "Triggered-At" if path == TRIGGERED else f"`{path}`"
+
+
+def properties_table(properties: Iterable[Property]) -> str:
+    """Return the table of properties of a tenant."""
+    rows = [
+        (f"`{one.name}`", _as_typed(one.default), accepted_by(one).replace("*", r"\*"), one.meaning)
+        for one in properties
+    ]
+    return _table(("property", "default", "takes", "meaning"), rows)
+
+
+def _as_typed(value: object) -> str:
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    return f"`{text}`" if text else ""
 
 
 def settings_table() -> str:

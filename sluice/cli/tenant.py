@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from sluice.cli.options import AsJson, DataDir, Slug, print_json
+from sluice.core.amplitude_properties import AMPLITUDE
 from sluice.core.errors import ConfigError
+from sluice.core.property import Property
 from sluice.core.tenant import KEY_KINDS, ApiKey, Tenant
-from sluice.core.tenant_file import KEY_PROPERTIES, PROPERTIES, Property
+from sluice.core.tenant_file import KEY_PROPERTIES, PROPERTIES
 from sluice.settings import load_settings
 from sluice.tenants import TenantsFile
 
@@ -247,18 +249,26 @@ def _parts(assignment: str) -> tuple[str, str]:
 
 def _print_set(one: Property, value: object, of: dict[str, object], *, as_json: bool) -> None:
     # Who sets a secret knows it; who looks at the screen or the log of a pipeline need not.
-    count = len(value) if isinstance(value, tuple) else 0
-    shown = count if one.kind == "secrets" else value
+    shown = _shown(one, value)
     if as_json:
         print_json({**of, one.name: shown})
         return
-    words = f"has {count} values" if one.kind == "secrets" else f"is {_text(value)}"
+    words = f"has {shown} values" if one.kind == "secrets" else f"is {_text(shown)}"
     print(f"{of['tenant']}: {one.name} {words} now.")
+
+
+def _shown(one: Property, value: object) -> object:
+    """Return what may be seen of a value: of a secret that it is there, of several how many."""
+    if one.kind == "secrets":
+        return len(value) if isinstance(value, tuple) else 0
+    return "(hidden)" if one.is_hidden and value else value
 
 
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(value) or "empty"
+    if value == "":
+        return "empty"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -302,12 +312,18 @@ def _public_as_data(key: ApiKey) -> dict[str, object]:
 
 
 def _more(found: Tenant) -> dict[str, object]:
-    """Return the other properties; of secrets only how many there are."""
-    return {
-        name: len(getattr(found, name)) if one.kind == "secrets" else getattr(found, name)
+    """Return the other properties, secrets hidden; what says how to forward, if that is done."""
+    own = {
+        name: _shown(one, getattr(found, name))
         for name, one in PROPERTIES.items()
-        if name not in {"name", "enabled", "strict_event_types"}
+        if name not in {"name", "enabled", "strict_event_types"} and "." not in name
     }
+    if found.amplitude is None:
+        return {**own, "amplitude.api_key": ""}
+    amplitude = {
+        one.name: _shown(one, getattr(found.amplitude, name)) for name, one in AMPLITUDE.items()
+    }
+    return {**own, **amplitude}
 
 
 def _settings_words(found: Tenant) -> Iterator[str]:

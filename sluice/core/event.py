@@ -23,6 +23,8 @@ MAX_BATCH_EVENTS: Final = 500
 NEW_ID_RANDOM_BYTES: Final = 10
 """How much randomness ``new_event_ids`` takes, for any number of ids."""
 
+IDENTIFY: Final = "context_identified"
+"""The event type whose payload is about the user, not about what happened."""
 NAMESPACE: Final = UUID("6f6a3f0e-6d0c-5b7e-9c55-0f4a8a1b7d10")
 """Namespace of the version 5 ids. Changing it would make every client retry a new event."""
 _TAILS: Final = [f"{number:03x}" for number in range(0x1000)]

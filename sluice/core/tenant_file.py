@@ -2,13 +2,15 @@
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+from sluice.core.amplitude import AmplitudeConfig, split_pair
+from sluice.core.amplitude_properties import AMPLITUDE
 from sluice.core.errors import ConfigError
+from sluice.core.property import Property
 from sluice.core.tenant import KEY_KINDS, SLUG, SLUG_RULE, ApiKey, Directory, Tenant
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -19,26 +21,6 @@ _HEX_SECRET: Final = re.compile(r"([0-9a-fA-F]{2}){16,128}")
 _WHSEC: Final = re.compile(r"(whsec_)?[A-Za-z0-9+/]{22,}={0,2}")
 _NO_LINE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 MAX_NAME_CHARS: Final = 200
-MAX_LIST: Final = 50
-"""Values of one list: each secret is tried on each delivery."""
-
-Kind = Literal["text", "truth", "number", "texts", "secrets"]
-
-
-@dataclass(frozen=True, slots=True)
-class Property:
-    """One property of a tenant or key, as the file and ``sluice tenant set`` take it."""
-
-    name: str
-    kind: Kind
-    meaning: str
-    accepted: str = ""
-    """In words, for errors and docs."""
-    is_good: Callable[[str], bool] = lambda _text: True
-    """For each text of it."""
-    low: int = 0
-    high: int = 0
-    default: object = None
 
 
 def _is_origin(text: str) -> bool:
@@ -57,7 +39,7 @@ def _is_origin(text: str) -> bool:
     return is_bare and parts.scheme in {"http", "https"} and bool(host) and text == text.lower()
 
 
-PROPERTIES: Final = {
+_OWN: Final = {
     one.name: one
     for one in (
         Property("name", "text", "A name for people.", default=""),
@@ -131,6 +113,8 @@ PROPERTIES: Final = {
         ),
     )
 }
+
+PROPERTIES: Final = _OWN | {one.name: one for one in AMPLITUDE.values()}
 """Of a tenant; its ``slug`` and ``api_keys`` stand beside them."""
 
 KEY_PROPERTIES: Final = {
@@ -189,17 +173,31 @@ def _tenant(slug: str, value: object) -> Tenant:
         message = f"{where}: a slug is {SLUG_RULE}"
         raise ConfigError(message)
     table = _table(value, where)
-    _check_names(table, (*PROPERTIES, "api_keys"), where)
+    _check_names(table, (*_OWN, "amplitude", "api_keys"), where)
     keys = table.get("api_keys", [])
     if not isinstance(keys, list):
         message = f"{where}.api_keys is not a list of tables"
         raise ConfigError(message)
-    values: dict[str, Any] = _values(table, PROPERTIES, where)
+    values: dict[str, Any] = _values(table, _OWN, where)
     return Tenant(
         slug=slug,
         api_keys=tuple(_key(key, f"{where}.api_keys[{i}]") for i, key in enumerate(keys)),
+        amplitude=_amplitude(table.get("amplitude", {}), f"{where}.amplitude"),
         **values,
     )
+
+
+def _amplitude(value: object, where: str) -> AmplitudeConfig | None:
+    table = _table(value, where)
+    _check_names(table, tuple(AMPLITUDE), where)
+    values: dict[str, Any] = _values(table, AMPLITUDE, where)
+    for name in ("rename", "revenue", "properties"):
+        lefts = [split_pair(text)[0] for text in values[name]]
+        if len(set(lefts)) < len(lefts):
+            message = f"{where}.{name} has two values for one name: keep one"
+            raise ConfigError(message)
+    # Without a key the others may stay, so that forwarding is switched off and on by the key alone.
+    return AmplitudeConfig(**values) if values["api_key"] else None
 
 
 def _key(value: object, where: str) -> ApiKey:
@@ -250,19 +248,20 @@ def check(one: Property, value: object, where: str) -> object:
     """
     match one.kind:
         case "truth":
-            if isinstance(value, bool):
-                return value
-            message = f"{where} is not {_accepted(one)}"
+            is_taken = isinstance(value, bool)
         case "number":
-            if isinstance(value, int) and not isinstance(value, bool) and _fits(one, value):
-                return value
-            message = f"{where} is not {_accepted(one)}"
+            is_taken = isinstance(value, int) and not isinstance(value, bool) and _fits(one, value)
         case "text":
-            if isinstance(value, str):
-                return value
-            message = f"{where} is not {_accepted(one)}"
+            is_taken = isinstance(value, str)
+        case "choice":
+            is_taken = value in one.choices
+        case "secret":
+            is_taken = isinstance(value, str) and (not value or one.is_good(value))
         case _:
             return _texts(one, value, where)
+    if is_taken:
+        return value
+    message = f"{where} is not {accepted_by(one)}"
     raise ConfigError(message)
 
 
@@ -270,12 +269,12 @@ def _texts(one: Property, value: object, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         message = f"{where} is not a list of strings"
         raise ConfigError(message)
-    if len(value) > MAX_LIST:
-        message = f"{where} has {len(value)} values: {MAX_LIST} are taken"
+    if len(value) > one.most:
+        message = f"{where} has {len(value)} values: {one.most} are taken"
         raise ConfigError(message)
     for index, text in enumerate(value):
         if not one.is_good(text):
-            shown = "" if one.kind == "secrets" else f" is {text!r}"
+            shown = "" if one.is_hidden else f" is {text!r}"
             message = f"{where}[{index}]{shown}: use {one.accepted}"
             raise ConfigError(message)
     return tuple(value)
@@ -313,8 +312,8 @@ def parse_value(one: Property, text: str) -> object:
     try:
         return check(one, value, one.name)
     except ConfigError:
-        shown = "(hidden)" if one.kind == "secrets" else repr(text)
-        message = f"{one.name} is {shown}: use {_accepted(one)}."
+        shown = "(hidden)" if one.is_hidden else repr(text)
+        message = f"{one.name} is {shown}: use {accepted_by(one)}."
         raise ConfigError(message) from None
 
 
@@ -322,7 +321,8 @@ def _fits(one: Property, value: int) -> bool:
     return value == one.default or one.low <= value <= one.high
 
 
-def _accepted(one: Property) -> str:
+def accepted_by(one: Property) -> str:
+    """Return in words what the property takes."""
     match one.kind:
         case "truth":
             return "true or false"
@@ -330,6 +330,10 @@ def _accepted(one: Property) -> str:
             return f"a whole number from {one.low} to {one.high}"
         case "text":
             return "a string"
+        case "choice":
+            return " or ".join(one.choices)
+        case "secret":
+            return one.accepted
         case "texts" | "secrets":
             return f"{one.accepted}; several with commas"
 

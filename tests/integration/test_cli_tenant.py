@@ -86,6 +86,31 @@ async def test_tenant_lives_and_ends_in_the_running_gateway(stack: Stack) -> Non
     await answers(stack, second, 401)
 
 
+async def test_tenant_shows_how_it_is_forwarded_and_no_secret(tmp_path: Path) -> None:
+    async def run(*words: str) -> Any:
+        return await sluice("tenant", *words, settings={"DATA_DIR": str(tmp_path)})
+
+    await run("add", "shop")
+    secret = "0123456789abcdef"
+    ran = await run("set", "shop", f"amplitude.api_key={secret}")
+    assert ran.stdout == "shop: amplitude.api_key is (hidden) now.\n"
+    ran = await run("set", "shop", f"amplitude.secret_key={secret}", "--json")
+    assert ran.json == {"tenant": "shop", "amplitude.secret_key": "(hidden)"}
+    await run("set", "shop", "amplitude.region=eu")
+    ran = await run("list", "--json")
+    [found] = ran.json["tenants"]
+    assert (found["amplitude.api_key"], found["amplitude.region"]) == ("(hidden)", "eu")
+    assert found["amplitude.revenue"] == ["order_placed=total"]
+    shown = await run("list")
+    assert secret not in ran.stdout + shown.stdout
+    ran = await run("set", "shop", "amplitude.api_key=")
+    assert ran.stdout == "shop: amplitude.api_key is empty now.\n"
+    ran = await run("list", "--json")
+    assert ran.json["tenants"][0]["amplitude.api_key"] == ""
+    ran = await run("set", "shop", "amplitude.region=asia")
+    assert (ran.status, "use us or eu" in ran.error) == (2, True)
+
+
 async def test_token_reads_its_tenant_s_stats(stack: Stack) -> None:
     slug, _, _ = stack.new_tenant()
     token = (await ask(stack, "token", slug, "--ttl", "15m"))["token"]

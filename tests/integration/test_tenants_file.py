@@ -81,6 +81,37 @@ def test_edit_keeps_comments_and_what_it_does_not_touch(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        "",
+        'amplitude.region = "eu" # ours\n',
+        'amplitude = {region = "eu"} # ours\n',
+        '[tenants.shop.amplitude]\nregion = "eu" # ours\n',
+    ],
+    ids=["none", "dotted", "inline", "table"],
+)
+def test_edit_switches_forwarding_on_and_off_and_keeps_how_it_is_written(
+    path: Path, table: str
+) -> None:
+    first = f'digest = "{"0" * 64}"\n'
+    path.write_text(f"[tenants.shop]\n{table}\n[[tenants.shop.api_keys]]\n{first}")
+    file = TenantsFile(path)
+    file.set_value("shop", "amplitude.api_key", "a-key")
+    file.set_value("shop", "amplitude.drop", "a, b")
+    found = file.directory.by_slug["shop"]
+    assert found.amplitude is not None
+    assert (found.amplitude.api_key, found.amplitude.drop) == ("a-key", ("a", "b"))
+    assert found.amplitude.region == ("eu" if table else "us")
+    assert len(found.api_keys) == 1
+    assert ("# ours" in path.read_text()) == bool(table)
+    file.rotate_key("shop")
+    file.set_value("shop", "amplitude.api_key", "")
+    found = file.directory.by_slug["shop"]
+    assert (found.amplitude, len(found.api_keys)) == (None, 2)
+    assert 'drop = ["a", "b"]' in path.read_text()
+
+
 def test_edit_is_refused_when_the_file_is_broken_and_the_file_stays(path: Path) -> None:
     file = TenantsFile(path)
     file.add_tenant("shop")

@@ -14,7 +14,8 @@ from zlib import crc32
 import msgspec
 
 from sluice import __version__
-from sluice.core.amplitude import AmplitudeConfig, split_pair
+from sluice.core.amplitude import RESERVED_STARTS, AmplitudeConfig, split_pair
+from sluice.core.event import IDENTIFY
 from worker.core.amplitude_limits import MAX_CHARS, MEMBERS, Members, cut, surely_fits
 from worker.core.amplitude_values import (
     NO_SESSION,
@@ -24,7 +25,6 @@ from worker.core.amplitude_values import (
     revenue_of,
     session_of,
 )
-from worker.core.rows import IDENTIFY
 
 REFUSED_IDS: Final = frozenset(
     {
@@ -33,13 +33,12 @@ REFUSED_IDS: Final = frozenset(
     }
 )  # fmt: skip
 """User ids that Amplitude refuses whatever their length; compared in lower case and trimmed."""
-RESERVED_STARTS: Final = ("[Amplitude]", "$")
-"""Of event types that are Amplitude's own."""
 LIBRARY: Final = f"sluice/{__version__}"
 
 _MAX_ROUTES: Final = 4096
 """Event types of one tenant that are remembered; a client could send ever new ones."""
-_REFUND: Final = re.compile(r"(?:^|[^a-z])refund", re.IGNORECASE).search
+_REFUND: Final = re.compile(r"Refund|(?<![A-Za-z])(?:refund|REFUND)").search
+"""Finds a word that begins so, in snake_case, camelCase and plain English."""
 _encode: Final = msgspec.json.Encoder().encode
 _UNREADABLE: Final = (msgspec.DecodeError, ValueError, RecursionError)
 

@@ -12,9 +12,8 @@ from uuid import UUID
 import msgspec
 
 from sluice.core.envelope import split
-from sluice.core.event import is_derived
+from sluice.core.event import IDENTIFY, is_derived
 
-IDENTIFY: Final = "context_identified"
 HOUR_CHARS: Final = 13
 """Length of ``YYYY-MM-DDTHH``."""
 SECOND_CHARS: Final = 19

@@ -209,6 +209,7 @@ def test_order_has_no_revenue_when_its_amount_is_none(text: str) -> None:
     [
         ("order_refunded", "order_refunded=total", "5.00"),
         ("Refund issued", "Refund issued=total", "5.00"),
+        ("orderRefunded", "orderRefunded=total", "5.00"),
         ("order_cancelled", "order_cancelled=-total", "5.00"),
         ("order_cancelled", "order_cancelled=-total", "-5.00"),
         ("order_cancelled", "order_cancelled=total", "-5.00"),
