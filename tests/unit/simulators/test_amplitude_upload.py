@@ -535,7 +535,7 @@ def plain(checked: Checked) -> list[dict[str, Any]]:
         members: dict[str, Any] = {}
         for name in Event.__struct_fields__:
             value = getattr(one, name)
-            members[name] = cut(read_object(value)) if isinstance(value, msgspec.Raw) else value
+            members[name] = cut(read_object(value) if isinstance(value, msgspec.Raw) else value)
         members["event_properties"] = read_object(msgspec.Raw(properties))
         found.append({name: value for name, value in members.items() if value not in (None, {})})
     return found
