@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from gateway.core.depth import depth_of, may_be_deeper
 from gateway.core.event_rules import read_id
 from gateway.core.json_repair import LONE_SURROGATE
 from gateway.sources.shopify_body import Fields, Opened, open_delivery
@@ -29,6 +28,7 @@ from gateway.sources.shopify_values import (
     ident,
     text_of,
 )
+from sluice.core.depth import depth_of, may_be_deeper
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.event import (
     MAX_EVENT_BYTES,

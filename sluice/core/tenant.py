@@ -12,6 +12,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
+from sluice.core.amplitude import AmplitudeConfig
 from sluice.core.errors import ConfigError
 
 KeyKind = Literal["secret", "public"]
@@ -67,6 +68,8 @@ class Tenant:
     """Whether the payload is the whole body instead of the mapped object."""
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     """Of Standard Webhooks, ``whsec_…``; any of them may match."""
+    amplitude: AmplitudeConfig | None = None
+    """Where events are forwarded to; None: nowhere."""
     has_limits: bool = field(init=False, repr=False, compare=False, default=False)
     """Whether any rate is limited; said once, because it is asked of every request."""
 
