@@ -17,7 +17,7 @@ import msgspec
 from gateway.core.depth import depth_of, may_be_deeper
 from gateway.core.event_rules import read_id
 from gateway.core.json_repair import LONE_SURROGATE
-from gateway.sources.shopify_body import Fields, Opened, open_delivery
+from gateway.sources.shopify_body import Fields, Opened, is_known, open_delivery
 from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Field, Topic
 from gateway.sources.shopify_values import (
     LINE_READERS,
@@ -99,7 +99,8 @@ def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
         # A name that Shopify cannot have sent is not repeated.
         name = topic if _TOPIC.fullmatch(topic) else "of another form"
         return Rejected(ErrorType.SHOPIFY_TOPIC_NOT_KEPT, f"Topic {name} is not kept.")
-    opened = open_delivery(body, row.fields if row is not None else None)
+    plan = _plan_of(topic) if row is not None else None
+    opened = open_delivery(body, is_known=plan is not None and plan.is_known)
     if isinstance(opened, Rejected):
         return unread_run(headers, opened.error_type, body) or opened
     request_id = _request_id(said, topic, body)
@@ -181,14 +182,15 @@ class _Mapping:
 
     def candidate(self, client_id: str, *, full_body: bytes | None) -> Candidate | Rejected:
         """Return the event, with the mapped payload unless the full body is asked for and fits."""
-        found = next(((source, user) for source, user in self._users() if user), None)
-        if found is None:
+        for source, user_id in self._users():  # noqa: B007 - the first that there is
+            if user_id:
+                break
+        else:
             return Rejected(
                 ErrorType.SHOPIFY_NO_USER,
                 f"{self._row.name} carries no e-mail and no id to file it under.",
                 event_type=self._row.event_type,
             )
-        source, user_id = found
         payload = full_body if full_body is not None and _fits(full_body) else self._payload(source)
         return Candidate(
             user_id,
@@ -248,9 +250,8 @@ class _Mapping:
             "shopify": self._said,
         }
         fields = self._fields
-        plan = _plan_of(self._row.fields)
-        for name, key, read_value in plan.plain:
-            sent = fields.get(key)
+        plan = _plan_of(self._row.name)
+        for (name, read_value), sent in zip(plan.plain, fields.pick(plan.keys), strict=False):
             if sent is not None and (value := read_value(bytes(sent))) is not None:
                 payload[name] = msgspec.Raw(value)
         for name, path, read_value in plan.nested:
@@ -281,22 +282,28 @@ class _Mapping:
 class _Plan(NamedTuple):
     """The fields of a row by how they are read."""
 
-    plain: list[tuple[str, str, Callable[[bytes], bytes | None]]]
+    plain: list[tuple[str, Callable[[bytes], bytes | None]]]
+    keys: tuple[str, ...]
+    """Of the body, for each of ``plain``."""
     nested: list[tuple[str, str, Callable[[bytes], bytes | None]]]
     lines: list[tuple[str, str, Callable[[list[Line]], bytes | None]]]
     spread: list[Callable[[Body], Iterator[tuple[str, bytes]]]]
+    is_known: bool
+    """Whether the body need not be read member by member."""
 
 
 @lru_cache(maxsize=256)  # the rows of the table
-def _plan_of(fields: tuple[Field, ...]) -> _Plan:
-    plan = _Plan([], [], [], [])
+def _plan_of(topic: str) -> _Plan:
+    fields = TOPICS[topic].fields
+    keys = tuple(path for _, path, kind in fields if kind in READERS and path.isidentifier())
+    plan = _Plan([], keys, [], [], [], is_known=is_known(fields))
     for name, path, kind in fields:
         if kind in SPREADERS:
             plan.spread.append(SPREADERS[kind])
         elif kind in LINE_READERS:
             plan.lines.append((name, path, LINE_READERS[kind]))
         elif path.isidentifier():
-            plan.plain.append((name, path, READERS[kind]))
+            plan.plain.append((name, READERS[kind]))
         else:
             plan.nested.append((name, path, READERS[kind]))
     return plan

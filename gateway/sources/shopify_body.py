@@ -5,8 +5,9 @@ names is passed over. A body in which something is not as Shopify sends it, or a
 whatever there is, is read the slower way, member by member.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,13 +21,13 @@ from sluice.core.errors import ErrorType, Rejected
 
 LINES: Final = "line_items"
 IDENTITY: Final = (
-    *("customer", "email", "contact_email", "email_address", "customer_id", "customerId"),
+    *("customer.email", "customer.id"),
+    *("email", "contact_email", "email_address", "customer_id", "customerId"),
     *("admin_graphql_api_customer_id", "admin_graphql_api_customer_kept_id"),
-    *("cart_token", "checkout_token", "token", "id", "order_id", "order_edit"),
+    *("cart_token", "checkout_token", "token", "id", "order_id", "order_edit.order_id"),
     *("myshopify_domain", "shop_domain"),
 )
 """Fields that say whose an event is."""
-_NOTHING: Final = msgspec.Raw(b"")
 
 _ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _BODY: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -38,57 +39,67 @@ def steps_of(path: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(one.split(".")) for one in path.split("|"))
 
 
-def _names() -> list[str]:
+def _all_steps() -> set[tuple[str, ...]]:
     paths = [field.path for row in TOPICS.values() for field in row.fields if field.path]
     paths += [row.at for row in TOPICS.values()]
-    first = {steps[0] for path in paths for steps in steps_of(path)}
-    return sorted(first.union(IDENTITY) - {LINES})
+    return {steps for path in (*paths, *IDENTITY) for steps in steps_of(path)} - {(LINES,)}
 
 
-NAMES: Final = frozenset(_names())
-_KNOWN: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(
-    msgspec.defstruct(
-        "Known",
-        [
-            *((name, msgspec.Raw, _NOTHING) for name in sorted(NAMES)),
-            (LINES, list[Line] | None, None),
-        ],
-        frozen=True,
-        gc=False,
-    )
-)
+def _struct_of(name: str, all_steps: Iterable[tuple[str, ...]]) -> type[msgspec.Struct]:
+    """Return a struct of the fields that steps lead to; what is missing or null is None."""
+    inside: dict[str, list[tuple[str, ...]]] = {}
+    for first, *others in sorted(all_steps):
+        inside.setdefault(first, []).extend([tuple(others)] if others else [])
+    fields: list[tuple[str, Any, None]] = [
+        (first, _struct_of(first, below) | None if below else msgspec.Raw, None)
+        for first, below in inside.items()
+    ]
+    if name == _BODY_NAME:
+        fields.append((LINES, list[Line] | None, None))
+    return msgspec.defstruct(name, fields, frozen=True, gc=False)
+
+
+_BODY_NAME: Final = "Body"
+_STEPS: Final = frozenset(_all_steps())
+_KNOWN: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(_struct_of(_BODY_NAME, _STEPS))
 
 
 class Fields:
-    """The fields of a body by their paths; what is nested is opened once."""
+    """The fields of a body by their paths."""
 
-    def __init__(
-        self, get: Callable[[str], msgspec.Raw | None], body: Body, lines: list[Line] | None
-    ) -> None:
-        self.get = get
-        """Returns a field, None where it is missing."""
+    def __init__(self, known: Any, body: Body) -> None:
+        self._known = known
+        """The struct of what the table names, or None."""
         self.body = body
-        """All fields, where the row takes whatever there is; else empty."""
-        self._lines = {LINES: lines} if lines is not None else {}
-        self._opened: dict[str, Body] = {}
+        """All fields, where there is no such struct; else empty."""
+        self._lines: dict[str, list[Line]] = {}
+        if known is not None and known.line_items is not None:
+            self._lines[LINES] = known.line_items
+
+    def pick(self, names: tuple[str, ...]) -> Sequence[msgspec.Raw | None]:
+        """Return fields that are not nested; None for those that are missing."""
+        if self._known is None:
+            return [self.body.get(name) for name in names]
+        return _picker(names)(self._known)
 
     def find(self, path: str) -> bytes:
         """Return the first value that is there and not null; empty where there is none."""
         for steps in steps_of(path):
-            found = self.get(steps[0])
-            if len(steps) > 1 and found is not None:
-                found = self._inside(steps[0], found).get(steps[1])
-                for step in steps[2:]:
-                    found = opened(bytes(found or b"")).get(step)
-            if found is not None and (text := bytes(found)) and text != b"null":
+            found = self._at(steps)
+            if found is not None and (text := bytes(found)) != b"null":
                 return text
         return b""
 
-    def _inside(self, name: str, value: msgspec.Raw) -> Body:
-        inside = self._opened.get(name)
-        if inside is None:
-            inside = self._opened[name] = opened(bytes(value))
-        return inside
+    def _at(self, steps: tuple[str, ...]) -> msgspec.Raw | None:
+        if self._known is not None:
+            found = self._known
+            for step in steps:
+                found = getattr(found, step, None)
+            return found
+        inside = self.body
+        for step in steps[:-1]:
+            inside = opened(bytes(inside.get(step, b"")))
+        return inside.get(steps[-1])
 
     def lines(self, path: str) -> list[Line] | None:
         """Return the objects of a list; None where it is no list."""
@@ -100,32 +111,36 @@ class Fields:
         return lines
 
 
-def open_body(text: bytes, fields: tuple[Field, ...] | None) -> Fields:
+@lru_cache(maxsize=256)  # the rows of the table
+def _picker(names: tuple[str, ...]) -> Callable[[object], tuple[Any, ...]]:
+    return attrgetter(*names, LINES, LINES)  # of fewer than two names it returns no tuple
+
+
+def open_body(text: bytes, *, is_known: bool) -> Fields:
     """Return the fields of a JSON object.
 
     Args:
         text: In UTF-8; begins with a brace.
-        fields: What will be asked for; None for anything.
+        is_known: Whether no more will be asked for than is read in one go.
 
     Raises:
         msgspec.DecodeError, RecursionError: It is not JSON, or nested deeper than the parser goes.
     """
-    if fields is not None and _is_known(fields):
+    if is_known:
         try:
             known = _KNOWN.decode(text)
-        except msgspec.ValidationError:  # of lines; member by member it may still be read
+        except msgspec.ValidationError:  # of what is nested; member by member it may still be read
             pass
         else:
-            return Fields(lambda name: getattr(known, name, None), {}, known.line_items)
-    body = _BODY.decode(text)
-    return Fields(body.get, body, None)
+            return Fields(known, {})
+    return Fields(None, _BODY.decode(text))
 
 
-@lru_cache(maxsize=256)  # the rows of the table
-def _is_known(fields: tuple[Field, ...]) -> bool:
-    firsts = {steps[0] for field in fields if field.path for steps in steps_of(field.path)}
+def is_known(fields: Iterable[Field]) -> bool:
+    """Whether all that a row asks for is among what is read in one go."""
+    steps = {steps for field in fields if field.path for steps in steps_of(field.path)}
     takes_all = any(field.kind in SPREADERS for field in fields)
-    return not takes_all and firsts <= {*NAMES, LINES}
+    return not takes_all and steps <= {*_STEPS, (LINES,)}
 
 
 class Opened(NamedTuple):
@@ -137,22 +152,22 @@ class Opened(NamedTuple):
     text: bytes
 
 
-def open_delivery(body: bytes, names: tuple[Field, ...] | None) -> Opened | Rejected:
+def open_delivery(body: bytes, *, is_known: bool) -> Opened | Rejected:
     """Return a signed body opened, or why it cannot be.
 
     Args:
         body: As it was signed.
-        names: What will be asked for; None for anything.
+        is_known: Whether no more will be asked for than is read in one go.
     """
     text = without_bom(body)
     if not isinstance(text, Rejected):
         is_object = text.startswith(b"{") or text.lstrip().startswith(b"{")
         try:
             if is_object:
-                return Opened(open_body(text, names), None, body)
+                return Opened(open_body(text, is_known=is_known), None, body)
             kind = kind_of(bytes(_ANY.decode(text)).lstrip())
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            if is_object and (mended := _open_repaired(text, names)) is not None:
+            if is_object and (mended := _open_repaired(text, is_known=is_known)) is not None:
                 return mended
         else:
             detail = f"The signed body is {kind}, not an object."
@@ -163,7 +178,7 @@ def open_delivery(body: bytes, names: tuple[Field, ...] | None) -> Opened | Reje
     )
 
 
-def _open_repaired(text: bytes, names: tuple[Field, ...] | None) -> Opened | None:
+def _open_repaired(text: bytes, *, is_known: bool) -> Opened | None:
     """Open a body with half a surrogate pair in a text, which a buyer can type, and no other fault.
 
     A bare ``NaN`` is none of Shopify's (reference, 5).
@@ -172,7 +187,8 @@ def _open_repaired(text: bytes, names: tuple[Field, ...] | None) -> Opened | Non
     if repaired is None or repaired.bare:
         return None
     try:
-        kept, marked = open_body(repaired.text, names), open_body(repaired.marked, names)
+        kept = open_body(repaired.text, is_known=is_known)
+        marked = open_body(repaired.marked, is_known=is_known)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return Opened(kept, marked, repaired.text)

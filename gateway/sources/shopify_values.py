@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 
 _Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Short = Annotated[str, msgspec.Meta(max_length=MAX_LINE_CHARS)]
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -55,8 +56,8 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
     product_id: _Id | None = None
     variant_id: _Id | None = None
-    sku: str | None = None
-    title: str | None = None
+    sku: _Short | None = None
+    title: _Short | None = None
     quantity: _Id | None = None
     price: msgspec.Raw = msgspec.Raw(b"")
     line_price: msgspec.Raw = msgspec.Raw(b"")
@@ -199,15 +200,11 @@ def _item(line: Line) -> Item:
     return Item(
         line.product_id,
         line.variant_id,
-        _short(line.sku),
-        _short(line.title),
+        line.sku,
+        line.title,
         line.quantity,
         None if price is None else msgspec.Raw(price),
     )
-
-
-def _short(value: str | None) -> str | None:
-    return value if value is None or len(value) <= MAX_LINE_CHARS else None
 
 
 def line_total(lines: list[Line]) -> bytes | None:
