@@ -16,6 +16,7 @@ from gateway.sources.shopify_topics import Kind
 MAX_ITEMS: Final = 100
 MAX_TEXT_BYTES: Final = 8_192
 """A longer text is left out; Shopify's own bounds lie far below."""
+MAX_TEXT_CHARS: Final = MAX_TEXT_BYTES // 4
 MAX_LINE_CHARS: Final = 1_000
 MAX_ID_CHARS: Final = 255
 MAX_MONEY_CHARS: Final = 40
@@ -23,11 +24,10 @@ MAX_MONEY_CHARS: Final = 40
 _MONEY: Final = re.compile(rb'"?(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)"?').fullmatch
 _PADDED: Final = re.compile(rb'"(-?)0*([0-9]+(?:\.[0-9]+)?)"').fullmatch
 """Digits before which JSON allows no zeros."""
-_ALL_MONEY: Final = re.compile(
-    rb'"-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,15})?"(?: "-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,15})?")*'
-).fullmatch
+_AMOUNT: Final = rb'"-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,15})?"'
+_ALL_MONEY: Final = re.compile(rb"%b(?: %b)*" % (_AMOUNT, _AMOUNT)).fullmatch
 """Amounts as Shopify writes nearly all of them, with a space between them."""
-_INTEGER: Final = re.compile(rb"-?[0-9]{1,20}")
+_END_OF_IDS: Final = 10**20
 _GID: Final = re.compile(r"(?:^|/)(0|[1-9][0-9]{0,19})(?:\?.*)?$")
 # Of shops and goods: whose they are and how to reach them is not needed, and keys are nobody's.
 _PERSONAL: Final = re.compile(
@@ -85,7 +85,6 @@ class Code(msgspec.Struct, frozen=True, gc=False):
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_TEXT: Final = msgspec.json.Decoder(str)
 _LINES: Final = msgspec.json.Decoder(list[Line])
 _LINE: Final = msgspec.json.Decoder(Line)
 _TRANSACTION: Final = msgspec.json.Decoder(Transaction)
@@ -120,11 +119,6 @@ def _line_of(members: Mapping[str, msgspec.Raw]) -> Line:
     return _LINE.decode(_ENCODER.encode(fits))
 
 
-def text_of(value: bytes) -> str:
-    """Return a string's own text; empty where the value is no string."""
-    return _TEXT.decode(value) if value.startswith(b'"') else ""
-
-
 def scalar(value: bytes) -> bytes | None:
     """Return a string, number or truth as it was sent."""
     if value[:1] in (b"{", b"[", b"n", b"") or len(value) > MAX_TEXT_BYTES:
@@ -137,17 +131,28 @@ def text(value: bytes, limit: int = MAX_TEXT_BYTES) -> bytes | None:
     return value if value.startswith(b'"') and len(value) <= limit else None
 
 
-def ident(value: bytes) -> bytes | None:
+def only_text(value: object) -> str | None:
+    """Return a text, where it is none but an id that is a number, nothing."""
+    return value if isinstance(value, str) else None
+
+
+def ident(value: object) -> int | str | None:
     """Return an id, whole or as text, as it was sent."""
-    if _INTEGER.fullmatch(value):
-        return value
-    return text(value, MAX_ID_CHARS + 2)
+    if isinstance(value, int):
+        return value if abs(value) < _END_OF_IDS else None
+    return value if isinstance(value, str) and len(value) <= MAX_ID_CHARS else None
 
 
-def gid(value: bytes) -> bytes | None:
+def id_text(value: object) -> str:
+    """Return an id as text; empty where it is none."""
+    found = ident(value)
+    return "" if found is None else str(found).strip()
+
+
+def gid(value: object) -> int | None:
     """Return the number at the end of a global id, ``gid://shopify/Customer/7001``."""
-    found = _GID.search(text_of(value))
-    return found[1].encode() if found else None
+    found = _GID.search(value) if isinstance(value, str) else None
+    return int(found[1]) if found else None
 
 
 def money(value: bytes) -> bytes | None:
@@ -302,18 +307,22 @@ def numbers(body: Body) -> Iterator[tuple[str, bytes]]:
             yield name, kept
 
 
-READERS: Final[dict[Kind, Callable[[bytes], bytes | None]]] = {
-    "scalar": scalar,
-    "text": text,
+TYPED_READERS: Final[dict[Kind, Callable[[object], int | str | None]]] = {
+    "text": only_text,
     "id": ident,
     "gid": gid,
+}
+"""Of one value of its own type."""
+
+READERS: Final[dict[Kind, Callable[[bytes], bytes | None]]] = {
+    "scalar": scalar,
     "money": money,
     "tags": tags,
     "codes": codes,
     "refund_total": refund_total,
     "refund_currency": refund_currency,
 }
-"""Of one value."""
+"""Of the JSON text of one value."""
 
 LINE_READERS: Final[dict[Kind, Callable[[list[Line]], bytes | None]]] = {
     "count": count,
