@@ -71,7 +71,7 @@ def _struct_of(name: str, types: Mapping[Steps, Any]) -> type[msgspec.Struct]:
     fields: dict[str, Any] = {steps[0]: type_ for steps, type_ in types.items() if not steps[1:]}
     for first in {steps[0] for steps in types if steps[1:]}:
         below = {steps[1:]: type_ for steps, type_ in types.items() if steps[0] == first}
-        _INSIDE[first] = fields[first] = _struct_of(first, below)
+        _INSIDE[name, first] = fields[first] = _struct_of(first, below)
     optional = [
         (first, type_ if type_ is msgspec.Raw else type_ | None, None)
         for first, type_ in sorted(fields.items())
@@ -79,8 +79,8 @@ def _struct_of(name: str, types: Mapping[Steps, Any]) -> type[msgspec.Struct]:
     return msgspec.defstruct(name, optional, frozen=True, gc=False)
 
 
-_INSIDE: Final[dict[str, type[msgspec.Struct]]] = {}
-"""The structs of nested fields, by the names of these."""
+_INSIDE: Final[dict[tuple[str, str], type[msgspec.Struct]]] = {}
+"""The structs of nested fields, by what they are in and their name."""
 _TABLE: Final = _types_of_table()
 _Known: Final = _struct_of("Known", _TABLE)
 _KNOWN: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(_Known)
@@ -96,10 +96,11 @@ def _what_fits(struct: type[msgspec.Struct], members: Body) -> msgspec.Struct:
         try:
             fits[name] = msgspec.json.decode(text, type=field.type)
         except msgspec.ValidationError:
-            if name == LINES:
+            inside = _INSIDE.get((struct.__name__, name))
+            if inside is not None:
+                fits[name] = _what_fits(inside, opened(bytes(text)))
+            elif name == LINES:
                 fits[name] = lines_of(bytes(text))
-            elif name in _INSIDE:
-                fits[name] = _what_fits(_INSIDE[name], opened(bytes(text)))
     return struct(**fits)
 
 

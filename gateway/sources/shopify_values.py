@@ -1,7 +1,7 @@
-"""Values of a Shopify body as JSON text, taken over digit by digit; nothing becomes a float.
+"""Values of a Shopify body: amounts taken over digit by digit, so that nothing becomes a float.
 
-Each function takes the JSON text of a value and returns the JSON text for the payload, or None
-where the value does not fit, which leaves the key out.
+Texts and ids come as such; of every other kind a function takes the JSON text and returns the JSON
+text for the payload. None, where the value does not fit, leaves the key out.
 """
 
 import re
@@ -17,6 +17,7 @@ MAX_ITEMS: Final = 100
 MAX_TEXT_BYTES: Final = 8_192
 """A longer text is left out; Shopify's own bounds lie far below."""
 MAX_TEXT_CHARS: Final = MAX_TEXT_BYTES // 4
+"""The same for what is read as text, so that it holds whatever its characters are."""
 MAX_LINE_CHARS: Final = 1_000
 MAX_ID_CHARS: Final = 255
 MAX_MONEY_CHARS: Final = 40
@@ -132,13 +133,13 @@ def text(value: bytes, limit: int = MAX_TEXT_BYTES) -> bytes | None:
 
 
 def only_text(value: object) -> str | None:
-    """Return a text, where it is none but an id that is a number, nothing."""
+    """Return a text; nothing where the field is a number, which it may be as an id."""
     return value if isinstance(value, str) else None
 
 
 def ident(value: object) -> int | str | None:
     """Return an id, whole or as text, as it was sent."""
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return value if abs(value) < _END_OF_IDS else None
     return value if isinstance(value, str) and len(value) <= MAX_ID_CHARS else None
 
