@@ -14,12 +14,14 @@ import msgspec
 
 from gateway import sources
 from gateway.core.answers import (
+    MAX_LIMITED_FOR_S,
     MAX_LISTED_ERRORS,
     MAX_RETRY_AFTER_S,
     MIN_RETRY_AFTER_S,
     BatchResult,
 )
 from gateway.core.auth import SESSION_PARAMETER
+from gateway.core.event_rules import MAX_VISITOR_CHARS, VISITOR
 from gateway.core.session import SessionAnswer
 from gateway.health import Health
 from gateway.routes.ingest import MAX_BODY_BYTES, MAX_KEY_CHARS
@@ -66,6 +68,7 @@ _SESSION: Final = (
     ErrorType.SIGNATURE_INVALID,
     ErrorType.SIGNATURE_EXPIRED,
     ErrorType.SESSION_INVALID,
+    ErrorType.RATE_LIMITED,
 )
 _READ_AUTH: Final = (
     ErrorType.AUTH_MISSING,
@@ -185,6 +188,11 @@ _RETRY_AFTER: Final[Schema] = {
     "description": "Seconds until trying again makes sense.",
     "schema": {"type": "integer", "minimum": MIN_RETRY_AFTER_S, "maximum": MAX_RETRY_AFTER_S},
 }
+_LIMITED_FOR: Final[Schema] = {
+    "description": "Seconds until this client may send again.",
+    "schema": {"type": "integer", "minimum": MIN_RETRY_AFTER_S, "maximum": MAX_LIMITED_FOR_S},
+}
+_WAITS: Final[Mapping[int, Schema]] = {429: _LIMITED_FOR, 503: _RETRY_AFTER}
 _QUEUED: Final[Schema] = {
     "type": "object",
     "properties": {"queued": {"const": True}},
@@ -212,7 +220,7 @@ _KEY_PARAMETER: Final[Schema] = {
 
 def _source_operations() -> Iterator[Operation]:
     for source in map(sources.load, sources.NAMES):
-        refused = refusals(source, request_id=_REQUEST_ID, retry_after=_RETRY_AFTER)
+        refused = refusals(source, request_id=_REQUEST_ID, waits=_WAITS)
         for route in source.routes:
             parameters: list[Schema] = [
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -496,8 +504,8 @@ def _responses(operation: Operation) -> Schema:
 
 def _error_response(status: int, error_types: Sequence[ErrorType]) -> Schema:
     headers: Schema = {"x_error_type": {"schema": {"type": "string", "enum": list(error_types)}}}
-    if status in {429, 503}:
-        headers["retry_after"] = _RETRY_AFTER
+    if status in _WAITS:
+        headers["retry_after"] = _WAITS[status]
     if status == 401:
         headers["www_authenticate"] = {"schema": {"type": "string"}}
     lines = [f"- `{one}`: {ERRORS[one].meaning} {ERRORS[one].remedy}" for one in error_types]
@@ -552,7 +560,7 @@ def _event() -> Schema:
             },
             "anonymous_id": {
                 "description": "A visitor's id; stands in for a missing user_id "
-                "as `anon_<anonymous_id>`."
+                f"as `{VISITOR}<anonymous_id>`, with at most {MAX_VISITOR_CHARS} characters."
             },
         },
         "required": ["event_type"],
@@ -595,7 +603,8 @@ def _session_ask() -> Schema:
             },
             "anonymous_id": {
                 "description": "A visitor's id; without a user_id the session is that of "
-                "`anon_<anonymous_id>`."
+                f"`{VISITOR}<anonymous_id>`; one of more than {MAX_VISITOR_CHARS} characters is "
+                "ignored."
             },
             "user_id_sig": {
                 "type": ["string", "null"],
