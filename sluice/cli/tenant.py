@@ -66,7 +66,7 @@ def list_tenants(*, as_json: AsJson = False, data_dir: DataDir = None) -> None:
             _word(each.strict_event_types),
             "\n".join((*map(_key_words, each.api_keys), *_settings_words(each))),
         )
-    Console().print(table)
+    Console(markup=False).print(table)  # names and patterns may hold brackets
 
 
 @tenant.command(name="rotate-key")
