@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.core.answers import BatchResult
 from gateway.core.auth import SESSION_PARAMETER
+from gateway.core.receipt import Receipt
 from gateway.core.session import SessionAnswer
 from gateway.health import Health
 from gateway.operation_errors import SKIPPING
@@ -131,7 +132,8 @@ def _error_response(status: int, error_types: Sequence[ErrorType]) -> Schema:
 
 def _schemas() -> Schema:
     _, answers = msgspec.json.schema_components(
-        (BatchResult, SessionAnswer, Health, Stats, ErrorList), ref_template=COMPONENTS + "{name}"
+        (BatchResult, SessionAnswer, Health, Stats, ErrorList, Receipt),
+        ref_template=COMPONENTS + "{name}",
     )
     answers["SkippedEvent"]["properties"]["error_type"] = {"enum": list(SKIPPING)}
     asked = {"Event": event_schema(), "Batch": batch_schema(), "SessionAsk": session_ask_schema()}

@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway import sources
 from gateway.core.answers import MAX_LISTED_ERRORS
+from gateway.core.receipt import MAX_NAME_CHARS
 from gateway.operation_errors import (
     ALWAYS,
     ANY_BODY,
@@ -42,7 +43,7 @@ from gateway.schemas import (
 )
 from gateway.source_answers import refusals, success
 from sluice.core.errors import ErrorType
-from sluice.core.event import MAX_BATCH_EVENTS
+from sluice.core.event import MAX_BATCH_EVENTS, MAX_USER_ID_CHARS
 from sluice.core.tenant import SLUG
 
 
@@ -208,6 +209,42 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
             *STOPPING,
             *READ_AUTH,
             ErrorType.LIMIT_INVALID,
+            ErrorType.WAREHOUSE_UNAVAILABLE,
+        ),
+    ),
+    Operation(
+        path="/api/ingestion/events/{event_id}/",
+        method="get",
+        name="receipt",
+        summary="Where one event is, and what became of it",
+        description="`state` is the first that holds of dead, parked, pending, delivered, filtered"
+        " and stored; `trace` tells the steps in order of time.",
+        security=("readToken",),
+        parameters=(
+            {
+                "name": "event_id",
+                "in": "path",
+                "required": True,
+                "description": "The X-Event-Id of the 202, or your own: the event_id, the"
+                " Idempotency-Key (of a batch `<key>:<index>`), a messageId, an insert_id, a"
+                " webhook-id, an X-Shopify-Webhook-Id.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS},
+            },
+            {
+                "name": "user_id",
+                "in": "query",
+                "description": "The user of the session that named the event: such names are that"
+                " user's own.",
+                "schema": {"type": "string", "maxLength": MAX_USER_ID_CHARS},
+            },
+        ),
+        answers={200: json_answer("The receipt.", ref_to("Receipt"))},
+        errors=(
+            *ALWAYS,
+            *STOPPING,
+            *READ_AUTH,
+            ErrorType.NOT_FOUND,
+            ErrorType.EVENT_UNKNOWN,
             ErrorType.WAREHOUSE_UNAVAILABLE,
         ),
     ),

@@ -153,6 +153,81 @@ WHERE tenant = {tenant:String}
 """Shopify's deliveries that were kept: how many, the last, and how far ahead of our clock one was
 triggered, in seconds."""
 
+EVENT_COPIES: Final = Query(
+    "event_copies",
+    """
+SELECT DISTINCT toString(event_id), event_type, replaceOne(toString(received_at), ' ', 'T')
+FROM event_keys
+WHERE tenant = {tenant:String}
+    AND event_id IN {ids:Array(UUID)}
+ORDER BY received_at, event_type
+LIMIT {limit:UInt32}
+""",
+)
+"""Every accepted copy of events that clients named, oldest first."""
+
+EVENT_OUTCOMES: Final = Query(
+    "event_outcomes",
+    """
+SELECT toString(event_id), destination, outcome, reason, detail,
+    replaceOne(toString(outcomes.at), ' ', 'T'), replaceOne(toString(received_at), ' ', 'T')
+FROM outcomes
+WHERE tenant = {tenant:String}
+    AND event_id IN {ids:Array(UUID)}
+ORDER BY outcomes.at DESC
+LIMIT 1 BY event_id, destination
+""",
+)
+"""The last word on events at each destination."""
+
+_EVENT_ROWS: Final = """
+SELECT toString(event_id), event_type, user_id, source,
+    replaceOne(toString(occurred_at), ' ', 'T'), replaceOne(toString(received_at), ' ', 'T'),
+    if(received_at < (SELECT min(applied_at) FROM migrations WHERE name = '0008_receipts'), '',
+        replaceOne(toString(min(stored_at)), ' ', 'T'))
+FROM events
+WHERE tenant = {tenant:String}
+    AND event_id IN {ids:Array(UUID)}{bounds}
+GROUP BY event_id, event_type, user_id, source, occurred_at, received_at
+ORDER BY received_at, event_type
+LIMIT {limit:UInt32}
+"""
+
+EVENT_ROWS: Final = Query(
+    "event_rows",
+    _EVENT_ROWS.replace(
+        "{bounds}",
+        """
+    AND toStartOfHour(received_at) IN (
+        SELECT toDateTime(arrayJoin({hours:Array(UInt32)}), 'UTC')
+    )
+    AND received_at >= toDateTime64({start:UInt32}, 6, 'UTC')
+    AND received_at < toDateTime64({end:UInt32}, 6, 'UTC')""",
+    ),
+)
+"""Events as they are stored, looked for in the hours in which they may have been received."""
+
+EVENT_ROWS_ANYWHERE: Final = Query("event_rows_anywhere", _EVENT_ROWS.replace("{bounds}", ""))
+"""The same in all hours, by the index of ids: for what nothing else is known of."""
+
+EVENT_LETTERS: Final = Query(
+    "event_letters",
+    """
+SELECT JSONExtractString(row, 'event_id'), JSONExtractString(row, 'event_type'),
+    JSONExtractString(row, 'user_id'), JSONExtractString(row, 'source'),
+    JSONExtractString(row, 'occurred_at'), JSONExtractString(row, 'received_at'),
+    reason, replaceOne(toString(dead_at), ' ', 'T')
+FROM dead_letters
+WHERE tenant = {tenant:String}
+    AND destination = 'warehouse'
+    AND JSONExtractString(row, 'event_id') IN {names:Array(String)}
+ORDER BY dead_at DESC
+LIMIT 1 BY letter_id
+LIMIT {limit:UInt32}
+""",
+)
+"""Events that the warehouse could not take, with its reason."""
+
 TENANT_QUERIES: Final = (
     STATS_STALE_HOURS,
     STATS_ROLLED_UP,
@@ -161,4 +236,9 @@ TENANT_QUERIES: Final = (
     PENDING_RUNS,
     FAILED_DELIVERIES,
     GOOD_DELIVERIES,
+    EVENT_COPIES,
+    EVENT_OUTCOMES,
+    EVENT_ROWS,
+    EVENT_ROWS_ANYWHERE,
+    EVENT_LETTERS,
 )
