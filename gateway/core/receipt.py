@@ -215,6 +215,8 @@ def _subject(
         received_at, event_type = accepted[0]
         noted = _Subject(event_id=event_id, event_type=event_type, received_at=received_at)
         return noted, None, None
+    received_at = found.outcomes[0].received_at
+    return _Subject(event_id=event_id, received_at=received_at), None, None
 
 
 def _of_row(row: StoredEvent | DeadEvent) -> _Subject:

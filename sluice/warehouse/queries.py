@@ -153,38 +153,36 @@ WHERE tenant = {tenant:String}
 """Shopify's deliveries that were kept: how many, the last, and how far ahead of our clock one was
 triggered, in seconds."""
 
-EVENT_COPIES: Final = Query(
-    "event_copies",
+EVENT_NOTES: Final = Query(
+    "event_notes",
     """
-SELECT DISTINCT toString(event_id), event_type, replaceOne(toString(received_at), ' ', 'T')
+SELECT 'copy' AS kind, toString(event_id) AS id, event_type AS name, '' AS outcome, '' AS reason,
+    '' AS detail, '' AS at_text, replaceOne(toString(received_at), ' ', 'T') AS received
 FROM event_keys
 WHERE tenant = {tenant:String}
     AND event_id IN {ids:Array(UUID)}
-ORDER BY received_at, event_type
+ORDER BY event_keys.received_at
 LIMIT {limit:UInt32}
-""",
-)
-"""Every accepted copy of events that clients named, oldest first."""
-
-EVENT_OUTCOMES: Final = Query(
-    "event_outcomes",
-    """
-SELECT toString(event_id), destination, outcome, reason, detail,
+UNION ALL
+SELECT 'outcome', toString(event_id), destination, outcome, reason, detail,
     replaceOne(toString(outcomes.at), ' ', 'T'), replaceOne(toString(received_at), ' ', 'T')
 FROM outcomes
 WHERE tenant = {tenant:String}
     AND event_id IN {ids:Array(UUID)}
 ORDER BY outcomes.at DESC
 LIMIT 1 BY event_id, destination
+UNION ALL
+SELECT 'since', '', '', '', '', '', '', replaceOne(toString(min(applied_at)), ' ', 'T')
+FROM migrations WHERE name = '0008_receipts'
 """,
 )
-"""The last word on events at each destination."""
+"""What is noted of events by their ids: every accepted copy of those that clients named, and the
+last word at each destination. Also since when rows say when they were stored."""
 
 _EVENT_ROWS: Final = """
 SELECT toString(event_id), event_type, user_id, source,
     replaceOne(toString(occurred_at), ' ', 'T'), replaceOne(toString(received_at), ' ', 'T'),
-    if(received_at < (SELECT min(applied_at) FROM migrations WHERE name = '0008_receipts'), '',
-        replaceOne(toString(min(stored_at)), ' ', 'T'))
+    replaceOne(toString(min(stored_at)), ' ', 'T')
 FROM events
 WHERE tenant = {tenant:String}
     AND event_id IN {ids:Array(UUID)}{bounds}
@@ -236,8 +234,7 @@ TENANT_QUERIES: Final = (
     PENDING_RUNS,
     FAILED_DELIVERIES,
     GOOD_DELIVERIES,
-    EVENT_COPIES,
-    EVENT_OUTCOMES,
+    EVENT_NOTES,
     EVENT_ROWS,
     EVENT_ROWS_ANYWHERE,
     EVENT_LETTERS,

@@ -6,6 +6,7 @@ what none of these knows is looked for by the index of ids, and among the dead l
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,9 +15,8 @@ from sluice.core.outcomes import Fate, Outcome
 from sluice.core.receipts import MAX_COPIES, AcceptedCopy, DeadEvent, Findings, StoredEvent
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.queries import (
-    EVENT_COPIES,
     EVENT_LETTERS,
-    EVENT_OUTCOMES,
+    EVENT_NOTES,
     EVENT_ROWS,
     EVENT_ROWS_ANYWHERE,
 )
@@ -41,38 +41,35 @@ async def find_event(warehouse: Warehouse, tenant: str, ids: Sequence[str]) -> F
         WarehouseError: The warehouse refused or did not answer.
     """
     asked: dict[str, Any] = {"tenant": tenant, "ids": list(ids)}
-    noted = await warehouse.fetch(EVENT_COPIES, limit=MAX_COPIES, **asked)
-    copies = tuple(AcceptedCopy(*row) for row in noted)
-    judged = await warehouse.fetch(EVENT_OUTCOMES, **asked)
-    outcomes = tuple(_outcome(tenant, row) for row in judged)
-    received = [*(one.received_at for one in copies), *(one.received_at for one in outcomes)]
+    notes = await warehouse.fetch(EVENT_NOTES, limit=MAX_COPIES, **asked)
+    copies = tuple(
+        AcceptedCopy(event_id, event_type, received_at)
+        for kind, event_id, event_type, *_, received_at in notes
+        if kind == "copy"
+    )
+    outcomes = tuple(_outcome(tenant, rest) for kind, *rest in notes if kind == "outcome")
+    since = next((received_at for kind, *_, received_at in notes if kind == "since"), "")
+    received = {copy.received_at for copy in copies} | {one.received_at for one in outcomes}
     hours = sorted({*_hours_of_times(received), *_hours_of_ids(ids)})
-    stored = await _stored(warehouse, hours, asked) if hours else ()
-    dead: tuple[DeadEvent, ...] = ()
+    rows: Sequence[tuple[Any, ...]] = ()
+    if hours:
+        bounds: dict[str, Any] = {"hours": hours, "start": hours[0], "end": hours[-1] + HOUR_S}
+        rows = await warehouse.fetch(EVENT_ROWS, limit=MAX_COPIES, **asked, **bounds)
+    if not rows and not received:
+        rows = await warehouse.fetch(EVENT_ROWS_ANYWHERE, limit=MAX_COPIES, **asked)
+    stored = tuple(_stored(row, since) for row in rows)
+    dead: Sequence[tuple[Any, ...]] = ()
     if not stored:
-        # Also for what is noted but not stored: an event may be neither, yet dead.
-        letters = await warehouse.fetch(
+        dead = await warehouse.fetch(
             EVENT_LETTERS, tenant=tenant, names=list(ids), limit=MAX_COPIES
         )
-        dead = tuple(DeadEvent(*row) for row in letters)
-        if not dead and not received:
-            rows = await warehouse.fetch(EVENT_ROWS_ANYWHERE, limit=MAX_COPIES, **asked)
-            stored = tuple(StoredEvent(*row) for row in rows)
-    return Findings(copies, stored, dead, outcomes)
+    return Findings(copies, stored, tuple(DeadEvent(*row) for row in dead), outcomes)
 
 
-async def _stored(
-    warehouse: Warehouse, hours: Sequence[int], asked: dict[str, Any]
-) -> tuple[StoredEvent, ...]:
-    rows = await warehouse.fetch(
-        EVENT_ROWS,
-        hours=list(hours),
-        start=hours[0],
-        end=hours[-1] + HOUR_S,
-        limit=MAX_COPIES,
-        **asked,
-    )
-    return tuple(StoredEvent(*row) for row in rows)
+def _stored(row: tuple[Any, ...], since: str) -> StoredEvent:
+    event = StoredEvent(*row)
+    # Of rows that are older than the column the engine says the present, or the time of a merge.
+    return replace(event, stored_at="") if event.received_at < since else event
 
 
 def _hours_of_times(times: Iterable[str]) -> set[int]:
@@ -90,6 +87,6 @@ def _hours_of_ids(ids: Iterable[str]) -> set[int]:
     }
 
 
-def _outcome(tenant: str, row: tuple[Any, ...]) -> Outcome:
+def _outcome(tenant: str, row: Sequence[Any]) -> Outcome:
     event_id, destination, outcome, reason, detail, at, received_at = row
     return Outcome(tenant, event_id, destination, Fate(outcome), reason, detail, at, received_at)
