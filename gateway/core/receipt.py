@@ -4,6 +4,7 @@ Pure: rows in, receipt out. It is read by somebody who asks at night where an ev
 step says in plain words what happened, and what nobody wrote down is not made up.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from gateway.core.event_rules import read_id
+from sluice.core.errors import ErrorType
 from sluice.core.event import MAX_USER_ID_CHARS, REPEAT_WINDOW, derive_event_id
 from sluice.core.outcomes import Fate, Outcome
 from sluice.core.receipts import DeadEvent, Findings, StoredEvent
@@ -40,6 +42,10 @@ _DUPLICATE: Final = "The client sent the same event again; it is counted once."
 _NOT_STORED: Final = (
     "Not in the table. A moment ago received, it is still on its way; long ago, it was erased."
 )
+_LONE_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_KEPT: Final = "Row and whole reason are in dead_letters."
+_CLICKHOUSE_CODE: Final = re.compile(r"DB::Exception: .*\(([A-Z_]+)\) \(version", re.DOTALL)
+_CLICKHOUSE_COLUMN: Final = re.compile(r"while reading the value of key (\w{1,64})\)", re.ASCII)
 _OFF: Final = "This tenant's events are not forwarded there: stored only."
 _PENDING: Final = "No word from there yet: it waits in the queue, or is older than forwarding."
 _SAID: Final[dict[Fate, str]] = {
@@ -124,8 +130,9 @@ def possible_ids(tenant: str, names: Sequence[str], *, user_id: str | None = Non
 
 def _is_name(text: str, limit: int) -> bool:
     # By the rules of what is accepted: least of all a zero byte, which would end the name within
-    # what an id is derived from.
-    return isinstance(read_id(text, name="event_id", limit=limit), str)
+    # what an id is derived from. Bytes of a path that are no UTF-8 arrive as lone surrogates.
+    is_text = _LONE_SURROGATES.search(text) is None
+    return is_text and isinstance(read_id(text, name="event_id", limit=limit), str)
 
 
 def _as_uuid(text: str) -> str | None:
@@ -235,9 +242,22 @@ def _at_warehouse(stored: StoredEvent | None, dead: DeadEvent | None) -> AtDesti
         return AtDestination(outcome="stored", at=_utc(stored.stored_at))
     if dead is not None:
         return AtDestination(
-            outcome="dead", reason="dead_letter", detail=dead.reason, at=_utc(dead.dead_at)
+            outcome="dead",
+            reason=ErrorType.DEAD_LETTER.value,
+            detail=_why(dead.reason),
+            at=_utc(dead.dead_at),
         )
     return AtDestination(outcome="pending", detail=_NOT_STORED)
+
+
+def _why(reason: str) -> str:
+    """Return the reason of a dead letter without what ClickHouse quotes: values, its address."""
+    code = _CLICKHOUSE_CODE.findall(reason)
+    if not code:
+        return f"{reason}. {_KEPT}"
+    column = _CLICKHOUSE_COLUMN.search(reason)
+    where = f" at {column[1]}" if column else ""
+    return f"ClickHouse refused it with {code[-1]}{where}. {_KEPT}"
 
 
 def _at_destination(outcome: Outcome | None, *, is_on: bool) -> AtDestination:
