@@ -19,6 +19,7 @@ from sluice.core.errors import ErrorType
 from sluice.core.event import MAX_USER_ID_CHARS, REPEAT_WINDOW, derive_event_id
 from sluice.core.outcomes import Fate, Outcome
 from sluice.core.receipts import DeadEvent, Findings, StoredEvent
+from sluice.core.tenant import Tenant
 
 MAX_NAME_CHARS: Final = 300
 """Longer than any id that is accepted, of whatever source."""
@@ -109,6 +110,11 @@ class _Subject:
     source: str = ""
     occurred_at: str = ""
     received_at: str = ""
+
+
+def forwarded_to(tenant: Tenant) -> tuple[str, ...]:
+    """Return where a tenant's events go beside the warehouse."""
+    return () if tenant.amplitude is None else ("amplitude",)
 
 
 def possible_ids(tenant: str, names: Sequence[str], *, user_id: str | None = None) -> list[str]:

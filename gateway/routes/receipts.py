@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from aiohttp import hdrs
 
 from gateway.core.answers import Answer, refused_one
-from gateway.core.receipt import Receipt, possible_ids, receipt_of
+from gateway.core.receipt import Receipt, forwarded_to, possible_ids, receipt_of
 from gateway.dispatch import Exchange, Route, last_segment
 from gateway.readers import Readers
 from gateway.reads import Reads
@@ -49,8 +49,7 @@ class ReceiptRoutes:
 
         async def look_up() -> Receipt | None:
             found = await self.reads.find_event(tenant.slug, ids)
-            forwards_to = () if tenant.amplitude is None else ("amplitude",)
-            return receipt_of(found, ids, forwards_to=forwards_to)
+            return receipt_of(found, ids, forwards_to=forwarded_to(tenant))
 
         return await answered(look_up(), if_none=_unknown)
 

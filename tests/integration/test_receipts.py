@@ -14,6 +14,7 @@ from sluice.core.outcomes import Fate, Outcome
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from tests.support.client_app import ClientApp
+from tests.support.command import sluice
 from tests.support.gateway import running_gateway
 from tests.support.poll import poll_until
 from tests.support.segops import (
@@ -173,6 +174,22 @@ async def test_unknown_name_is_answered_with_what_may_be_the_case(
     answer = await client.get(EVENTS + quote(name, safe="%"))
     assert_refused(answer, 404, "event_unknown")
     assert "try again in a few seconds" in answer.json["detail"]
+
+
+async def test_command_prints_the_receipt(api: Segops, shared: SharedParts) -> None:
+    event_id = assert_queued(await api.track({**EVENT, "event_id": "order-123"}))
+    receipt = await when_stored(api, event_id)
+    asked = ("receipt", "order-123", "--tenant", api.slug)
+    settings = {"DATA_DIR": str(shared.files.data_dir)}
+    shown = await sluice(*asked, settings=settings)
+    assert shown.status == 0, shown
+    assert event_id in shown.stdout
+    assert "Stored; forwarded nowhere." in shown.stdout
+    assert receipt["received_at"] in shown.stdout
+    assert (await sluice(*asked, "--json", settings=settings)).json == receipt
+    unknown = await sluice("receipt", "order-124", "--tenant", api.slug, settings=settings)
+    assert unknown.status == 1
+    assert "no event of this tenant" in unknown.error
 
 
 async def test_receipt_needs_a_read_token(client: Segops) -> None:

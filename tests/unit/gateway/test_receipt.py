@@ -9,12 +9,15 @@ from gateway.core.receipt import (
     MAX_LISTED_DUPLICATES,
     MAX_NAME_CHARS,
     Receipt,
+    forwarded_to,
     possible_ids,
     receipt_of,
 )
+from sluice.core.amplitude import AmplitudeConfig
 from sluice.core.event import derive_event_id
 from sluice.core.outcomes import Fate, Outcome
 from sluice.core.receipts import AcceptedCopy, DeadEvent, Findings, StoredEvent
+from sluice.core.tenant import Tenant
 
 ID = "019a0000-0000-7000-8000-000000000001"
 NAMED = derive_event_id("acme", "order-123")
@@ -57,6 +60,12 @@ def test_event_is_stored_only_when_its_tenant_forwards_nothing() -> None:
     assert found.destinations["warehouse"].at == "2026-04-25T13:30:00.005Z"
     assert (found.event_type, found.user_id, found.source) == ("order_placed", "u-1", "track")
     assert found.occurred_at == "2026-04-25T13:29:59.123456789Z"
+
+
+def test_events_go_to_amplitude_when_the_tenant_has_it() -> None:
+    assert forwarded_to(Tenant(slug="acme")) == ()
+    config = AmplitudeConfig(api_key="k")
+    assert forwarded_to(Tenant(slug="acme", amplitude=config)) == ("amplitude",)
 
 
 def test_event_is_pending_when_its_destination_has_not_spoken() -> None:
