@@ -182,12 +182,11 @@ last word at each destination. Also since when rows say when they were stored.""
 _EVENT_ROWS: Final = """
 SELECT toString(event_id), event_type, user_id, source,
     replaceOne(toString(occurred_at), ' ', 'T'), replaceOne(toString(received_at), ' ', 'T'),
-    replaceOne(toString(min(stored_at)), ' ', 'T')
+    replaceOne(toString(stored_at), ' ', 'T')
 FROM events
 WHERE tenant = {tenant:String}
     AND event_id IN {ids:Array(UUID)}{bounds}
-GROUP BY event_id, event_type, user_id, source, occurred_at, received_at
-ORDER BY received_at, event_type
+ORDER BY events.received_at, event_type, events.stored_at
 LIMIT {limit:UInt32}
 """
 
