@@ -131,7 +131,10 @@ class Candidates(Sequence[Candidate]):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One stamped fact of one tenant; its fields are the columns of ``events``, in order."""
+    """One stamped fact of one tenant; its fields are columns of ``events``, in order.
+
+    The table itself adds ``stored_at`` and ``version``.
+    """
 
     tenant: str
     event_id: str

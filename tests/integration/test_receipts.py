@@ -156,7 +156,7 @@ async def test_names_of_sessions_and_shops_lead_to_their_events(
     "name",
     [
         "order-124",
-        str(uuid4()),
+        "b74138c2-196a-48aa-9020-9082239a6683",
         "019ac9f0-0000-7000-8000-000000000001",
         "%FF",
         "%00",
