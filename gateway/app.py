@@ -101,6 +101,8 @@ def build_app(parts: Parts) -> Dispatcher:
         *SessionRoutes(
             directory=parts.directory,
             session_secret=parts.session_secret,
+            limits=limits,
+            monotonic=parts.monotonic,
             rejections=parts.rejections,
             now=parts.now,
             stamps=parts.stamps,

@@ -14,7 +14,7 @@ from gateway.operations import OPERATIONS, Operation
 from gateway.routes.reads import ErrorList
 from gateway.schemas import (
     COMPONENTS,
-    RETRY_AFTER,
+    WAITS,
     Schema,
     batch_schema,
     error_schema,
@@ -122,8 +122,8 @@ def _responses(operation: Operation) -> Schema:
 
 def _error_response(status: int, error_types: Sequence[ErrorType]) -> Schema:
     headers: Schema = {"x_error_type": {"schema": {"type": "string", "enum": list(error_types)}}}
-    if status in {429, 503}:
-        headers["retry_after"] = RETRY_AFTER
+    if status in WAITS:
+        headers["retry_after"] = WAITS[status]
     if status == 401:
         headers["www_authenticate"] = {"schema": {"type": "string"}}
     lines = [f"- `{one}`: {ERRORS[one].meaning} {ERRORS[one].remedy}" for one in error_types]

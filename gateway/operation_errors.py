@@ -26,6 +26,7 @@ SESSION: Final = (
     ErrorType.SIGNATURE_INVALID,
     ErrorType.SIGNATURE_EXPIRED,
     ErrorType.SESSION_INVALID,
+    ErrorType.RATE_LIMITED,
 )
 READ_AUTH: Final = (
     ErrorType.AUTH_MISSING,

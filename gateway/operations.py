@@ -35,7 +35,7 @@ from gateway.schemas import (
     NOT_QUEUED_ANSWER,
     QUEUED_ANSWER,
     REQUEST_ID,
-    RETRY_AFTER,
+    WAITS,
     Schema,
     json_answer,
     ref_to,
@@ -67,7 +67,7 @@ class Operation:
 
 def _source_operations() -> Iterator[Operation]:
     for source in map(sources.load, sources.NAMES):
-        refused = refusals(source, request_id=REQUEST_ID, retry_after=RETRY_AFTER)
+        refused = refusals(source, request_id=REQUEST_ID, waits=WAITS)
         for route in source.routes:
             parameters: list[Schema] = [
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}

@@ -1,8 +1,10 @@
 """The pieces that operations of the API description are made of: answers, headers, bodies."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.core.answers import MAX_RETRY_AFTER_S, MIN_RETRY_AFTER_S
+from gateway.core.answers import MAX_LIMITED_FOR_S, MAX_RETRY_AFTER_S, MIN_RETRY_AFTER_S
+from gateway.core.event_rules import MAX_VISITOR_CHARS, VISITOR
 from gateway.operation_errors import NOT_QUEUED
 from gateway.routes.ingest import MAX_KEY_CHARS
 from gateway.routes.shopify import PREFIX
@@ -53,6 +55,12 @@ RETRY_AFTER: Final[Schema] = {
     "description": "Seconds until trying again makes sense.",
     "schema": {"type": "integer", "minimum": MIN_RETRY_AFTER_S, "maximum": MAX_RETRY_AFTER_S},
 }
+LIMITED_FOR: Final[Schema] = {
+    "description": "Seconds until this client may send again.",
+    "schema": {"type": "integer", "minimum": MIN_RETRY_AFTER_S, "maximum": MAX_LIMITED_FOR_S},
+}
+WAITS: Final[Mapping[int, Schema]] = {429: LIMITED_FOR, 503: RETRY_AFTER}
+"""What Retry-After says, by status."""
 QUEUED_ANSWER: Final[Schema] = {
     "type": "object",
     "properties": {"queued": {"const": True}},
@@ -118,7 +126,7 @@ def event_schema() -> Schema:
             },
             "anonymous_id": {
                 "description": "A visitor's id; stands in for a missing user_id "
-                "as `anon_<anonymous_id>`."
+                f"as `{VISITOR}<anonymous_id>`, with at most {MAX_VISITOR_CHARS} characters."
             },
         },
         "required": ["event_type"],
@@ -163,7 +171,8 @@ def session_ask_schema() -> Schema:
             },
             "anonymous_id": {
                 "description": "A visitor's id; without a user_id the session is that of "
-                "`anon_<anonymous_id>`."
+                f"`{VISITOR}<anonymous_id>`; one of more than {MAX_VISITOR_CHARS} characters is "
+                "ignored."
             },
             "user_id_sig": {
                 "type": ["string", "null"],

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.core.answers import JSON, Answer
-from gateway.core.source import COME_BACK, Refused, Source, SourceRoute
+from gateway.core.source import Refused, Source, SourceRoute
 from sluice.core.errors import ERRORS, ErrorType, Rejected
 
 Schema = dict[str, Any]
@@ -52,14 +52,22 @@ def success(route: SourceRoute, request_id: Schema) -> Schema:
     }
 
 
-def refusals(source: Source, *, request_id: Schema, retry_after: Schema) -> Mapping[int, Schema]:
-    """Return the response object of each status that a refusal of this source may have."""
+def refusals(
+    source: Source, *, request_id: Schema, waits: Mapping[int, Schema]
+) -> Mapping[int, Schema]:
+    """Return the response object of each status that a refusal of this source may have.
+
+    Args:
+        source: The dialect.
+        request_id: Describes a header that every answer has.
+        waits: Describes Retry-After by the statuses that have it.
+    """
     by_status: dict[int, list[tuple[ErrorType, Answer]]] = {}
     for error_type in (*source.errors, *ANY_ROUTE):
         answer = source.refused(Refused(rejected=Rejected(error_type, "…")))
         by_status.setdefault(answer.status, []).append((error_type, answer))
     return {
-        status: _response(status, found, request_id, retry_after)
+        status: _response(status, found, request_id, waits)
         for status, found in sorted(by_status.items())
     }
 
@@ -68,7 +76,7 @@ def _response(
     status: int,
     found: list[tuple[ErrorType, Answer]],
     request_id: Schema,
-    retry_after: Schema,
+    waits: Mapping[int, Schema],
 ) -> Schema:
     types = [error_type for error_type, _ in found]
     lines = [f"- `{one}`: {ERRORS[one].meaning} {ERRORS[one].remedy}" for one in types]
@@ -79,8 +87,8 @@ def _response(
         "X-Request-Id": request_id,
         "X-Error-Type": {"schema": {"type": "string", "enum": types}},
     }
-    if status in COME_BACK:
-        headers["Retry-After"] = retry_after
+    if status in waits:
+        headers["Retry-After"] = waits[status]
     members = msgspec.json.decode(found[0][1].body)
     return {
         "description": "\n".join(lines),

@@ -38,6 +38,7 @@ from sluice.core.tenant_file import (
     KEY_PROPERTIES,
     PROPERTIES,
     Property,
+    one_line,
     parse_directory,
     parse_value,
 )
@@ -107,8 +108,9 @@ class TenantsFile:
         """Add a tenant with one secret key; return the key's text, which is kept nowhere.
 
         Raises:
-            ConfigError: The slug is not one, or is taken.
+            ConfigError: The slug is not one, or is taken; or the name is not one line.
         """
+        one_line(name, "name")
         if not SLUG.fullmatch(slug):
             message = f"{slug!r} is not a slug: use {SLUG_RULE}."
             raise ConfigError(message)
@@ -132,7 +134,12 @@ class TenantsFile:
             return _append_key(table, "secret", "rotated")
 
     def add_key(self, slug: str, *, kind: KeyKind, label: str = "") -> str:
-        """Add a key of either kind and return its text."""
+        """Add a key of either kind and return its text.
+
+        Raises:
+            ConfigError: There is no such tenant, or the label is not one line.
+        """
+        one_line(label, "label")
         with self._edited_tenant(slug) as table:
             return _append_key(table, kind, label)
 

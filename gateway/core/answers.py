@@ -16,6 +16,10 @@ JSON: Final = "application/json"
 MAX_LISTED_ERRORS: Final = 100
 MIN_RETRY_AFTER_S: Final = 1
 MAX_RETRY_AFTER_S: Final = 30
+"""Of a 503: our own trouble is often over sooner than it looks."""
+MAX_LIMITED_FOR_S: Final = 3_600
+"""Of a 429: a client over its own limit is told when it may send again. The largest request at the
+lowest limit is paid off sooner."""
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -110,14 +114,15 @@ def unavailable(error_type: ErrorType, detail: str, *, retry_after_s: float) -> 
 
 
 def slow_down(rejected: Rejected, *, retry_after_s: float) -> Answer:
-    """Return the 429 of a client over its own limit: whole seconds, 1 to 30, until it may send."""
-    return refused((rejected,), headers=(("Retry-After", str(clamp_retry_after(retry_after_s))),))
+    """Return the 429 of a client over its own limit: whole seconds until it may send."""
+    wait_s = clamp_retry_after(retry_after_s, most=MAX_LIMITED_FOR_S)
+    return refused((rejected,), headers=(("Retry-After", str(wait_s)),))
 
 
-def clamp_retry_after(seconds: float) -> int:
+def clamp_retry_after(seconds: float, *, most: int = MAX_RETRY_AFTER_S) -> int:
     """Return whole seconds within what clients may be asked to wait."""
-    if seconds >= MAX_RETRY_AFTER_S:
-        return MAX_RETRY_AFTER_S
+    if seconds >= most:
+        return most
     return max(MIN_RETRY_AFTER_S, -int(-seconds // 1))
 
 

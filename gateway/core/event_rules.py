@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from gateway.core.depth import depth_of, may_be_deeper
+from sluice.core.depth import depth_of, may_be_deeper
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.event import (
     MAX_EVENT_ID_CHARS,
@@ -23,6 +23,11 @@ from sluice.core.times import parse_epoch, parse_occurred_at
 EMPTY_PAYLOAD: Final = b"{}"
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**64 - 1
+
+VISITOR: Final = "anon_"
+"""Before an anonymous_id that stands in for a user_id."""
+MAX_VISITOR_CHARS: Final = MAX_USER_ID_CHARS - len(VISITOR)
+"""Of an anonymous_id that may stand in: what it makes is a user_id like any other."""
 
 _MAX_INTEGER_DIGITS: Final = len(str(MAX_INTEGER))
 _STRING: Final = msgspec.json.Decoder(str)
@@ -156,9 +161,15 @@ def read_user_id(value: object, anonymous_id: str) -> str | Fault:
     user_id = read_id(value, name="user_id", limit=MAX_USER_ID_CHARS)
     if user_id is not None:
         return user_id
-    if anonymous_id:
-        return f"anon_{anonymous_id}"
-    return Fault(ErrorType.USER_ID_MISSING, "user_id is required.")
+    if not anonymous_id:
+        return Fault(ErrorType.USER_ID_MISSING, "user_id is required.")
+    if len(anonymous_id) > MAX_VISITOR_CHARS:
+        return Fault(
+            ErrorType.USER_ID_MISSING,
+            "user_id is required: an anonymous_id stands in for it with at most"
+            f" {MAX_VISITOR_CHARS} characters; this has {len(anonymous_id)}.",
+        )
+    return f"{VISITOR}{anonymous_id}"
 
 
 def read_id(value: object, *, name: str, limit: int) -> str | Fault | None:

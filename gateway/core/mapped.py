@@ -30,10 +30,14 @@ class Draft(NamedTuple):
     fields: Fields
     client_id: str | None = None
     """Names the event where its ``event_id`` does not."""
+    payload_name: str | None = None
+    """What the dialect calls the payload of this one, where it is not that of the others."""
 
 
 Mapper = Callable[[bytes], Sequence[Draft] | Rejected]
 """From the text of one object to its events, or why it has none."""
+Scope = Callable[[Candidate], Sequence[str]]
+"""Within what a client's own name for this event names one thing: the source, perhaps more."""
 
 
 def open_body(body: bytes) -> Opened | Rejected:
@@ -109,6 +113,7 @@ def judge_elements(
     terms: Terms,
     *,
     names: Mapping[str, str],
+    scope: Scope,
 ) -> Parsed:
     """Return the candidates that the elements become, and a refusal for each that becomes none.
 
@@ -117,21 +122,28 @@ def judge_elements(
         mapper: How the dialect reads one.
         terms: What the tenant says.
         names: What the dialect calls our fields, for the refusals.
+        scope: Two events count as one only where it is the same: what one API calls ``1`` is not
+            what another does.
     """
     candidates = Candidates()
     rejected: list[Rejected] = []
     for index, (kept, marked) in enumerate(texts):
-        found = _judge_element(kept, marked, mapper, terms, index)
+        found = _judge_element(kept, marked, mapper, terms, names, index)
         if isinstance(found, Rejected):
-            rejected.append(_renamed(replace(found, index=index), names))
+            rejected.append(replace(found, index=index))
             continue
         for candidate in found:
-            candidates.append(candidate)
+            candidates.append(_scoped(candidate, scope))
     return Parsed(candidates=candidates, rejected=rejected, total=len(texts))
 
 
 def _judge_element(
-    kept: bytes, marked: bytes, mapper: Mapper, terms: Terms, index: int
+    kept: bytes,
+    marked: bytes,
+    mapper: Mapper,
+    terms: Terms,
+    names: Mapping[str, str],
+    index: int,
 ) -> list[Candidate] | Rejected:
     if marked[0] != _OPEN:
         detail = f"Event {index} is {kind_of(marked)}, not an object."
@@ -141,7 +153,7 @@ def _judge_element(
         return Rejected(ErrorType.EVENT_TOO_LARGE, detail)
     drafts = mapper(marked)
     if isinstance(drafts, Rejected):
-        return drafts
+        return _renamed(drafts, names)
     payloads = [draft.fields.payload for draft in drafts]
     if kept != marked:
         again = mapper(kept)
@@ -151,7 +163,9 @@ def _judge_element(
     for draft, payload in zip(drafts, payloads, strict=True):
         verdict = judge(draft.fields, terms, client_id=draft.client_id, index=index)
         if isinstance(verdict, list):
-            return verdict[0]
+            if draft.payload_name is not None:
+                names = {**names, "payload": draft.payload_name}
+            return _renamed(verdict[0], names)
         candidates.append(_repaired(verdict, payload))
     return candidates
 
@@ -161,6 +175,15 @@ def _repaired(candidate: Candidate, payload: bytes) -> Candidate:
     if not why:
         return candidate
     return msgspec.structs.replace(candidate, payload=payload, normalised=why)
+
+
+def _scoped(candidate: Candidate, scope: Scope) -> Candidate:
+    named = candidate.client_id
+    if named is None:
+        return candidate
+    # No id holds a line feed, so no two scopes and names look the same when joined, nor does what
+    # is joined look like a name that ``track`` was given.
+    return msgspec.structs.replace(candidate, client_id="\n".join((*scope(candidate), named)))
 
 
 def _renamed(rejected: Rejected, names: Mapping[str, str]) -> Rejected:

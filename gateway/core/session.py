@@ -18,7 +18,15 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.core.event_rules import MAX_INTEGER, MIN_INTEGER, Fault, Unfit, read_id
+from gateway.core.event_rules import (
+    MAX_INTEGER,
+    MAX_VISITOR_CHARS,
+    MIN_INTEGER,
+    VISITOR,
+    Fault,
+    Unfit,
+    read_id,
+)
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.event import MAX_USER_ID_CHARS
 from sluice.core.tenant import KEY_ID_DIGITS, ApiKey, Tenant
@@ -88,7 +96,7 @@ def read_ask(body: bytes) -> Ask | list[Rejected]:
     except _DECODE_ERRORS:
         return [_not_an_object(body)]
     user_id = _read_id(asked.user_id, "user_id")
-    anonymous_id = _read_id(asked.anonymous_id, "anonymous_id")
+    anonymous_id = _read_id(asked.anonymous_id, "anonymous_id", limit=MAX_VISITOR_CHARS)
     wrong = _wrong_fields(asked, user_id)
     if wrong:
         return [Rejected(ErrorType.SESSION_INVALID, words, field=name) for name, words in wrong]
@@ -101,10 +109,10 @@ def read_ask(body: bytes) -> Ask | list[Rejected]:
     )
 
 
-def _read_id(value: object, name: str) -> str | Fault | None:
+def _read_id(value: object, name: str, *, limit: int = MAX_USER_ID_CHARS) -> str | Fault | None:
     if isinstance(value, bool | float | list | dict):
         value = Unfit(_KINDS[type(value)])
-    return read_id(value, name=name, limit=MAX_USER_ID_CHARS)
+    return read_id(value, name=name, limit=limit)
 
 
 def _not_an_object(body: bytes) -> Rejected:
@@ -154,7 +162,7 @@ def open_session(ask: Ask, key: ApiKey, *, now: float, new_visitor: str) -> Sess
             )
         return Session(ask.user_id, is_verified=True)
     if not ask.user_id:
-        return Session(f"anon_{ask.anonymous_id or new_visitor}", is_verified=False)
+        return Session(f"{VISITOR}{ask.anonymous_id or new_visitor}", is_verified=False)
     if key.requires_signature:
         return Rejected(ErrorType.SIGNATURE_REQUIRED, "This key needs a signed user_id.")
     return Session(ask.user_id, is_verified=False)

@@ -10,7 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.core.answers import CLOSING, Answer, clamp_retry_after
+from gateway.core.answers import (
+    CLOSING,
+    MAX_LIMITED_FOR_S,
+    MAX_RETRY_AFTER_S,
+    Answer,
+    clamp_retry_after,
+)
 from gateway.core.auth import Denied
 from sluice.core.errors import ERRORS, ErrorType, Rejected
 from sluice.core.event import Candidates
@@ -20,7 +26,8 @@ MAX_BODY_BYTES: Final = 5_242_880
 """As sent and once decompressed: more than any client of a compatible API batches to."""
 MAX_EVENTS: Final = 2_000
 """Elements of one request, so that no body occupies the gateway for long."""
-COME_BACK: Final = frozenset({429, 503})
+TOO_MANY_REQUESTS: Final = 429
+COME_BACK: Final = frozenset({TOO_MANY_REQUESTS, 503})
 """Statuses that say when."""
 
 Schema = Mapping[str, Any]
@@ -36,6 +43,8 @@ class Arrival:
     """Names in any case."""
     now: float
     """Unix seconds."""
+    authorizations: Sequence[str] = ()
+    """Every Authorization header."""
     tail: str = ""
     """What stands in the place of the path's last segment, where that is ``{…}``."""
     body: bytes | None = None
@@ -156,7 +165,8 @@ def refusal(refused: Refused, body: bytes, *, status: int | None = None) -> Answ
     """Return an answer with the status of the error's type, or another, and a dialect's body."""
     error_type = refused.rejected.error_type
     code = ERRORS[error_type].status if status is None else status
-    retry_after = str(clamp_retry_after(refused.retry_after_s or 0))
+    most = MAX_LIMITED_FOR_S if code == TOO_MANY_REQUESTS else MAX_RETRY_AFTER_S
+    retry_after = str(clamp_retry_after(refused.retry_after_s or 0, most=most))
     return Answer(
         code,
         body,

@@ -225,9 +225,13 @@ class Ingest:
         tenant = who.tenant
         detail = f"This key may send {tenant.key_events_per_s} events a second"
         if who.uid is not None and tenant.session_events_per_s:
-            detail = f"This session may send {tenant.session_events_per_s} events a second"
+            session = _session_of("", who.uid, tenant.session_events_per_s)
+            detail = (
+                f"This session may send {session.events_per_s} events a second,"
+                f" and {session.at_once} at once"
+            )
             if tenant.key_events_per_s:
-                detail += f", and all of its key {tenant.key_events_per_s}"
+                detail += f"; all of its key may send {tenant.key_events_per_s} a second"
         rejected = Rejected(ErrorType.RATE_LIMITED, f"{detail}; retry after the time given.")
         self.rejections.record(tenant.slug, exchange.source, [rejected], exchange.request_id)
         return slow_down(rejected, retry_after_s=wait_s)
@@ -255,8 +259,12 @@ def _spenders(who: Principal) -> list[Spender]:
     if tenant.key_events_per_s:
         spenders.append(Spender(digest, tenant.key_events_per_s))
     if tenant.session_events_per_s and who.uid is not None:
-        spenders.append(Spender(f"{digest} {who.uid}", tenant.session_events_per_s))
+        spenders.append(_session_of(digest, who.uid, tenant.session_events_per_s))
     return spenders
+
+
+def _session_of(digest: str, uid: str, events_per_s: int) -> Spender:
+    return Spender(f"{digest} user {uid}", events_per_s, may_owe=False)
 
 
 def _unstored(exchange: Exchange, unstored: Unstored) -> Answer:

@@ -1,6 +1,7 @@
 """``POST /api/auth/session``: a public key and who is there -> a token that writes as that user.
 
-The order of checks is that of the other routes: credential, page, headers, body, fields, proof.
+The order of checks is that of the other routes: credential, page, limit, headers, body, fields,
+proof.
 """
 
 import uuid
@@ -12,16 +13,17 @@ from typing import Final
 from aiohttp import hdrs
 
 from gateway.body import check_headers, read_body
-from gateway.core.answers import Answer, deny, ok, refused
+from gateway.core.answers import Answer, deny, ok, refused, slow_down
 from gateway.core.auth import Denied, authenticate_client
+from gateway.core.limits import RateLimits, Spender
 from gateway.core.origins import is_allowed
 from gateway.core.session import Ask, mint, open_session, read_ask
 from gateway.dispatch import Exchange, Route
 from gateway.rejections import Rejections
 from gateway.routes.ingest import FOREIGN_ORIGIN
 from gateway.stamps import Stamps
-from sluice.core.errors import Rejected
-from sluice.core.tenant import ApiKey, Directory
+from sluice.core.errors import ErrorType, Rejected
+from sluice.core.tenant import ApiKey, Directory, Tenant
 from sluice.telemetry import SESSIONS_OPENED
 
 SOURCE: Final = "session"
@@ -35,6 +37,8 @@ class SessionRoutes:
 
     directory: Callable[[], Directory]
     session_secret: str = field(repr=False)
+    limits: RateLimits
+    monotonic: Callable[[], float]
     rejections: Rejections
     now: Callable[[], datetime]
     stamps: Stamps
@@ -60,7 +64,14 @@ class SessionRoutes:
             return self._denied(exchange, who)
         tenant, key = who
         exchange.tenant = tenant.slug
-        asked = await self._read(exchange, key)
+        exchange.origins = key.allowed_origins
+        origin = exchange.request.headers.get(hdrs.ORIGIN)
+        if origin is not None and not is_allowed(origin, key.allowed_origins):
+            return self._refused(exchange, [FOREIGN_ORIGIN])
+        limited = self._limited(exchange, tenant, key)
+        if limited is not None:
+            return limited
+        asked = await self._read(exchange)
         if isinstance(asked, list):
             return self._refused(exchange, asked)
         now = self.now().timestamp()
@@ -79,12 +90,26 @@ class SessionRoutes:
             )
         )
 
-    async def _read(self, exchange: Exchange, key: ApiKey) -> Ask | list[Rejected]:
+    def _limited(self, exchange: Exchange, tenant: Tenant, key: ApiKey) -> Answer | None:
+        """Return the refusal of one session too many.
+
+        They are counted apart from the key's events: whoever asks for session after session does
+        not silence those that are open.
+        """
+        rate = tenant.key_events_per_s
+        if not rate:
+            return None
+        spender = Spender(f"{key.digest} opens", rate)
+        wait_s = self.limits.take([spender], 1, self.monotonic())
+        if not wait_s:
+            return None
+        detail = f"This key may open {rate} sessions a second; retry after the time given."
+        rejected = Rejected(ErrorType.RATE_LIMITED, detail)
+        self.rejections.record(tenant.slug, SOURCE, [rejected], exchange.request_id)
+        return slow_down(rejected, retry_after_s=wait_s)
+
+    async def _read(self, exchange: Exchange) -> Ask | list[Rejected]:
         request = exchange.request
-        exchange.origins = key.allowed_origins
-        origin = request.headers.get(hdrs.ORIGIN)
-        if origin is not None and not is_allowed(origin, key.allowed_origins):
-            return [FOREIGN_ORIGIN]
         wrong = check_headers(request)
         if wrong is not None:
             return [wrong]

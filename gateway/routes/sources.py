@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from aiohttp import hdrs
+
 from gateway.body import check_encoding, read_body, send_continue
 from gateway.core.answers import Answer
 from gateway.core.auth import Denied
@@ -68,6 +70,7 @@ class SourceRoutes:
         arrival = Arrival(
             path=route.path,
             headers=exchange.request.headers,
+            authorizations=exchange.request.headers.getall(hdrs.AUTHORIZATION, ()),
             now=self.unix_s(),
             tail=last_segment(exchange) if route.path.endswith("}") else "",
         )

@@ -7,6 +7,8 @@ The mapping, field by field, stands in docs/migrate.md. Decisions that it follow
   rest: a library that sends again while it shuts down, or twelve times in vain, loses it
   (measured). Where nothing was kept, the answer is the 400 with its index maps.
 * Every JSON answer has ``code``: the libraries go by it, not by the status line.
+* An ``insert_id`` names an event of one device, as it does there: many clients number their events
+  anew in each process or on each device.
 * Limits on ids are those of all sources; Amplitude's ``min_id_length`` is its own affair.
 """
 
@@ -18,7 +20,7 @@ import msgspec
 
 from gateway.core.answers import Answer
 from gateway.core.auth import Denied
-from gateway.core.event_rules import Fields, Terms, read_value
+from gateway.core.event_rules import Fields, Terms, Unfit, read_value
 from gateway.core.json_text import Opened, too_deep
 from gateway.core.mapped import (
     NULL,
@@ -42,7 +44,7 @@ from gateway.core.source import (
     refusal,
 )
 from sluice.core.errors import ERRORS, ErrorType, Rejected
-from sluice.core.event import MAX_EVENT_ID_CHARS
+from sluice.core.event import MAX_EVENT_ID_CHARS, Candidate
 from sluice.core.tenant import Directory, Tenant
 
 IDENTIFY: Final = "/identify"
@@ -51,6 +53,7 @@ MAX_FORM_FIELDS: Final = 20
 
 IDENTIFY_EVENT: Final = "$identify"
 GROUP_EVENT: Final = "$groupidentify"
+USER_PROPERTIES: Final = "user_properties"
 SET: Final = "$set"
 UNSET: Final = "$unset"
 OWN: Final = frozenset(
@@ -61,7 +64,7 @@ OWN: Final = frozenset(
         "time",
         "insert_id",
         "event_properties",
-        "user_properties",
+        USER_PROPERTIES,
     }
 )
 """Members that become fields of our event, or its payload."""
@@ -117,6 +120,7 @@ _STATUSES: Final = {
 _BAD_KEY: Final = {ErrorType.API_KEY_UNKNOWN, ErrorType.KEY_TYPE_NOT_ALLOWED}
 
 _ENCODER: Final = msgspec.json.Encoder()
+_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class _Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -166,10 +170,16 @@ def parse(arrival: Arrival, tenant: Tenant) -> Parsed | Rejected:
             return Rejected(ErrorType.EVENTS_EMPTY, "Send at least one event.", field=name)
         given = {"event_type": b'"$identify"'} if is_identify else {}
         return judge_elements(
-            texts, lambda text: _drafts(members(text) | given), terms, names=NAMES
+            texts, lambda text: _drafts(members(text) | given), terms, names=NAMES, scope=_scope
         )
     except RecursionError:
         return too_deep()
+
+
+def _scope(candidate: Candidate) -> tuple[str, ...]:
+    # Amplitude derives the device of an event without one from its user.
+    device = candidate.anonymous_id
+    return (SOURCE.name, f"device:{device}" if device else f"user:{candidate.user_id}")
 
 
 def _open(arrival: Arrival) -> Opened | Rejected:
@@ -192,9 +202,9 @@ def _open_form(text: bytes) -> Opened | Rejected:
 
 def _drafts(own: Mapping[str, bytes]) -> list[Draft]:
     event_type = read_value(own.get("event_type", NULL))
-    traits = _traits(own.get("user_properties", NULL))
+    traits = _traits(own.get(USER_PROPERTIES, NULL))
     if event_type == IDENTIFY_EVENT:
-        return [Draft(_fields(own, "context_identified", traits))]
+        return [Draft(_fields(own, "context_identified", traits), payload_name=USER_PROPERTIES)]
     payload = with_members(own.get("event_properties", NULL), _beside(own))
     if event_type == GROUP_EVENT:
         group = _fields(own, "group_identified", payload)
@@ -206,9 +216,9 @@ def _drafts(own: Mapping[str, bytes]) -> list[Draft]:
         named = read_value(own.get("insert_id", NULL))
         client_id = None
         if isinstance(named, str | int) and named != "" and len(str(named)) <= MAX_EVENT_ID_CHARS:
-            client_id = f"{named}:identify"
+            client_id = f"{named}\nidentify"
         fields = _fields(own, "context_identified", traits)._replace(event_id=None)
-        drafts.append(Draft(fields, client_id))
+        drafts.append(Draft(fields, client_id, USER_PROPERTIES))
     return drafts
 
 
@@ -252,11 +262,17 @@ def _traits(properties: bytes) -> bytes:
 
 
 def _group_name(groups: bytes) -> str | None:
-    """Return who stands in for the user of a group that is described without one."""
+    """Return who stands in for the user of a group that is described without one.
+
+    Of a group type with several names it is the first.
+    """
     for kind, text in members(groups).items():
-        name = read_value(text)
-        if isinstance(name, str | int):
-            return f"group:{kind}:{name}"
+        for one in _LIST.decode(text) if text[:1] == b"[" else (text,):
+            name = read_value(one)
+            if isinstance(name, Unfit):
+                name = name.number
+            if name is not None and name != "":
+                return f"group:{kind}:{name}"
     return None
 
 

@@ -43,6 +43,7 @@ from gateway.core.source import (
     refusal,
 )
 from sluice.core.errors import ERRORS, ErrorType, Rejected
+from sluice.core.event import Candidate
 from sluice.core.tenant import Directory, Tenant
 
 _RAW_NULL: Final = msgspec.Raw(NULL)
@@ -130,7 +131,10 @@ class _Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def authenticate(arrival: Arrival, directory: Directory) -> Caller | Denied | None:
     """Return whose write key the request carries: as the user name of Basic, or in the body."""
-    scheme, _, credential = arrival.headers.get("Authorization", "").strip().partition(" ")
+    given = arrival.authorizations
+    if len(given) > 1:  # whose events these are must not hang on which of them is read
+        return Denied(Rejected(ErrorType.AUTH_MALFORMED, "Send the Authorization header once."))
+    scheme, _, credential = (given[0] if given else "").strip().partition(" ")
     if scheme.lower() == "basic":
         key = _user_name(credential)
         if key is None:
@@ -167,13 +171,21 @@ def parse(arrival: Arrival, tenant: Tenant) -> Parsed | Rejected:
     try:
         if kind not in BATCHES:
             message = (opened.text.strip(), opened.marked.strip())
-            return judge_elements([message], lambda one: _drafts(one, kind), terms, names=NAMES)
+            return judge_elements(
+                [message], lambda one: _drafts(one, kind), terms, names=NAMES, scope=_scope
+            )
         texts = elements(*member(opened, "batch"), name="batch")
         if isinstance(texts, Rejected):
             return texts
-        return judge_elements(texts, lambda one: _drafts(one, None), terms, names=NAMES)
+        return judge_elements(
+            texts, lambda one: _drafts(one, None), terms, names=NAMES, scope=_scope
+        )
     except RecursionError:
         return too_deep()
+
+
+def _scope(_candidate: Candidate) -> tuple[str, ...]:
+    return (SOURCE.name,)
 
 
 def _drafts(text: bytes, kind: str | None) -> list[Draft] | Rejected:

@@ -181,6 +181,7 @@ def parse(arrival: Arrival, tenant: Tenant) -> Parsed | Rejected:
             lambda one: [_draft(one, signed)],
             terms,
             names=NAMES,
+            scope=lambda _: (SOURCE.name,),
         )
     except RecursionError:
         return Parsed(rejected=(too_deep(),), total=1)

@@ -75,6 +75,7 @@ def _files(settings: Settings) -> Iterator[Finding]:
     yield _data_dir(settings.data_dir)
     yield _tenants(settings.tenants_path, is_named=settings.tenants_file is not None)
     yield _tokens(settings)
+    yield from check_sessions(settings)
 
 
 def _data_dir(path: Path) -> Finding:
@@ -130,6 +131,32 @@ def _tokens(settings: Settings) -> Finding:
     if _is_open(path):
         return Finding(name, "warn", f"{path} can be read by other users", f"chmod 600 {path}")
     return Finding(name, "ok", f"signed with the secret in {path}")
+
+
+def check_sessions(settings: Settings) -> Iterator[Finding]:
+    """Yield what is known of the secret that sessions are signed with, where there are any.
+
+    Other gateways cannot be seen from here. But a queue on Google Pub/Sub is what gateways on
+    several machines share, and a data dir is what they do not.
+    """
+    try:
+        tenants = TenantsFile(settings.tenants_path).directory.by_slug.values()
+    except ConfigError:
+        return  # the check of the tenants says why
+    if not any(key.kind == "public" for tenant in tenants for key in tenant.api_keys):
+        return
+    name, path = "sessions", settings.jwt_secret_file
+    if settings.jwt_secret.get_secret_value():
+        yield Finding(name, "ok", "signed with SLUICE_JWT_SECRET; give it to every gateway")
+        return
+    made = "made here" if path.exists() else "made at the first start"
+    detail = f"signed with the secret in {path}, {made}"
+    if settings.queue_url.startswith("pubsub:"):
+        detail = f"{detail}: gateways that do not share this folder refuse each other's sessions"
+        remedy = "set SLUICE_JWT_SECRET to the same on all, if there are several"
+        yield Finding(name, "warn", detail, remedy)
+    else:
+        yield Finding(name, "ok", f"{detail}; gateways that share this folder share it")
 
 
 def _is_open(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """``sluice tenant``: the tenants file. Running gateways see a change within a moment."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -42,7 +43,7 @@ def add(
 
 @tenant.command(name="list")
 def list_tenants(*, as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """List the tenants with their keys' digests."""
+    """List the tenants with their keys' digests and what else was set."""
     file = _file(data_dir)
     found = list(file.directory.by_slug.values())
     if as_json:
@@ -53,12 +54,15 @@ def list_tenants(*, as_json: AsJson = False, data_dir: DataDir = None) -> None:
         print(f"No tenants yet{missing}: `sluice tenant add SLUG` makes one.")
         return
     table = Table(box=None, pad_edge=False)
-    for title in ("slug", "name", "enabled", "strict", "keys"):
+    for title in ("slug", "name", "enabled", "strict", "keys and other settings"):
         table.add_column(title, overflow="fold")
     for each in found:
-        keys = "\n".join(_key_words(key) for key in each.api_keys)
         table.add_row(
-            each.slug, each.name, _word(each.enabled), _word(each.strict_event_types), keys
+            each.slug,
+            each.name,
+            _word(each.enabled),
+            _word(each.strict_event_types),
+            "\n".join((*map(_key_words, each.api_keys), *_settings_words(each))),
         )
     Console().print(table)
 
@@ -304,6 +308,15 @@ def _more(found: Tenant) -> dict[str, object]:
         for name, one in PROPERTIES.items()
         if name not in {"name", "enabled", "strict_event_types"}
     }
+
+
+def _settings_words(found: Tenant) -> Iterator[str]:
+    """Yield what else is not as it is by itself; of secrets only how many there are."""
+    for name, value in _more(found).items():
+        one = PROPERTIES[name]
+        default = 0 if one.kind == "secrets" else one.default
+        if value != default:
+            yield f"{name}: {value if one.kind == 'secrets' else _text(value)}"
 
 
 def _key_words(key: ApiKey) -> str:

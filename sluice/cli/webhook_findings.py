@@ -4,8 +4,8 @@ Pure. A reason that the gateway proved (``Cause``) is told as it is; what has no
 by when deliveries were good: before the failures, between them, or never.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,6 +17,8 @@ from sluice.core.tenant import Tenant
 WINDOW_S: Final = 86_400
 CLOCK_S: Final = 60
 """A delivery that was triggered this long after it was received shows a wrong clock."""
+RETRIES_S: Final = 4 * 3_600
+"""So long Shopify tries a delivery again: what went well for longer is over (reference, 1.3)."""
 SOON_S: Final = 5 * 86_400
 """A privacy request that is due within this time is urgent."""
 
@@ -38,9 +40,17 @@ _REMEDIES: Final[dict[Cause, str]] = {
     Cause.LOOKS_REWRITTEN: _ALTERED,
     Cause.NOT_JSON: _ALTERED,
 }
+_TRY: Final = "try the road: `sluice webhook send orders/create --tenant {slug}`"
 _SPECS: Final = {error_type.value: spec for error_type, spec in ERRORS.items()}
 _TAKEN: Final = 200
 _GUESSES: Final = frozenset({Cause.EMPTY, Cause.LOOKS_REWRITTEN, Cause.NOT_JSON})
+
+
+_REMOVED: Final[dict[str, Callable[[Tenant], bool]]] = {
+    ErrorType.TENANT_DISABLED: lambda tenant: tenant.enabled,
+    ErrorType.SHOPIFY_NOT_CONFIGURED: lambda tenant: bool(tenant.shopify_secrets),
+}
+"""Causes that the tenant's settings themselves show to be gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +98,12 @@ def find_causes(
     verified = _last_verified(failed, good)
     for one in failed:
         if one.error_type == ErrorType.SHOPIFY_SIGNATURE_INVALID:
-            yield _signature(tenant, one, verified)
+            found = _signature(tenant, one, verified)
         elif (spec := _SPECS.get(one.error_type)) is not None:
-            yield _refused(tenant, one, spec)
+            found = _refused(tenant, one, spec)
+        else:
+            continue
+        yield _dated(found, tenant, one, verified, now)
     if good.ahead_s > CLOCK_S:
         detail = f"a delivery was received {good.ahead_s} s before Shopify triggered it"
         yield Finding("clock", "warn", detail, "set this machine's clock (NTP)")
@@ -111,7 +124,7 @@ def _deliveries(tenant: Tenant, good: Good) -> Finding:
     if good.count:
         detail = f"{good.count} kept within 24 hours, the last at {_time(good.last)}"
         return Finding("deliveries", "ok", detail)
-    remedy = f"try the road: `sluice webhook send orders/create --tenant {tenant.slug}`"
+    remedy = _TRY.format(slug=tenant.slug)
     return Finding("deliveries", "warn", "none kept within 24 hours", remedy)
 
 
@@ -166,6 +179,38 @@ def _finding(
     said = f"{times}, the last at {_time(failed.last)}: {detail}"
     since = _moment(failed.first).isoformat(timespec="seconds")
     return Finding(name, "warn" if is_taken else "fail", said.rstrip("."), remedy, since)
+
+
+def _dated(found: Finding, tenant: Tenant, failed: Failed, verified: int, now: datetime) -> Finding:
+    """Return a finding that also says how old it is, and milder where it is over.
+
+    Records are kept for a day, so a cause that was mended would else be told as if it were there.
+    """
+    shows = _REMOVED.get(failed.error_type)
+    is_removed = shows is not None and shows(tenant)
+    is_followed = verified > failed.last
+    age_s = int((now - _moment(failed.last)).total_seconds())
+    said = [f"last seen {_ago(age_s)}"]
+    if is_removed:
+        said.append("the setting was corrected since")
+    if is_followed:
+        said.append(f"deliveries since then were signed well, the last at {_time(verified)}")
+    elif is_removed:
+        said.append("none came since")
+    state, remedy = found.state, found.remedy
+    if is_removed:
+        state, remedy = "ok" if is_followed else "warn", "" if is_followed else _TRY
+        remedy = remedy.format(slug=tenant.slug)
+    elif is_followed and age_s > RETRIES_S and state == "fail":
+        state = "warn"
+    return replace(found, state=state, remedy=remedy, detail=f"{found.detail}; {', '.join(said)}")
+
+
+def _ago(seconds: int) -> str:
+    for unit, name in ((3_600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds // unit} {name} ago"
+    return f"{max(seconds, 0)} s ago"
 
 
 def _privacy(waiting: Waiting, now: datetime) -> Finding:

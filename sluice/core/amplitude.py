@@ -20,7 +20,8 @@ class AmplitudeConfig:
     min_id_length: int = 1
     """Sent as ``options.min_id_length`` with every request."""
     revenue: tuple[str, ...] = REVENUE
-    """``event_type=member`` pairs: the payload's member that is an event's revenue."""
+    """``event_type=member`` pairs: the payload's member that is an event's revenue;
+    ``event_type=-member`` where a positive amount is money given back."""
     event_types: tuple[str, ...] = ()
     """Patterns of event types that are forwarded; empty: all."""
     drop: tuple[str, ...] = ()
@@ -33,3 +34,9 @@ class AmplitudeConfig:
     """``name=text`` pairs, added to every event's properties."""
     sample_percent: int = 100
     """Of the users, not of the events: a user is forwarded whole or not at all."""
+
+
+def split_pair(text: str) -> tuple[str, str]:
+    """Return both sides of ``left=right``; what has no sign is all left."""
+    left, _, right = text.partition("=")
+    return left.strip(), right.strip()

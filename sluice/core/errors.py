@@ -318,7 +318,7 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
     ErrorType.SHOPIFY_TOPIC_NOT_KEPT: _shopify(
         200,
         "The topic is not in the mapping, or off for this tenant.",
-        "Switch it on: `sluice tenant set SLUG shopify_topics=products/*`, or end the"
+        'Switch it on: `sluice tenant set SLUG shopify_topics="products/*"`, or end the'
         " subscription.",
     ),
     ErrorType.SHOPIFY_NO_USER: _shopify(
@@ -362,8 +362,9 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
     ),
     ErrorType.RATE_LIMITED: _client(
         429,
-        "The key, or this session of it, sent more events a second than its tenant allows.",
-        "Retry after Retry-After; the operator sets key_events_per_s and session_events_per_s.",
+        "The key, or this session of it, sent more a second or at once than its tenant allows.",
+        "Retry after Retry-After, from a session in smaller batches; the operator sets"
+        " key_events_per_s and session_events_per_s.",
     ),
     ErrorType.OVERLOADED: ErrorSpec(
         503,

@@ -17,6 +17,8 @@ _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})+")
 _TOPIC: Final = re.compile(r"[a-z0-9_.*-]+(/[a-z0-9_.*-]+)?")
 _HEX_SECRET: Final = re.compile(r"([0-9a-fA-F]{2}){16,128}")
 _WHSEC: Final = re.compile(r"(whsec_)?[A-Za-z0-9+/]{22,}={0,2}")
+_NO_LINE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+MAX_NAME_CHARS: Final = 200
 MAX_LIST: Final = 50
 """Values of one list: each secret is tried on each delivery."""
 
@@ -279,6 +281,20 @@ def _texts(one: Property, value: object, where: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def one_line(text: str, what: str) -> str:
+    """Return a text for people that may stand in a list on a terminal.
+
+    A file that was written by hand may say more: nothing depends on it.
+
+    Raises:
+        ConfigError: It has control characters, half a character, or is very long.
+    """
+    if len(text) <= MAX_NAME_CHARS and not _NO_LINE.search(text):
+        return text
+    message = f"{what}: use one line of at most {MAX_NAME_CHARS} characters, none of them control"
+    raise ConfigError(f"{message} characters.")
+
+
 def parse_value(one: Property, text: str) -> object:
     """Return the value of a property from its text, such as ``sluice tenant set`` is given.
 
@@ -286,7 +302,9 @@ def parse_value(one: Property, text: str) -> object:
         ConfigError: The text does not fit.
     """
     value: object = text
-    if one.kind == "truth":
+    if one.kind == "text":
+        value = one_line(text, one.name)
+    elif one.kind == "truth":
         value = {"true": True, "false": False}.get(text, text)
     elif one.kind == "number" and text.isascii() and text.isdigit():
         value = int(text)

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from sluice.cli.checks import check_sessions
 from sluice.settings import load_settings
+from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.queries import Query
 from tests.support.command import sluice
@@ -17,8 +19,8 @@ async def test_doctor_finds_nothing_wrong_with_a_running_stack(stack: Stack) -> 
     assert ran.status == 0, ran
     assert ran.json["ok"] is True
     names = [check["name"] for check in ran.json["checks"]]
-    # Other tests make deliveries to the same stack fail.
-    assert [name for name in names if not name.startswith("shopify of ")] == [
+    # Other tests make deliveries to the same stack fail, and public keys.
+    assert [name for name in names if not name.startswith(("shopify of ", "sessions"))] == [
         "settings",
         "data dir",
         "tenants",
@@ -48,6 +50,29 @@ async def test_doctor_names_a_remedy_for_each_thing_that_fails(tmp_path: Path) -
     [gateway] = [check for check in failed if check["name"] == "gateway"]
     assert gateway["detail"] == "no answer at http://127.0.0.1:1 (connection refused)"
     assert (tmp_path / "queue.sqlite").read_bytes() == NO_DATABASE, "a doctor changes nothing"
+
+
+def test_doctor_says_whether_sessions_hold_at_other_gateways(tmp_path: Path) -> None:
+    """What several machines share is Pub/Sub; the secret in a data dir they do not."""
+    pubsub = "pubsub://some-project"
+    here = load_settings(data_dir=tmp_path)
+    there = load_settings(data_dir=tmp_path, queue_url=pubsub)
+    given = load_settings(data_dir=tmp_path, queue_url=pubsub, jwt_secret="s" * 32)
+    tenants = TenantsFile(here.tenants_path)
+    tenants.add_tenant("shop")
+    for settings in (here, there, given):
+        assert not list(check_sessions(settings)), "nobody has sessions"
+    tenants.add_key("shop", kind="public")
+    [one] = check_sessions(here)
+    assert (one.state, "made at the first start" in one.detail) == ("ok", True)
+    here.jwt_secret_file.write_text("x" * 32)
+    [one] = check_sessions(there)
+    assert one.state == "warn"
+    assert "refuse each other's sessions" in one.detail
+    assert "set SLUICE_JWT_SECRET to the same on all" in one.remedy
+    [one] = check_sessions(given)
+    assert one.state == "ok"
+    assert "s" * 32 not in one.detail
 
 
 async def test_doctor_says_which_setting_is_wrong(tmp_path: Path) -> None:

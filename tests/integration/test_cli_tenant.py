@@ -68,7 +68,12 @@ async def test_tenant_lives_and_ends_in_the_running_gateway(stack: Stack) -> Non
     await ask(stack, "tenant", "set-key", slug, public, "allowed_origins=https://shop.example")
     secret = (await ask(stack, "tenant", "add-identity-secret", slug, public))["identity_secret"]
     assert len(bytes.fromhex(secret)) == 32
+    await ask(stack, "tenant", "set", slug, "shopify_secrets=hush-secret-1,hush-secret-2")
+    await ask(stack, "tenant", "set", slug, "key_events_per_s=500")
     shown = await sluice("tenant", "list", settings=stack.settings)
+    assert "key_events_per_s: 500" in shown.stdout
+    assert "shopify_secrets: 2" in shown.stdout
+    assert "hush-secret" not in shown.stdout
     assert "origins: https://shop.example" in shown.stdout
     assert "1 identity secret" in shown.stdout
     assert secret not in shown.stdout
@@ -101,6 +106,9 @@ async def test_command_refuses_with_one_line_what_cannot_be_done(stack: Stack) -
         (("tenant", "add", slug), "exists already"),
         (("tenant", "add", "No Slug"), "is not a slug"),
         (("tenant", "set", slug, "enabled=maybe"), "use true or false"),
+        (("tenant", "set", slug, "name=a\x1b[2Jb"), "one line of at most 200 characters"),
+        (("tenant", "add", "other", "--name", "a\nb"), "one line of at most 200 characters"),
+        (("tenant", "add-key", slug, "--label", "\x07"), "one line of at most 200 characters"),
         (("tenant", "set", slug, "colour=red"), "'colour' cannot be set"),
         (("tenant", "revoke-key", slug, "ffffffffffff"), "has no key"),
     ):

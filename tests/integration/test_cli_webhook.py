@@ -98,6 +98,27 @@ async def test_doctor_names_a_rotated_secret(stack: Stack, shop: tuple[Shop, str
     await poll_until(is_good, what="the new secret is live")
 
 
+async def test_doctor_lets_a_cause_go_that_is_over(stack: Stack, shop: tuple[Shop, str]) -> None:
+    """Its records stay for a day; the check must not fail so long."""
+    opened, slug = shop
+    tenants = TenantsFile(stack.tenants_file)
+
+    async def is_answered(status: int) -> None:
+        async def is_so() -> bool:
+            return (await opened.deliver(TOPIC, BODY)).status == status
+
+        await poll_until(is_so, what=f"a delivery is answered {status}")
+
+    tenants.set_value(slug, "enabled", "false")
+    await is_answered(403)
+    checks = await doctor(stack, slug, "This tenant is switched off")
+    assert checks["tenant disabled"]["state"] == "fail"
+    tenants.set_value(slug, "enabled", "true")
+    await is_answered(200)
+    checks = await doctor(stack, slug, "the setting was corrected since, deliveries since then")
+    assert checks["tenant disabled"]["state"] == "ok"
+
+
 async def test_send_signs_a_sample_that_is_stored(
     stack: Stack, shop: tuple[Shop, str], tmp_path: Path
 ) -> None:

@@ -3,10 +3,13 @@
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from sluice.core.event import derive_event_id
+from tests.support.segops import Row
 
 FOLDER: Final = Path(__file__).parent
 PYTHON: Final = FOLDER.parents[1] / ".venv" / "peers" / "bin" / "python"
@@ -53,6 +56,19 @@ class Report:
     """Its own ids of the events that it holds for sent."""
     failed: Counter[str]
     """How many it gave up, by code."""
+
+
+def library_ids(peer: Peer, report: Report, slug: str, rows: Sequence[Row]) -> Mapping[str, str]:
+    """Return the library's own id by the ``event_id`` that it becomes (docs/migrate.md)."""
+    scopes = {_scope(peer, row) for row in rows}
+    return {derive_event_id(slug, f"{scope}\n{one}"): one for scope in scopes for one in report.ids}
+
+
+def _scope(peer: Peer, row: Row) -> str:
+    if peer.source == "segment":
+        return peer.source
+    device = row.anonymous_id
+    return f"{peer.source}\n" + (f"device:{device}" if device else f"user:{row.user_id}")
 
 
 async def send(peer: Peer, url: str, key: str, count: int) -> Report:

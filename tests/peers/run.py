@@ -16,8 +16,7 @@ from typing import Final
 from gateway import sources
 from gateway.core.source import Refused
 from sluice.core.errors import ErrorType, Rejected
-from sluice.core.event import derive_event_id
-from tests.peers.clients import PEERS, Peer, send
+from tests.peers.clients import PEERS, Peer, library_ids, send
 from tests.support.poll import poll_until
 from tests.support.segops import VISIBLE_WITHIN_S, Segops
 from tests.support.shared import SharedParts
@@ -55,11 +54,12 @@ async def send_and_compare(api: Segops, peer: Peer, count: int) -> str:
         requests = len(way.arrivals)
     took_s = time.monotonic() - started
     rows = await api.rows_when(count)
-    named = {derive_event_id(api.slug, one) for one in report.ids}
-    is_exact = named == {row.event_id for row in rows} and not report.failed
+    known = library_ids(peer, report, api.slug, rows)
+    found = {known.get(row.event_id) for row in rows}
+    is_exact = found == report.ids and not report.failed
     return (
         f"| {peer.name} | {count:,} | {requests} | {took_s:.1f} s | {len(rows):,} |"
-        f" {len(named & {row.event_id for row in rows}):,} | {'yes' if is_exact else 'NO'} |"
+        f" {len(found & report.ids):,} | {'yes' if is_exact else 'NO'} |"
     )
 
 

@@ -67,6 +67,44 @@ def test_delivery_that_was_signed_well_but_not_kept_proves_the_secret() -> None:
     assert "sluice tenant set shop shopify_topics" in told["topic not kept"].remedy
 
 
+HOUR = 3_600 * S
+
+
+@pytest.mark.parametrize(
+    ("error_type", "broken"),
+    [
+        ("tenant_disabled", Tenant("shop", enabled=False, shopify_secrets=("hush-secret-1",))),
+        ("shopify_not_configured", Tenant("shop")),
+    ],
+)
+def test_cause_that_a_setting_shows_to_be_gone_no_longer_fails(
+    error_type: str, broken: Tenant
+) -> None:
+    failed = Failed(error_type, "No.", 3, AT - 3 * HOUR, AT - 2 * HOUR)
+    name = error_type.removeprefix("shopify_").replace("_", " ")
+    there = found(failed, tenant=broken)[name]
+    assert (there.state, there.detail.endswith("last seen 2 h ago")) == ("fail", True)
+    silent = found(failed)[name]
+    assert (silent.state, "sluice webhook send" in silent.remedy) == ("warn", True)
+    assert silent.detail.endswith("the setting was corrected since, none came since")
+    over = found(failed, good=Good(5, AT - HOUR, 0))[name]
+    assert (over.state, over.remedy) == ("ok", "")
+    assert over.detail.endswith("were signed well, the last at 2026-05-01 11:00:00 UTC")
+
+
+def test_failure_whose_retries_are_over_only_warns_when_others_were_good_since() -> None:
+    """Shopify tries a delivery again for 4 hours: were it not mended, more would have failed."""
+    old = unsigned(first=AT - 9 * HOUR, last=AT - 5 * HOUR)
+    assert found(old)["signature"].state == "fail"
+    assert found(old, good=Good(5, AT - 6 * HOUR, 0))["signature"].state == "fail"
+    mended = found(old, good=Good(5, AT - HOUR, 0))["signature"]
+    assert mended.state == "warn"
+    assert "last seen 5 h ago, deliveries since then were signed well" in mended.detail
+    fresh = found(unsigned(), good=Good(5, AT, 0))["signature"]
+    assert fresh.state == "fail"
+    assert "last seen 60 s ago" in fresh.detail
+
+
 def test_missing_secret_is_named_first() -> None:
     told = list(find_causes(Tenant("shop"), (), NONE, (), now=NOW))
     assert (told[0].name, told[0].state) == ("secrets", "fail")

@@ -4,7 +4,7 @@ import pytest
 
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import ApiKey, Directory, Tenant, digest_of
-from sluice.core.tenant_file import parse_directory
+from sluice.core.tenant_file import PROPERTIES, parse_directory, parse_value
 
 SECRET = "sk_live_one"
 PUBLIC = "pk_live_two"
@@ -162,3 +162,14 @@ def file_with_origin(origin: str) -> str:
         f'[tenants.shop]\n[[tenants.shop.api_keys]]\ndigest = "{digest_of(PUBLIC)}"\n'
         f'kind = "public"\nallowed_origins = ["{origin}"]\n'
     )
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "a\tb", "\u2028", "\udcff", "x" * 201])
+def test_name_is_refused_when_it_is_not_one_line_for_a_terminal(name: str) -> None:
+    with pytest.raises(ConfigError, match="one line of at most 200 characters"):
+        parse_value(PROPERTIES["name"], name)
+
+
+@pytest.mark.parametrize("name", ["", "Zoë's Läden & Söhne", "店", "👩‍💻 shop", "x" * 200])
+def test_name_is_taken_in_any_script(name: str) -> None:
+    assert parse_value(PROPERTIES["name"], name) == name

@@ -34,7 +34,15 @@ def arrival(
 ) -> Arrival:
     """A request; bytes are its body as they are, what is else is encoded; None: not read yet."""
     text = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
-    return Arrival(path=path, headers=CIMultiDict(headers or {}), now=now, tail=tail, body=text)
+    given = CIMultiDict(headers or {})
+    return Arrival(
+        path=path,
+        headers=given,
+        authorizations=given.getall("Authorization", ()),
+        now=now,
+        tail=tail,
+        body=text,
+    )
 
 
 def basic(key: str) -> dict[str, str]:

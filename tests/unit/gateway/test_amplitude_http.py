@@ -38,7 +38,10 @@ def test_event_keeps_ids_time_and_properties(path: str) -> None:
     text += b'"time":1777127520123,"event_properties":{"x": 0.10}}]}'
     candidate = only(SOURCE, arrival(path, text))
     assert (candidate.user_id, candidate.anonymous_id) == ("u-1", "d-1")
-    assert (candidate.event_type, candidate.client_id) == ("Play", "i-1")
+    assert (candidate.event_type, candidate.client_id) == (
+        "Play",
+        "amplitude_http\ndevice:d-1\ni-1",
+    )
     assert candidate.occurred_at == "2026-04-25T14:32:00.123"
     assert candidate.payload == b'{"x": 0.10}'
 
@@ -95,7 +98,8 @@ def test_device_stands_in_for_a_user_who_is_not_known() -> None:
 def test_identify_becomes_traits(properties: object, traits: object) -> None:
     event = EVENT | {"event_type": "$identify", "user_properties": properties, "platform": "Web"}
     candidate = only(SOURCE, arrival("/2/httpapi", body_of(event)))
-    assert (candidate.event_type, candidate.client_id) == ("context_identified", "i-1")
+    assert candidate.event_type == "context_identified"
+    assert (candidate.client_id or "").endswith("\ni-1")
     assert orjson.loads(candidate.payload) == traits
 
 
@@ -103,10 +107,9 @@ def test_user_properties_of_another_event_become_a_second_event() -> None:
     event = EVENT | {"user_properties": {"plan": "pro"}}
     found = parsed(SOURCE, arrival("/2/httpapi", body_of(event)))
     assert found.total == 1
-    assert [(one.event_type, one.client_id) for one in found.candidates] == [
-        ("Play", "i-1"),
-        ("context_identified", "i-1:identify"),
-    ]
+    play, identify = found.candidates
+    assert [play.event_type, identify.event_type] == ["Play", "context_identified"]
+    assert identify.client_id == f"{play.client_id}\nidentify"
     assert found.candidates[1].payload == b'{"plan":"pro"}'
     without = {name: value for name, value in event.items() if name != "insert_id"}
     found = parsed(SOURCE, arrival("/2/httpapi", body_of(without)))
@@ -114,10 +117,33 @@ def test_user_properties_of_another_event_become_a_second_event() -> None:
 
 
 def test_event_with_bad_user_properties_is_refused_whole() -> None:
-    event = EVENT | {"user_properties": [1]}
-    found = parsed(SOURCE, arrival("/2/httpapi", body_of(event)))
-    assert not found.candidates
-    assert [one.error_type for one in found.rejected] == [ErrorType.PAYLOAD_INVALID]
+    """As Amplitude's own API does, which names the field at fault."""
+    for event_type, properties in (("Play", [1]), ("Play", {"$set": 5}), ("$identify", "x")):
+        event = EVENT | {"event_type": event_type, "user_properties": properties}
+        found = parsed(SOURCE, arrival("/2/httpapi", body_of(event)))
+        assert not found.candidates
+        done = Taken(rejected=found.rejected, total=1, body_bytes=1, received_ms=1)
+        answer = orjson.loads(SOURCE.taken(arrival("/2/httpapi"), done).body)
+        assert answer["events_with_invalid_fields"] == {"user_properties": [0]}
+
+
+def test_insert_id_names_an_event_of_one_device() -> None:
+    """Clients that count their events from 1 on each device are none the worse for it."""
+    sent = [
+        EVENT,
+        EVENT | {"device_id": "d-2"},
+        EVENT | {"device_id": None},
+        EVENT | {"device_id": None, "user_id": "u-2"},
+        EVENT | {"device_id": "u-2", "user_id": None},
+    ]
+    found = parsed(SOURCE, arrival("/2/httpapi", body_of(*sent, *sent)))
+    ids = [one.client_id for one in found.candidates]
+    assert ids[:5] == ids[5:]
+    assert len(set(ids)) == 5
+    plain = EVENT | {"insert_id": "i-1:identify"}
+    whole = EVENT | {"user_properties": {"plan": "pro"}}
+    found = parsed(SOURCE, arrival("/2/httpapi", body_of(plain, whole)))
+    assert len({one.client_id for one in found.candidates}) == 3
 
 
 def test_group_is_described_by_its_own_name_when_there_is_no_user() -> None:
@@ -134,6 +160,20 @@ def test_group_is_described_by_its_own_name_when_there_is_no_user() -> None:
     }
     candidate = only(SOURCE, arrival("/2/httpapi", body_of(event | {"user_id": "u-1"})))
     assert candidate.user_id == "u-1"
+
+
+@pytest.mark.parametrize(
+    ("groups", "user_id"),
+    [
+        ({"org": ["acme", "other"]}, "group:org:acme"),
+        ({"org": ["", None, 7]}, "group:org:7"),
+        ({"org": 1.5}, "group:org:1.5"),
+        ({"none": [], "empty": "", "org": "acme"}, "group:org:acme"),
+    ],
+)
+def test_group_is_named_by_the_first_name_that_is_sent(groups: object, user_id: str) -> None:
+    event = {"event_type": "$groupidentify", "groups": groups, "group_properties": {"$set": {}}}
+    assert only(SOURCE, arrival("/2/httpapi", body_of(event))).user_id == user_id
 
 
 @pytest.mark.parametrize("is_form", [True, False])

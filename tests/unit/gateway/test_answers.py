@@ -9,8 +9,10 @@ from gateway.core.answers import (
     queued_batch,
     queued_one,
     refused,
+    slow_down,
     unavailable,
 )
+from gateway.core.source import Refused, refusal
 from gateway.reply import is_request_id, render
 from sluice.core.errors import ERRORS, ErrorType, Rejected
 
@@ -81,6 +83,16 @@ def test_retry_after_is_whole_seconds_from_1_to_30(seconds: float, expected: int
     answer = unavailable(ErrorType.OVERLOADED, "busy", retry_after_s=seconds)
     assert dict(answer.headers)["Retry-After"] == str(expected)
     assert answer.status == 503
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0.2, 1), (31, 31), (1_999.5, 2_000), (1e9, 3600)]
+)
+def test_client_over_its_own_limit_is_told_how_long_in_truth(seconds: float, expected: int) -> None:
+    rejected = Rejected(ErrorType.RATE_LIMITED, "slow")
+    in_source = refusal(Refused(rejected=rejected, retry_after_s=seconds), b"{}")
+    for answer in (slow_down(rejected, retry_after_s=seconds), in_source):
+        assert (answer.status, dict(answer.headers)["Retry-After"]) == (429, str(expected))
 
 
 @pytest.mark.parametrize("error_type", [one for one in ErrorType if ERRORS[one].status])

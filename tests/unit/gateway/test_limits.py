@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.limits import BURST_S, RateLimits, Spender
+from gateway.core.limits import BURST_S, ONE_FLUSH, RateLimits, Spender
 
 TEN = Spender("key", 10)
 
@@ -37,6 +37,22 @@ def test_refused_request_costs_nothing_in_any_bucket() -> None:
     left = 10 * BURST_S - BURST_S
     assert all(limits.take([TEN], 1, 0.0) == 0 for _ in range(left))
     assert limits.take([TEN], 1, 0.0) > 0
+
+
+def test_session_over_its_limit_costs_its_key_nothing() -> None:
+    """One large batch of one session must not keep the others of its key out."""
+    limits = RateLimits()
+    session = Spender("session", 1, may_owe=False)
+    other = Spender("other", 1, may_owe=False)
+    for events in (500, ONE_FLUSH + 1):
+        assert limits.take([TEN, session], events, 0.0) == 1.0, "never lets so many in"
+    assert len(limits) == 0
+    assert limits.take([TEN, session], ONE_FLUSH, 0.0) == 0
+    assert limits.take([TEN, session], 5, 0.0) == 5.0
+    assert limits.take([TEN, session], 500, 0.0) == ONE_FLUSH
+    assert limits.take([TEN, other], ONE_FLUSH, 0.0) == 0
+    assert limits.take([TEN, session], 5, 5.0) == 0
+    assert limits.take([TEN, session], 1, 5.0) == 1.0
 
 
 def test_lowered_rate_holds_from_the_next_request_on() -> None:

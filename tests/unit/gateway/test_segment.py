@@ -1,5 +1,7 @@
 """Segment's dialect: the mapping table of docs/migrate.md, credentials and answers."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -60,7 +62,11 @@ def test_message_becomes_the_event_of_the_table(
 ) -> None:
     given = COMMON | message
     alone = only(SOURCE, arrival(f"/v1/{kind}", given))
-    assert (alone.user_id, alone.event_type, alone.client_id) == ("u-1", event_type, "m-1")
+    assert (alone.user_id, alone.event_type, alone.client_id) == (
+        "u-1",
+        event_type,
+        "segment\nm-1",
+    )
     assert alone.occurred_at == "2026-04-25T14:32:00.123"
     assert orjson.loads(alone.payload) == payload
     for path in ("/v1/batch", "/v1/import", "/v1/b"):
@@ -144,6 +150,17 @@ def test_bad_message_is_refused_in_the_words_of_the_dialect(
     assert (first.index, first.error_type, first.field) == (1, error_type, field)
     assert first.detail.startswith(field)
     assert (second.index, second.error_type) == (2, ErrorType.EVENT_NOT_OBJECT)
+
+
+def test_two_authorization_headers_are_refused_whoever_they_name() -> None:
+    """As on every other route: which of them counts must not hang on the order."""
+    first, second = basic(SECRET_KEY)["Authorization"], basic("sk_live_two")["Authorization"]
+    for two in ((first, second), (second, first), (first, first)):
+        message = {"writeKey": SECRET_KEY, "userId": "u", "event": "e"}
+        given = replace(arrival("/v1/track", message), authorizations=two)
+        denied = SOURCE.authenticate(given, DIRECTORY)
+        assert isinstance(denied, Denied)
+        assert denied.rejected.error_type == ErrorType.AUTH_MALFORMED
 
 
 @pytest.mark.parametrize(

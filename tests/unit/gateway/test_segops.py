@@ -136,6 +136,15 @@ def test_user_id_comes_from_the_anonymous_id_when_missing() -> None:
     assert accepted(body_of(user_id="u-2", anonymous_id="abc")).user_id == "u-2"
 
 
+def test_anonymous_id_stands_in_only_where_it_makes_a_user_id_of_255_characters() -> None:
+    """What is stored is under the limit of section 5.1, however it came about."""
+    longest, longer = "x" * 250, "x" * 251
+    assert accepted(body_of(user_id=None, anonymous_id=longest)).user_id == "anon_" + longest
+    assert refused(body_of(user_id=None, anonymous_id=longer)) == [ErrorType.USER_ID_MISSING]
+    beside = accepted(body_of(user_id="u-2", anonymous_id="x" * 255))
+    assert (beside.user_id, beside.anonymous_id) == ("u-2", "x" * 255)
+
+
 @pytest.mark.parametrize("text", ['"a\\nb"', '""', "true", "[1]", "1.5", '"\\ud800"', "null"])
 def test_anonymous_id_is_ignored_when_invalid(text: str) -> None:
     assert accepted(text_of(anonymous_id=text)).anonymous_id == ""

@@ -66,8 +66,9 @@ def test_integer_user_is_its_digits() -> None:
 
 
 def test_odd_visitor_id_is_no_error_and_a_new_one_is_made() -> None:
-    for odd in (b'{"anonymous_id": 1.5}', b'{"anonymous_id": ["x"]}', b'{"anonymous_id": "\\n"}'):
-        ask = read_ask(odd)
+    long = b'"%b"' % (b"x" * 251)  # with its prefix it would be no user_id
+    for odd in (b"1.5", b'["x"]', b'"\\n"', long):
+        ask = read_ask(b'{"anonymous_id":%b}' % odd)
         assert ask == Ask()
         assert open_session(ask, KEY, now=0.0, new_visitor="new") == Session(
             "anon_new", is_verified=False

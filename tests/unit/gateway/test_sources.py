@@ -13,6 +13,7 @@ from gateway import sources
 from gateway.core.mapped import with_members
 from gateway.core.source import Caller, Parsed, Refused, Source, SourceRoute, Taken
 from gateway.source_answers import ANY_ROUTE, SKIPPING
+from gateway.sources.segops import parse_track
 from sluice.core.envelope import encode
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.event import stamp_batch
@@ -187,3 +188,25 @@ def test_bodies_of_this_module_reach_past_the_grammar() -> None:
         found = source.parse(arrival(route.path, body, HEADERS), TENANT)
         assert isinstance(found, Parsed), (route.name, found)
         assert found.candidates, (route.name, found.rejected)
+
+
+def test_same_id_from_two_sources_or_track_names_different_events() -> None:
+    """What one API calls ``m`` is not what another does; only the SegOps ``event_id`` is bare."""
+    event = {"user_id": "u", "event_type": "e", "insert_id": "m"}
+    message = {"userId": "u", "event": "e", "messageId": "m"}
+    delivery = {"type": "e", "data": {"user_id": "u"}}
+    given = {
+        "amplitude_http": arrival("/batch", {"api_key": SECRET_KEY, "events": [event]}),
+        "segment": arrival("/v1/track", message),
+        "webhook": arrival("/api/ingestion/webhook/{tenant}", delivery, HEADERS),
+    }
+    every = {source.name: source for source in map(sources.load, sources.NAMES)}
+    assert set(given) == set(every)
+    found = [every[name].parse(one, TENANT) for name, one in given.items()]
+    named = {one.candidates[0].client_id for one in found if isinstance(one, Parsed)}
+    assert named == {"amplitude_http\nuser:u\nm", "segment\nm", "webhook\nm"}
+    for name in named:
+        body = orjson.dumps({"user_id": "u", "event_type": "e", "event_id": name})
+        refused = parse_track(body, strict=False)
+        assert isinstance(refused, list), "no event_id of track looks like it"
+        assert refused[0].error_type == ErrorType.EVENT_ID_INVALID

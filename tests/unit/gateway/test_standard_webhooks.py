@@ -118,7 +118,7 @@ def test_delivery_becomes_an_event() -> None:
     assert (candidate.user_id, candidate.event_type) == ("u-1", "invoice.paid")
     assert candidate.occurred_at == "2026-04-25T14:32:00"
     assert candidate.payload == b'{"user_id":"u-1","n":0.10}'
-    assert candidate.client_id == "msg_1"
+    assert candidate.client_id == "webhook\nmsg_1"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.depth import depth_of, may_be_deeper
+from sluice.core.depth import depth_of, may_be_deeper
 
 odd_text = st.text('ab{}[]"\\/,:\n é', max_size=8)
 values = st.recursive(
