@@ -233,8 +233,14 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
             {
                 "name": "user_id",
                 "in": "query",
-                "description": "The user of the session that named the event: such names are that"
-                " user's own.",
+                "description": "Whose event it is, where the name is that user's own: of a session,"
+                " and of Amplitude's API without a device_id.",
+                "schema": {"type": "string", "maxLength": MAX_USER_ID_CHARS},
+            },
+            {
+                "name": "anonymous_id",
+                "in": "query",
+                "description": "Amplitude's device_id: an insert_id is that device's own.",
                 "schema": {"type": "string", "maxLength": MAX_USER_ID_CHARS},
             },
         ),

@@ -128,7 +128,9 @@ def possible_ids(tenant: str, names: Sequence[str], *, user_id: str | None = Non
     if not names or not _is_name(names[0], MAX_NAME_CHARS):
         return []
     own = _as_uuid(names[0])
-    derived = [derive_event_id(tenant, name) for name in names]
+    derived = [
+        derive_event_id(tenant, name) for name in names if _LONE_SURROGATES.search(name) is None
+    ]
     if user_id is not None and _is_name(user_id, MAX_USER_ID_CHARS):
         derived.insert(0, derive_event_id(tenant, names[0], user_id))
     return list(dict.fromkeys([*([own] if own else []), *derived]))

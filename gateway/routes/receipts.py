@@ -12,7 +12,7 @@ from gateway.dispatch import Exchange, Route, last_segment
 from gateway.readers import Readers
 from gateway.reads import Reads
 from gateway.routes.reads import answered, last_value
-from gateway.sources.shopify import name_of_delivery
+from gateway.sources.names import spellings
 from sluice.core.errors import ErrorType
 
 PATH: Final = "/api/ingestion/events/{event_id}"
@@ -39,11 +39,10 @@ class ReceiptRoutes:
         if isinstance(tenant, Answer):
             return tenant
         name = _decoded(last_segment(exchange))
-        ids = possible_ids(
-            tenant.slug,
-            [name, name_of_delivery(name)],
-            user_id=last_value(exchange.request, "user_id"),
-        )
+        user_id = last_value(exchange.request, "user_id")
+        anonymous_id = last_value(exchange.request, "anonymous_id")
+        names = spellings(name, user_id=user_id, anonymous_id=anonymous_id)
+        ids = possible_ids(tenant.slug, names, user_id=user_id)
         if not ids:
             return _unknown()
 

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from gateway.core.receipt import Receipt, forwarded_to, possible_ids, receipt_of
-from gateway.sources.shopify import name_of_delivery
+from gateway.sources.names import spellings
 from sluice.cli.options import AsJson, DataDir, print_json
 from sluice.core.receipts import Findings
 from sluice.settings import Settings, load_settings
@@ -17,10 +17,7 @@ from sluice.warehouse.client import Warehouse
 from sluice.warehouse.receipts import find_event
 
 FAILED: Final = 1
-UNKNOWN: Final = (
-    "no event of this tenant has this id: it was not accepted, or is not stored yet, or is older"
-    " than what is kept"
-)
+UNKNOWN: Final = "no event of this tenant has this id: not accepted, not stored yet, or erased"
 
 app = typer.Typer()
 
@@ -37,7 +34,11 @@ def receipt(
     slug: Annotated[str, typer.Option("--tenant", help="The tenant's slug.", show_default=False)],
     user_id: Annotated[
         str | None,
-        typer.Option("--user-id", help="User of the session that named it.", show_default=False),
+        typer.Option("--user-id", help="The user whose own the name is.", show_default=False),
+    ] = None,
+    anonymous_id: Annotated[
+        str | None,
+        typer.Option("--anonymous-id", help="Amplitude's device_id.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
@@ -52,7 +53,8 @@ def receipt(
     tenant = TenantsFile(settings.tenants_path).directory.by_slug.get(slug)
     if tenant is None:
         raise unknown_tenant(slug, settings.tenants_path)
-    ids = possible_ids(slug, [name, name_of_delivery(name)], user_id=user_id)
+    names = spellings(name, user_id=user_id, anonymous_id=anonymous_id)
+    ids = possible_ids(slug, names, user_id=user_id)
     found = asyncio.run(_find(settings, slug, ids)) if ids else Findings()
     told = receipt_of(found, ids, forwards_to=forwarded_to(tenant))
     if told is None:

@@ -176,6 +176,27 @@ async def test_unknown_name_is_answered_with_what_may_be_the_case(
     assert "try again in a few seconds" in answer.json["detail"]
 
 
+async def test_names_that_other_libraries_gave_lead_to_their_events(api: Segops) -> None:
+    track = {"event": "Order Placed", "userId": "u-1", "messageId": "one", "writeKey": api.api_key}
+    assert (await api.post("/v1/track", track, headers={"Authorization": None})).status == 200
+    events = [
+        {"event_type": "a", "user_id": "u-2", "device_id": "d-2", "insert_id": "two"},
+        {"event_type": "a", "user_id": "user-3", "insert_id": "three"},
+    ]
+    sent = {"api_key": api.api_key, "events": events}
+    answer = await api.post("/2/httpapi", sent, headers={"Authorization": None})
+    assert answer.status == 200, answer
+    await api.rows_when(3)
+    found = [
+        (await api.get(EVENTS + name)).json["user_id"]
+        for name in ("one", "two?anonymous_id=d-2", "three?user_id=user-3")
+    ]
+    assert found == ["u-1", "u-2", "user-3"]
+    for name in ("two", "two?anonymous_id=d-3", "three", "one?user_id=%FF", "two?anonymous_id=%00"):
+        answer = await api.get(EVENTS + name)
+        assert answer.status == (200 if name.startswith("one") else 404), name
+
+
 async def test_command_prints_the_receipt(api: Segops, shared: SharedParts) -> None:
     event_id = assert_queued(await api.track({**EVENT, "event_id": "order-123"}))
     receipt = await when_stored(api, event_id)
