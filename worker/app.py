@@ -19,7 +19,7 @@ from worker.status import StatusPort, Watched, serve_status
 
 SWITCH_S: Final = 0.0005
 """How long a thread that reads envelopes may keep the event loop waiting. With Python's own 5 ms
-each step of a request to a destination waits so long, and a request takes twice its time (measured).
+each step of a request to a destination waits so long, and a request takes twice its time.
 """
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
