@@ -6,7 +6,9 @@ lot. A crash in between sends some again, with the same ``insert_id``.
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import replace
+from heapq import nsmallest
 from typing import Final
 
 import structlog
@@ -110,8 +112,8 @@ class Drainer:
             limit = TRIAL_EVENTS if is_trial else PAGE_EVENTS
         else:
             now = time.time()
-            due = [user for user, hold in holds.items() if hold.until <= now]
-            users = due[:PAGE_USERS]
+            due = (user for user, hold in holds.items() if hold.until <= now)
+            users = nsmallest(PAGE_USERS, due, key=lambda user: holds[user].until)
             limit = self._eps.get(tenant, DEFAULT_EPS)
         rows = await self._lot.page(tenant, users, limit=limit)
         if not rows:
@@ -133,6 +135,10 @@ class Drainer:
         stays = {item.place for item in (*settled.parked, *settled.left)}
         places = [row.place for row in rows if row.place not in stays]
         await self._lot.settle(tenant, places, {(tenant, user): hold for user, hold in new.items()})
+        if users is not None and settled.held is None:
+            # Those of whom the page had all: else they took places of others in the next ones.
+            counts = Counter(row.user_id for row in rows)
+            await self._lot.let_go(tenant, [user for user in users if counts[user] < limit])
 
     def _new_holds(
         self, tenant: str, rows: list[Parked], settled: Settled, users: list[str] | None
@@ -144,12 +150,10 @@ class Drainer:
         project = before.get(EVERYBODY)
         if users is None and project is not None and settled.held is None:
             new[EVERYBODY] = replace(project, until=now, failures=0)
-        counts: dict[str, int] = {}
-        for row in rows:
-            counts[row.user_id] = counts.get(row.user_id, 0) + 1
+        counts = Counter(row.user_id for row in rows)
         for user in users or ():
             if user not in new and settled.held is None:
-                new[user] = paced(before[user], counts.get(user, 0), eps=self._eps[tenant], now=now)
+                new[user] = paced(before[user], counts[user], eps=self._eps[tenant], now=now)
         return new
 
     def _note(self, settled: Settled, holds: UserHolds) -> None:

@@ -16,7 +16,9 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ from typing import Any, Final, TypeVar
 
 from sluice.core.errors import SluiceError
 from sluice.private_files import ensure_private_dir
-from worker.core.holds import EVERYBODY, Hold
+from worker.core.holds import EVERYBODY, Hold, catching_up
 from worker.waiting import wait_for_event
 
 T = TypeVar("T")
@@ -80,6 +82,12 @@ _SET_HOLD: Final = (
 )
 _PARK: Final = (
     "INSERT OR IGNORE INTO parked (tenant, user, event_id, received_at, row) VALUES (?, ?, ?, ?, ?)"
+)
+_HOLD_NEW: Final = (
+    "INSERT INTO holds (tenant, user, reason, detail, since, until, failures, has_rows)"
+    " SELECT DISTINCT tenant, user, ?, ?, ?, ?, ?, ? FROM parked WHERE place > ? AND NOT EXISTS"
+    " (SELECT 1 FROM holds WHERE tenant = parked.tenant AND user IN (parked.user, ''))"
+    " RETURNING tenant, user"
 )
 _FREE: Final = (
     "NOT EXISTS (SELECT 1 FROM holds WHERE holds.tenant = parked.tenant"
@@ -182,8 +190,16 @@ class Lot:
         """Return the hold of a user or of the whole project."""
         return self.holds.get(tenant, {}).get(user)
 
-    async def park(self, rows: Sequence[ToPark], holds: Mapping[tuple[str, str], Hold]) -> None:
+    async def park(
+        self, rows: Sequence[ToPark], holds: Mapping[tuple[str, str], Hold]
+    ) -> AbstractSet[tuple[str, str]]:
         """Take events in, behind those that are there, and note who waits; durable on return.
+
+        Whoever has no hold gets one that is due at once: it may have ended while the events were
+        on their way, and nobody looks for events without one.
+
+        Returns:
+            Tenant and id of the events that were there already.
 
         Raises:
             LotFullError: They do not fit; nothing was changed.
@@ -193,16 +209,25 @@ class Lot:
             message = f"the lot of parked events is full ({self._max_bytes} bytes)"
             raise LotFullError(f"{message}: the rest waits in the queue")
 
-        def store(connection: sqlite3.Connection) -> None:
+        hold = catching_up(time.time())
+
+        def store(
+            connection: sqlite3.Connection,
+        ) -> tuple[AbstractSet[tuple[str, str]], Sequence[tuple[str, str]]]:
+            last = _last_place(connection)
             connection.executemany(
                 _PARK,
                 [(row.tenant, row.user_id, row.event_id, row.received_at, row.row) for row in rows],
             )
             _write_holds(connection, holds.items())
+            late = connection.execute(_HOLD_NEW, (*_columns(hold), last)).fetchall()
             self._count(connection)
+            return _there_before(connection, rows, last), late
 
-        await self._in_transaction(store)
+        found, late = await self._in_transaction(store)
         self._note(holds)
+        self._note(dict.fromkeys(late, hold))
+        return found
 
     async def page(
         self, tenant: str, users: Sequence[str] | None, *, after: int = 0, limit: int
@@ -337,12 +362,38 @@ def _write_holds(
         _SET_HOLD,
         [
             (
-                *(tenant, user, hold.reason, hold.detail, hold.since, hold.until),
-                *(hold.failures, hold.has_rows),
+                tenant,
+                user,
+                *_columns(hold),
             )
             for (tenant, user), hold in holds
         ],
     )
+
+
+def _columns(hold: Hold) -> tuple[str, str, float, float, int, bool]:
+    return (
+        *(hold.reason, hold.detail, hold.since, hold.until),
+        *(hold.failures, hold.has_rows),
+    )
+
+
+def _last_place(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT ifnull(max(place), 0) FROM parked").fetchone()[0])
+
+
+def _there_before(
+    connection: sqlite3.Connection, rows: Sequence[ToPark], last: int
+) -> AbstractSet[tuple[str, str]]:
+    sql = "SELECT count(*) FROM parked WHERE place > ?"
+    if connection.execute(sql, (last,)).fetchone()[0] == len(rows):
+        return frozenset()
+    sql = "SELECT 1 FROM parked WHERE event_id = ? AND tenant = ? AND place <= ?"
+    return {
+        (row.tenant, row.event_id)
+        for row in rows
+        if connection.execute(sql, (row.event_id, row.tenant, last)).fetchone()
+    }
 
 
 def _is_locked(descriptor: int) -> bool:

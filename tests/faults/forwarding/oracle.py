@@ -65,7 +65,7 @@ class Verdict:
     doubled: list[str] = field(default_factory=list)
     """Kept twice by Amplitude."""
     untrue: list[str] = field(default_factory=list)
-    """Said to be delivered and not taken, or taken and said to be something else."""
+    """Said to be delivered and not taken, or taken and said to be dead or filtered."""
     wrong: list[str] = field(default_factory=list)
     """Became something else than it had to."""
     wordless: list[str] = field(default_factory=list)
@@ -132,7 +132,9 @@ def judge(
             verdict.lost.append(f"{name} ({'taken' if event_id in taken else 'not taken'})")
             continue
         verdict.fates[told.fate] += 1
-        if (told.fate == Fate.DELIVERED) != (event_id in taken):
+        # One that waits may have been taken all the same, by a request whose answer was lost.
+        is_taken = event_id in taken
+        if told.fate != Fate.PARKED and (told.fate == Fate.DELIVERED) != is_taken:
             verdict.untrue.append(f"{name} is {told.fate} ({told.reason})")
         may_wait = told.fate == Fate.PARKED and event.user in still_throttled
         if told.fate != plan.fate(event) and not may_wait:
