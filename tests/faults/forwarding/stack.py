@@ -35,26 +35,25 @@ class ForwardingStack:
     def __init__(self, folder: Path, session: aiohttp.ClientSession) -> None:
         self.folder = folder
         self.session = session
-        self._data = folder / "data"
-        self._data.mkdir(mode=0o700)
-        self.tenants = TenantsFile(self._data / "tenants.toml")
+        self.data_dir = folder / "data"
+        self.data_dir.mkdir(mode=0o700)
+        self.tenants = TenantsFile(self.data_dir / "tenants.toml")
         ports = [free_port() for _ in range(4)]
-        self.gateway_url, self.worker_url, warehouse_url, self.simulator_url = (
-            f"http://127.0.0.1:{port}" for port in ports
+        self.gateway_url, self.worker_url, self.simulator_url = (
+            f"http://127.0.0.1:{port}" for port in ports[:3]
         )
         variables = environment(
             {
-                "DATA_DIR": str(self._data),
+                "DATA_DIR": str(self.data_dir),
                 "PORT": str(ports[0]),
                 "WORKER_PORT": str(ports[1]),
                 "WORKER_URL": self.worker_url,
-                "WAREHOUSE_PORT": str(ports[2]),
+                "WAREHOUSE_PORT": str(ports[3]),
                 "AMPLITUDE_URL": self.simulator_url,
                 "LOG_FORMAT": "json",
                 **WAITS,
             }
         )
-        self._warehouse_url = warehouse_url
 
         def part(name: str, *words: str) -> Part:
             return Part(words, variables, folder / f"{name}.log")
@@ -62,7 +61,12 @@ class ForwardingStack:
         self.gateway = part("gateway", "sluice.cli", "gateway")
         self.worker = part("worker", "sluice.cli", "worker")
         self.warehouse = part("warehouse", "sluice.cli", "warehouse")
-        self.simulator = part("simulator", "tests.simulators.amplitude", "--port", str(ports[3]))
+        self.simulator = part("simulator", "tests.simulators.amplitude", "--port", str(ports[2]))
+
+    @property
+    def warehouse_url(self) -> str:
+        """Where ClickHouse is, with user, password and database."""
+        return (self.data_dir / "warehouse.url").read_text().strip()
 
     def add_tenant(self, slug: str, amplitude_key: str, **properties: str) -> str:
         """Make a tenant that forwards, and return its key for the gateway."""
@@ -91,7 +95,7 @@ class ForwardingStack:
 
     async def waiting_users(self) -> set[tuple[str, str]]:
         """Return the tenant and id of each user of whom something is parked."""
-        return await asyncio.to_thread(_parked_users, self._data / "parked.sqlite")
+        return await asyncio.to_thread(_parked_users, self.data_dir / "parked.sqlite")
 
     async def taken(self, amplitude_key: str) -> list[Taken]:
         """Return what a project took, in order."""
@@ -132,9 +136,9 @@ class ForwardingStack:
 
     async def ask(self, query: str, **parameters: str) -> Sequence[list[str]]:
         """Return the rows of a SELECT from ClickHouse itself."""
-        parts = urlsplit((self._data / "warehouse.url").read_text().strip())
+        parts = urlsplit(self.warehouse_url)
         async with self.session.post(
-            f"{self._warehouse_url}/",
+            f"http://{parts.hostname}:{parts.port}/",
             params={
                 **{f"param_{name}": text for name, text in parameters.items()},
                 "database": parts.path.strip("/"),
