@@ -15,6 +15,7 @@ import uvloop
 
 from tests.faults.broker.trial import Report
 from tests.faults.forwarding.plan import SLICES, make_plan
+from tests.faults.forwarding.stack import end_in_order
 from tests.faults.forwarding.trial import Run, run_trial
 
 KILL_AFTER_S = (1.0, 16.0)
@@ -47,8 +48,13 @@ def main() -> int:
         hangs=options.hangs,
         settled_within_s=SETTLED_WITHIN_S,
     )
+
+    async def break_everything() -> None:
+        end_in_order()
+        await run_trial(folder, plans, run, report)
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_trial(folder, plans, run, report))
+        runner.run(break_everything())
     if report.is_well and not options.keep:
         shutil.rmtree(folder)
     else:

@@ -31,7 +31,7 @@ from sluice.core.tokens import mint_read_token
 from sluice.queue import open_queue
 from sluice.settings import load_settings
 from tests.faults.forwarding.plan import SLICES, read_lines
-from tests.faults.forwarding.stack import ForwardingStack, forwarding_stack
+from tests.faults.forwarding.stack import ForwardingStack, end_in_order, forwarding_stack
 from tests.faults.traffic import client_session
 from tests.support.poll import poll_until
 
@@ -48,6 +48,7 @@ HANG_S: Final = 600
 
 async def measure(options: argparse.Namespace, folder: Path) -> None:
     """Measure both, and print a table."""
+    end_in_order()
     async with client_session() as session, forwarding_stack(folder, session) as stack:
         await stack.simulate(any_key=True, eps_threshold=None)
         rows: list[Sequence[str]] = []
@@ -133,7 +134,7 @@ async def _publish(stack: ForwardingStack, lines: Sequence[bytes], count: int) -
             Candidate(
                 user_id=f"user-{number % USERS}",
                 event_type=one["event_type"],
-                occurred_at=one["occurred_at"],
+                occurred_at=received_at,
                 payload=orjson.dumps(one["payload"]),
             ),
             tenant=tenant,

@@ -4,6 +4,7 @@ clients ──▶ gateway ──▶ queue file ──▶ worker ──▶ wareho
 """
 
 import asyncio
+import signal
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -170,3 +171,10 @@ async def forwarding_stack(
             yield stack
         finally:
             await stack.worker.stop()
+
+
+def end_in_order() -> None:
+    """Let SIGTERM cancel this task: processes of sessions of their own would outlive us."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
