@@ -131,13 +131,13 @@ def _add(
         AMPLITUDE_TRUNCATED.inc(mapped.cuts)
     items.append(
         Item(
-            tenant=event.tenant,
-            user_id=event.user_id,
-            event_id=event.event_id,
-            received_at=event.received_at,
-            row=row,
-            body=mapped.body,
-            place=place,
+            event.tenant,
+            event.user_id,
+            event.event_id,
+            event.received_at,
+            row,
+            mapped.body,
+            place,
         )
     )
 

@@ -87,9 +87,11 @@ def elements(kept: bytes, marked: bytes, *, name: str) -> list[tuple[bytes, byte
         name: What the dialect calls the list, for a sentence.
     """
     if marked == NULL:
-        return Rejected(ErrorType.EVENTS_MISSING, "This list is required.", field=name)
+        return Rejected(ErrorType.EVENTS_MISSING, f"{name} is required: a list.", field=name)
     if marked[:1] != b"[":
-        return Rejected(ErrorType.EVENTS_INVALID, "Send a list of events.", field=name)
+        return Rejected(
+            ErrorType.EVENTS_INVALID, f"{name} must be a list, not {kind_of(marked)}.", field=name
+        )
     texts = [bytes(one) for one in _LIST.decode(marked)]
     if len(texts) > MAX_EVENTS:
         detail = f"At most {MAX_EVENTS} events per request; this has {len(texts)}."
@@ -181,9 +183,14 @@ def _scoped(candidate: Candidate, scope: Scope) -> Candidate:
     named = candidate.client_id
     if named is None:
         return candidate
+    return msgspec.structs.replace(candidate, client_id=scoped_name(scope(candidate), named))
+
+
+def scoped_name(scope: Sequence[str], name: str) -> str:
+    """Return what a client's own name for an event is within a scope."""
     # No id holds a line feed, so no two scopes and names look the same when joined, nor does what
     # is joined look like a name that ``track`` was given.
-    return msgspec.structs.replace(candidate, client_id="\n".join((*scope(candidate), named)))
+    return "\n".join((*scope, name))
 
 
 def _renamed(rejected: Rejected, names: Mapping[str, str]) -> Rejected:

@@ -107,8 +107,6 @@ _WORDS: Final[Mapping[ErrorType, str]] = {
 """What Amplitude writes into ``error``; for the rest it is our own sentence."""
 _FIELDS: Final = {
     ErrorType.AUTH_MISSING: "api_key",
-    ErrorType.EVENTS_MISSING: "events",
-    ErrorType.EVENTS_EMPTY: "events",
 }
 _STATUSES: Final = {
     ErrorType.AUTH_MISSING: 400,
@@ -177,9 +175,13 @@ def parse(arrival: Arrival, tenant: Tenant) -> Parsed | Rejected:
 
 
 def _scope(candidate: Candidate) -> tuple[str, ...]:
+    return scope_of(user_id=candidate.user_id, device_id=candidate.anonymous_id)
+
+
+def scope_of(*, user_id: str, device_id: str) -> tuple[str, ...]:
+    """Return within what an ``insert_id`` names one event: its device, else its user."""
     # Amplitude derives the device of an event without one from its user.
-    device = candidate.anonymous_id
-    return (SOURCE.name, f"device:{device}" if device else f"user:{candidate.user_id}")
+    return (SOURCE.name, f"device:{device_id}" if device_id else f"user:{user_id}")
 
 
 def _open(arrival: Arrival) -> Opened | Rejected:
@@ -321,9 +323,14 @@ def refused(why: Refused) -> Answer:
         code=status,
         error=error,
         detail=detail,
-        missing_field=_FIELDS.get(error_type, ""),
+        missing_field=_FIELDS.get(error_type) or _missing_list(why.rejected),
     )
     return refusal(why, _ENCODER.encode(body), status=status)
+
+
+def _missing_list(rejected: Rejected) -> str:
+    is_list = rejected.error_type in {ErrorType.EVENTS_MISSING, ErrorType.EVENTS_EMPTY}
+    return (rejected.field or "events") if is_list else ""
 
 
 _EVENT_SCHEMA: Final[dict[str, Any]] = {

@@ -6,27 +6,28 @@ than the choice of the mapping.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from gateway.core.event_rules import read_id
 from gateway.core.json_repair import LONE_SURROGATE
-from gateway.sources.shopify_body import Fields, Opened, open_delivery
-from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Field, Topic
+from gateway.sources.shopify_body import Fields, Opened, is_always_text, open_delivery
+from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Topic
 from gateway.sources.shopify_values import (
     LINE_READERS,
     READERS,
     SPREADERS,
+    TYPED_READERS,
     Body,
     Line,
+    all_money,
     gid,
-    ident,
-    text_of,
+    id_text,
 )
 from sluice.core.depth import depth_of, may_be_deeper
 from sluice.core.errors import ErrorType, Rejected
@@ -77,6 +78,8 @@ _NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,19}")
 
 _ENCODER: Final = msgspec.json.Encoder()
 
+UNMAPPED: Final = ": it is not in the mapping."
+SWITCHED_OFF: Final = ": it is off for this tenant."
 Read = Candidate | RunRequest | Rejected
 Said = dict[str, object]
 """What the headers of a delivery say, by the names that the payload has for it."""
@@ -98,8 +101,9 @@ def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
     if topic not in PRIVACY_RUNS and (row is None or not _is_kept(row, tenant.shopify_topics)):
         # A name that Shopify cannot have sent is not repeated.
         name = topic if _TOPIC.fullmatch(topic) else "of another form"
-        return Rejected(ErrorType.SHOPIFY_TOPIC_NOT_KEPT, f"Topic {name} is not kept.")
-    opened = open_delivery(body, row.fields if row is not None else None)
+        why = UNMAPPED if row is None else SWITCHED_OFF
+        return Rejected(ErrorType.SHOPIFY_TOPIC_NOT_KEPT, f"Topic {name} is not kept{why}")
+    opened = open_delivery(body)
     if isinstance(opened, Rejected):
         return unread_run(headers, opened.error_type, body) or opened
     request_id = _request_id(said, topic, body)
@@ -146,6 +150,11 @@ def _is_kept(row: Topic, patterns: tuple[str, ...]) -> bool:
     return row.is_kept or any(fnmatchcase(row.name, pattern) for pattern in patterns)
 
 
+def is_domain(text: str) -> bool:
+    """Whether a text may be repeated as a shop's domain."""
+    return _DOMAIN.fullmatch(text) is not None
+
+
 def header(headers: Mapping[str, str], name: str) -> str:
     """Return a header's value; empty where it is missing or not plain text of a sane length."""
     value = headers.get(name)
@@ -156,10 +165,15 @@ def header(headers: Mapping[str, str], name: str) -> str:
     return value if is_plain else ""
 
 
+def name_of_delivery(webhook_id: str) -> str:
+    """Return what names the event of a delivery, by its X-Shopify-Webhook-Id."""
+    return f"{SOURCE}:{webhook_id}"
+
+
 def _request_id(said: Said, topic: str, body: bytes) -> str:
     webhook_id = said.get("webhook_id")
     if webhook_id is not None:
-        return f"shopify:{webhook_id}"
+        return name_of_delivery(str(webhook_id))
     digest = sha256(topic.encode() + b"\n" + body).hexdigest()
     return f"shopify-body:{digest}"
 
@@ -176,19 +190,20 @@ class _Mapping:
         self._cart = self._checkout = ""
         if "3" in row.users:
             # Behind the token of a newer cart stands a key that opens it.
-            self._cart = _usable(_id_text(self._fields.find(row.cart)).partition("?")[0])
-            self._checkout = _usable(_id_text(self._fields.find(row.checkout)))
+            self._cart = _usable(id_text(self._fields.find(row.cart)).partition("?")[0])
+            self._checkout = _usable(id_text(self._fields.find(row.checkout)))
 
     def candidate(self, client_id: str, *, full_body: bytes | None) -> Candidate | Rejected:
         """Return the event, with the mapped payload unless the full body is asked for and fits."""
-        found = next(((source, user) for source, user in self._users() if user), None)
-        if found is None:
+        for source, user_id in self._users():  # noqa: B007 - the first that there is
+            if user_id:
+                break
+        else:
             return Rejected(
                 ErrorType.SHOPIFY_NO_USER,
                 f"{self._row.name} carries no e-mail and no id to file it under.",
                 event_type=self._row.event_type,
             )
-        source, user_id = found
         payload = full_body if full_body is not None and _fits(full_body) else self._payload(source)
         return Candidate(
             user_id,
@@ -206,29 +221,29 @@ class _Mapping:
         yield "cart_token", _usable(f"anon_{self._cart}" if self._cart else "")
         yield "checkout_token", _usable(f"anon_{self._checkout}" if self._checkout else "")
         if "4" in self._row.users:
-            order = _id_text(self._fields.find(self._row.order))
+            order = id_text(self._fields.find(self._row.order))
             yield "order_id", _usable(f"order:{order}" if order else "")
         if "5" in self._row.users:
             shop = str(self._said.get("shop_domain", ""))
-            shop = shop or text_of(self._fields.find("myshopify_domain|shop_domain")).strip()
+            shop = shop or self._fields.text("myshopify_domain|shop_domain")
             yield "shop", _usable(f"shop:{shop}" if _DOMAIN.fullmatch(shop) else "")
 
     def _find_email(self) -> str:
         for path in _EMAILS:
-            email = text_of(self._fields.find(path)).strip()
+            email = self._fields.text(path)
             if email and (usable := _usable(email)):
                 return usable
         return ""
 
     def _find_customer(self) -> str:
         for path in (*_CUSTOMER_IDS, self._row.customer):
-            customer = _id_text(self._fields.find(path)) if path else ""
+            customer = id_text(self._fields.find(path)) if path else ""
             if customer and (usable := _usable(customer)):
                 return usable
         for path in _CUSTOMER_GIDS:
             number = gid(self._fields.find(path))
             if number is not None:
-                return number.decode()
+                return str(number)
         return ""
 
     def _occurred_at(self) -> str | None:
@@ -236,8 +251,8 @@ class _Mapping:
             if path == TRIGGERED:
                 sent = str(self._said.get("triggered_at", ""))
             else:
-                sent = text_of(self._fields.find(path))
-            at = parse_occurred_at(sent.strip())
+                sent = self._fields.text(path)
+            at = parse_occurred_at(sent)
             if at is not None and not isinstance(at, ErrorType):
                 return at
         return None
@@ -247,59 +262,105 @@ class _Mapping:
             "user_id_source": user_id_source,
             "shopify": self._said,
         }
-        fields = self._fields
-        plan = _plan_of(self._row.fields)
-        for name, key, read_value in plan.plain:
-            sent = fields.get(key)
-            if sent is not None and (value := read_value(bytes(sent))) is not None:
-                payload[name] = msgspec.Raw(value)
-        for name, path, read_value in plan.nested:
-            found = fields.find(path)
-            if found and (value := read_value(found)) is not None:
-                payload[name] = msgspec.Raw(value)
-        for name, path, read_lines in plan.lines:
-            lines = fields.lines(path)
-            if lines is not None and (value := read_lines(lines)) is not None:
-                payload[name] = msgspec.Raw(value)
-        for spread in plan.spread:
-            payload.update((key, msgspec.Raw(value)) for key, value in spread(fields.body))
+        self._put_fields(payload, _plan_of(self._row.name))
         if self._customer:
             number = _NUMBER.fullmatch(self._customer.encode())
             payload["customer_id"] = msgspec.Raw(number[0]) if number else self._customer
-        known = {
-            "email": self._email,
-            "cart_token": self._cart,
-            "checkout_token": self._checkout,
-        }
-        payload.update((name, text) for name, text in known.items() if text)
+        if self._email:
+            payload["email"] = self._email
+        if self._cart:
+            payload["cart_token"] = self._cart
+        if self._checkout:
+            payload["checkout_token"] = self._checkout
         encoded = _ENCODER.encode(payload)
         if len(encoded) > MAX_PAYLOAD_BYTES and payload.pop("items", None) is not None:
             encoded = _ENCODER.encode(payload)
         return encoded
 
+    def _put_fields(self, payload: dict[str, object], plan: "_Plan") -> None:
+        fields = self._fields
+        texts = zip(plan.texts, fields.pick(plan.text_keys), strict=False)
+        payload |= {name: sent for name, sent in texts if sent is not None}
+        sums = zip(plan.sums, fields.pick(plan.sum_keys), strict=False)
+        said = {name: sent for name, sent in sums if sent is not None}
+        for name, amount in zip(said, all_money([*said.values()]), strict=True):
+            if amount is not None:
+                payload[name] = msgspec.Raw(amount)
+        for (name, read_value), sent in zip(plan.plain, fields.pick(plan.keys), strict=False):
+            if sent is not None and (value := read_value(sent)) is not None:
+                payload[name] = value
+        for name, path, read_value in plan.nested:
+            if (value := read_value(fields.find(path))) is not None:
+                payload[name] = value
+        for name, path, read_lines in plan.lines:
+            lines = fields.lines(path)
+            if lines is not None and (text := read_lines(lines)) is not None:
+                payload[name] = msgspec.Raw(text)
+        for spread in plan.spread:
+            payload.update((key, msgspec.Raw(value)) for key, value in spread(fields.all()))
+
+
+_ReadValue = Callable[[Any], object]
+_ReadLines = Callable[[list[Line]], bytes | None]
+_Spread = Callable[[Body], Iterator[tuple[str, bytes]]]
+
 
 class _Plan(NamedTuple):
     """The fields of a row by how they are read."""
 
-    plain: list[tuple[str, str, Callable[[bytes], bytes | None]]]
-    nested: list[tuple[str, str, Callable[[bytes], bytes | None]]]
-    lines: list[tuple[str, str, Callable[[list[Line]], bytes | None]]]
-    spread: list[Callable[[Body], Iterator[tuple[str, bytes]]]]
+    texts: Sequence[str]
+    text_keys: tuple[str, ...]
+    """Of the body, for each of ``texts``; so with the others."""
+    sums: Sequence[str]
+    sum_keys: tuple[str, ...]
+    plain: Sequence[tuple[str, _ReadValue]]
+    keys: tuple[str, ...]
+    nested: list[tuple[str, str, _ReadValue]]
+    lines: list[tuple[str, str, _ReadLines]]
+    spread: list[_Spread]
 
 
 @lru_cache(maxsize=256)  # the rows of the table
-def _plan_of(fields: tuple[Field, ...]) -> _Plan:
-    plan = _Plan([], [], [], [])
-    for name, path, kind in fields:
+def _plan_of(topic: str) -> _Plan:
+    texts: dict[str, str] = {}
+    sums: dict[str, str] = {}
+    plain: dict[tuple[str, _ReadValue], str] = {}
+    nested: list[tuple[str, str, _ReadValue]] = []
+    lines: list[tuple[str, str, _ReadLines]] = []
+    spread: list[_Spread] = []
+    for name, path, kind in TOPICS[topic].fields:
         if kind in SPREADERS:
-            plan.spread.append(SPREADERS[kind])
+            spread.append(SPREADERS[kind])
         elif kind in LINE_READERS:
-            plan.lines.append((name, path, LINE_READERS[kind]))
-        elif path.isidentifier():
-            plan.plain.append((name, path, READERS[kind]))
+            lines.append((name, path, LINE_READERS[kind]))
+        elif kind == "text" and is_always_text(path):
+            texts[name] = path
+        elif kind == "money" and path.isidentifier():
+            sums[name] = path
         else:
-            plan.nested.append((name, path, READERS[kind]))
-    return plan
+            read_value = TYPED_READERS.get(kind) or partial(_read_raw, READERS[kind])
+            if path.isidentifier():
+                plain[name, read_value] = path
+            else:
+                nested.append((name, path, read_value))
+    return _Plan(
+        texts=tuple(texts),
+        text_keys=tuple(texts.values()),
+        sums=tuple(sums),
+        sum_keys=tuple(sums.values()),
+        plain=tuple(plain),
+        keys=tuple(plain.values()),
+        nested=nested,
+        lines=lines,
+        spread=spread,
+    )
+
+
+def _read_raw(
+    reader: Callable[[bytes], bytes | None], sent: msgspec.Raw | None
+) -> msgspec.Raw | None:
+    value = None if sent is None else reader(bytes(sent))
+    return None if value is None else msgspec.Raw(value)
 
 
 def shopify_part(headers: Mapping[str, str]) -> Said:
@@ -320,13 +381,6 @@ def _usable(text: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _id_text(value: bytes) -> str:
-    found = ident(value)
-    if found is None:
-        return ""
-    return text_of(found).strip() if found.startswith(b'"') else found.decode()
-
-
 def _fits(body: bytes) -> bool:
     is_flat = not may_be_deeper(body, MAX_PAYLOAD_DEPTH) or depth_of(body) <= MAX_PAYLOAD_DEPTH
     return len(body) <= MAX_PAYLOAD_BYTES and is_flat and body.startswith(b"{")
@@ -334,13 +388,12 @@ def _fits(body: bytes) -> bool:
 
 def _run(type_: RunType, request_id: str, fields: Fields, said: Said) -> RunRequest:
     """Return the run of a privacy topic, with all by which the person may be filed."""
-    find = fields.find
     given: dict[str, object] = {
-        "shop_domain": text_of(find("shop_domain")) or said.get("shop_domain"),
-        "email": text_of(find("customer.email")).strip(),
-        "customer_id": _id_text(find("customer.id")),
-        "order_ids": _order_ids(find("orders_to_redact|orders_requested")),
-        "data_request_id": _id_text(find("data_request.id")),
+        "shop_domain": fields.text("shop_domain") or said.get("shop_domain"),
+        "email": fields.text("customer.email"),
+        "customer_id": id_text(fields.find("customer.id")),
+        "order_ids": _order_ids(fields.raw("orders_to_redact|orders_requested")),
+        "data_request_id": id_text(fields.find("data_request.id")),
     }
     kept = {name: value for name, value in given.items() if value}
     return RunRequest(request_id, type_, _ENCODER.encode(kept).decode())
@@ -349,5 +402,5 @@ def _run(type_: RunType, request_id: str, fields: Fields, said: Said) -> RunRequ
 def _order_ids(value: bytes) -> list[str]:
     if not value.startswith(b"["):
         return []
-    listed = msgspec.json.decode(value, type=list[msgspec.Raw])
-    return [order_id for one in listed if (order_id := _id_text(bytes(one)))]
+    listed = msgspec.json.decode(value, type=list[Any])
+    return [order_id for one in listed if (order_id := id_text(one))]

@@ -1,131 +1,177 @@
-"""A Shopify body, opened once: the fields that the table of topics names, and lines as they are.
+"""A Shopify body, opened once: the fields that the table of topics names, each of its own type.
 
 Nearly every body is read in one go into a struct of the fields that any row names; what no row
-names is passed over. A body in which something is not as Shopify sends it, or a row that takes
-whatever there is, is read the slower way, member by member.
+names is passed over. A body in which something is not as Shopify sends it is read member by member,
+and what does not fit is left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from operator import attrgetter
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
 from gateway.core.event_rules import kind_of
 from gateway.core.json_repair import repair
 from gateway.core.json_text import without_bom
-from gateway.sources.shopify_topics import TOPICS, Field
-from gateway.sources.shopify_values import SPREADERS, Body, Line, lines_of, opened
+from gateway.sources.shopify_topics import TOPICS, TRIGGERED
+from gateway.sources.shopify_values import MAX_TEXT_CHARS, Body, Line, lines_of, opened
 from sluice.core.errors import ErrorType, Rejected
 
 LINES: Final = "line_items"
-IDENTITY: Final = (
-    *("customer", "email", "contact_email", "email_address", "customer_id", "customerId"),
-    *("admin_graphql_api_customer_id", "admin_graphql_api_customer_kept_id"),
-    *("cart_token", "checkout_token", "token", "id", "order_id", "order_edit"),
-    *("myshopify_domain", "shop_domain"),
-)
-"""Fields that say whose an event is."""
-_NOTHING: Final = msgspec.Raw(b"")
+
+_Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARS)]
+_TYPES: Final[dict[str, Any]] = {"text": _Text, "gid": _Text, "id": int | _Text}
+"""Of the kinds whose values nobody needs as they were written; the others stay JSON text."""
+_IDENTITY: Final = {
+    "gid": ("admin_graphql_api_customer_id|customerId|admin_graphql_api_customer_kept_id",),
+    "id": (
+        "customer.id|customer_id|cart_token|checkout_token|token|id|order_id|order_edit.order_id",
+        "data_request.id",
+    ),
+    "text": ("customer.email|email|contact_email|email_address|myshopify_domain|shop_domain",),
+    "list": ("orders_to_redact|orders_requested",),
+}
+"""Fields that say whose an event or a privacy request is, by their kind."""
 
 _ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _BODY: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
+Steps = tuple[str, ...]
+
+
+def _steps_of(path: str) -> list[Steps]:
+    """Return the steps of each of the paths that ``|`` parts."""
+    return [tuple(one.split(".")) for one in path.split("|")]
+
 
 @lru_cache(maxsize=1_024)  # the paths of the table
-def steps_of(path: str) -> tuple[tuple[str, ...], ...]:
-    """Return the steps of each of the paths that ``|`` parts."""
-    return tuple(tuple(one.split(".")) for one in path.split("|"))
+def _getters(path: str) -> tuple[Callable[[object], Any], ...]:
+    return tuple(map(attrgetter, path.split("|")))
 
 
-def _names() -> list[str]:
-    paths = [field.path for row in TOPICS.values() for field in row.fields if field.path]
-    paths += [row.at for row in TOPICS.values()]
-    first = {steps[0] for path in paths for steps in steps_of(path)}
-    return sorted(first.union(IDENTITY) - {LINES})
+def _types_of_table() -> dict[Steps, Any]:
+    named = [(path, kind) for kind, paths in _IDENTITY.items() for path in paths]
+    for row in TOPICS.values():
+        named += [(field.path, field.kind) for field in row.fields if field.path]
+        named.append((row.at, "text"))
+    types: dict[Steps, Any] = {}
+    for path, kind in named:
+        for steps in _steps_of(path):
+            found = _TYPES.get(kind, msgspec.Raw)
+            # What one row takes for a text and another for an id may be either.
+            types[steps] = found if types.get(steps, found) == found else _TYPES["id"]
+    types.pop((TRIGGERED,))  # names a header
+    return types | {(LINES,): list[Line]}
 
 
-NAMES: Final = frozenset(_names())
-_KNOWN: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(
-    msgspec.defstruct(
-        "Known",
-        [
-            *((name, msgspec.Raw, _NOTHING) for name in sorted(NAMES)),
-            (LINES, list[Line] | None, None),
-        ],
-        frozen=True,
-        gc=False,
-    )
-)
+def _struct_of(name: str, types: Mapping[Steps, Any]) -> type[msgspec.Struct]:
+    """Return a struct of the fields that steps lead to; what is missing or null is None."""
+    fields: dict[str, Any] = {steps[0]: type_ for steps, type_ in types.items() if not steps[1:]}
+    for first in {steps[0] for steps in types if steps[1:]}:
+        below = {steps[1:]: type_ for steps, type_ in types.items() if steps[0] == first}
+        _INSIDE[name, first] = fields[first] = _struct_of(first, below)
+    optional = [
+        (first, type_ if type_ is msgspec.Raw else type_ | None, None)
+        for first, type_ in sorted(fields.items())
+    ]
+    return msgspec.defstruct(name, optional, frozen=True, gc=False)
+
+
+_INSIDE: Final[dict[tuple[str, str], type[msgspec.Struct]]] = {}
+"""The structs of nested fields, by what they are in and their name."""
+_TABLE: Final = _types_of_table()
+_Known: Final = _struct_of("Known", _TABLE)
+_KNOWN: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(_Known)
+
+
+def _what_fits(struct: type[msgspec.Struct], members: Body) -> msgspec.Struct:
+    """Return a struct of those members that are of their type."""
+    fits: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        name, text = field.name, members.get(field.name)
+        if text is None:
+            continue
+        try:
+            fits[name] = msgspec.json.decode(text, type=field.type)
+        except msgspec.ValidationError:
+            inside = _INSIDE.get((struct.__name__, name))
+            if inside is not None:
+                fits[name] = _what_fits(inside, opened(bytes(text)))
+            elif name == LINES:
+                fits[name] = lines_of(bytes(text))
+    return struct(**fits)
+
+
+def is_always_text(path: str) -> bool:
+    """Whether a field is not nested and never anything but a text."""
+    return _TABLE.get((path,)) == _Text
 
 
 class Fields:
-    """The fields of a body by their paths; what is nested is opened once."""
+    """The fields of a body by their paths."""
 
-    def __init__(
-        self, get: Callable[[str], msgspec.Raw | None], body: Body, lines: list[Line] | None
-    ) -> None:
-        self.get = get
-        """Returns a field, None where it is missing."""
-        self.body = body
-        """All fields, where the row takes whatever there is; else empty."""
-        self._lines = {LINES: lines} if lines is not None else {}
-        self._opened: dict[str, Body] = {}
+    def __init__(self, text: bytes) -> None:
+        """Read a JSON object.
 
-    def find(self, path: str) -> bytes:
-        """Return the first value that is there and not null; empty where there is none."""
-        for steps in steps_of(path):
-            found = self.get(steps[0])
-            if len(steps) > 1 and found is not None:
-                found = self._inside(steps[0], found).get(steps[1])
-                for step in steps[2:]:
-                    found = opened(bytes(found or b"")).get(step)
-            if found is not None and (text := bytes(found)) and text != b"null":
-                return text
-        return b""
+        Args:
+            text: In UTF-8; begins with a brace.
 
-    def _inside(self, name: str, value: msgspec.Raw) -> Body:
-        inside = self._opened.get(name)
-        if inside is None:
-            inside = self._opened[name] = opened(bytes(value))
-        return inside
+        Raises:
+            msgspec.DecodeError, RecursionError: It is not JSON, or nested deeper than the parser
+                goes.
+        """
+        self._text = text
+        self._known: Any
+        try:
+            self._known = _KNOWN.decode(text)
+        except msgspec.ValidationError:
+            self._known = _what_fits(_Known, self.all())
+
+    def all(self) -> Body:
+        """Return all members as they are, also those that no row names."""
+        return _BODY.decode(self._text)
+
+    def pick(self, names: tuple[str, ...]) -> Sequence[Any]:
+        """Return fields that are not nested; None for those that are missing."""
+        return _picker(names)(self._known)
+
+    def find(self, path: str) -> Any:
+        """Return the first value that is there and not null; None where there is none."""
+        for get in _getters(path):
+            try:
+                found = get(self._known)
+            except AttributeError:  # what it is in is missing itself
+                continue
+            if found is not None and found != _NULL:
+                return found
+        return None
+
+    def text(self, path: str) -> str:
+        """Return a text without the blanks around it; empty where there is none."""
+        found = self.find(path)
+        return found.strip() if isinstance(found, str) else ""
+
+    def raw(self, path: str) -> bytes:
+        """Return the JSON text of a value; empty where there is none."""
+        found = self.find(path)
+        return b"" if found is None else bytes(found)
 
     def lines(self, path: str) -> list[Line] | None:
         """Return the objects of a list; None where it is no list."""
-        if path in self._lines:
-            return self._lines[path]
-        lines = lines_of(self.find(path))
-        if lines is not None:
-            self._lines[path] = lines
-        return lines
+        if path == LINES:
+            found: list[Line] | None = self._known.line_items
+            return found
+        return lines_of(self.raw(path))
 
 
-def open_body(text: bytes, fields: tuple[Field, ...] | None) -> Fields:
-    """Return the fields of a JSON object.
-
-    Args:
-        text: In UTF-8; begins with a brace.
-        fields: What will be asked for; None for anything.
-
-    Raises:
-        msgspec.DecodeError, RecursionError: It is not JSON, or nested deeper than the parser goes.
-    """
-    if fields is not None and _is_known(fields):
-        try:
-            known = _KNOWN.decode(text)
-        except msgspec.ValidationError:  # of lines; member by member it may still be read
-            pass
-        else:
-            return Fields(lambda name: getattr(known, name, None), {}, known.line_items)
-    body = _BODY.decode(text)
-    return Fields(body.get, body, None)
+_NULL: Final = msgspec.Raw(b"null")
 
 
 @lru_cache(maxsize=256)  # the rows of the table
-def _is_known(fields: tuple[Field, ...]) -> bool:
-    firsts = {steps[0] for field in fields if field.path for steps in steps_of(field.path)}
-    takes_all = any(field.kind in SPREADERS for field in fields)
-    return not takes_all and firsts <= {*NAMES, LINES}
+def _picker(names: tuple[str, ...]) -> Callable[[object], tuple[Any, ...]]:
+    return attrgetter(*names, LINES, LINES)  # of fewer than two names it returns no tuple
 
 
 class Opened(NamedTuple):
@@ -137,22 +183,21 @@ class Opened(NamedTuple):
     text: bytes
 
 
-def open_delivery(body: bytes, names: tuple[Field, ...] | None) -> Opened | Rejected:
+def open_delivery(body: bytes) -> Opened | Rejected:
     """Return a signed body opened, or why it cannot be.
 
     Args:
         body: As it was signed.
-        names: What will be asked for; None for anything.
     """
     text = without_bom(body)
     if not isinstance(text, Rejected):
         is_object = text.startswith(b"{") or text.lstrip().startswith(b"{")
         try:
             if is_object:
-                return Opened(open_body(text, names), None, body)
+                return Opened(Fields(text), None, body)
             kind = kind_of(bytes(_ANY.decode(text)).lstrip())
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            if is_object and (mended := _open_repaired(text, names)) is not None:
+            if is_object and (mended := _open_repaired(text)) is not None:
                 return mended
         else:
             detail = f"The signed body is {kind}, not an object."
@@ -163,7 +208,7 @@ def open_delivery(body: bytes, names: tuple[Field, ...] | None) -> Opened | Reje
     )
 
 
-def _open_repaired(text: bytes, names: tuple[Field, ...] | None) -> Opened | None:
+def _open_repaired(text: bytes) -> Opened | None:
     """Open a body with half a surrogate pair in a text, which a buyer can type, and no other fault.
 
     A bare ``NaN`` is none of Shopify's (reference, 5).
@@ -172,7 +217,7 @@ def _open_repaired(text: bytes, names: tuple[Field, ...] | None) -> Opened | Non
     if repaired is None or repaired.bare:
         return None
     try:
-        kept, marked = open_body(repaired.text, names), open_body(repaired.marked, names)
+        kept, marked = Fields(repaired.text), Fields(repaired.marked)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return Opened(kept, marked, repaired.text)

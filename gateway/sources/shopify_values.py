@@ -1,11 +1,11 @@
-"""Values of a Shopify body as JSON text, taken over digit by digit; nothing becomes a float.
+"""Values of a Shopify body: amounts taken over digit by digit, so that nothing becomes a float.
 
-Each function takes the JSON text of a value and returns the JSON text for the payload, or None
-where the value does not fit, which leaves the key out.
+Texts and ids come as such; of every other kind a function takes the JSON text and returns the JSON
+text for the payload. None, where the value does not fit, leaves the key out.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal
 from typing import Annotated, Final, TypeVar
 
@@ -16,6 +16,8 @@ from gateway.sources.shopify_topics import Kind
 MAX_ITEMS: Final = 100
 MAX_TEXT_BYTES: Final = 8_192
 """A longer text is left out; Shopify's own bounds lie far below."""
+MAX_TEXT_CHARS: Final = MAX_TEXT_BYTES // 4
+"""The same for what is read as text, so that it holds whatever its characters are."""
 MAX_LINE_CHARS: Final = 1_000
 MAX_ID_CHARS: Final = 255
 MAX_MONEY_CHARS: Final = 40
@@ -23,7 +25,10 @@ MAX_MONEY_CHARS: Final = 40
 _MONEY: Final = re.compile(rb'"?(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)"?').fullmatch
 _PADDED: Final = re.compile(rb'"(-?)0*([0-9]+(?:\.[0-9]+)?)"').fullmatch
 """Digits before which JSON allows no zeros."""
-_INTEGER: Final = re.compile(rb"-?[0-9]{1,20}")
+_AMOUNT: Final = rb'"-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,15})?"'
+_ALL_MONEY: Final = re.compile(rb"%b(?: %b)*" % (_AMOUNT, _AMOUNT)).fullmatch
+"""Amounts as Shopify writes nearly all of them, with a space between them."""
+_END_OF_IDS: Final = 10**20
 _GID: Final = re.compile(r"(?:^|/)(0|[1-9][0-9]{0,19})(?:\?.*)?$")
 # Of shops and goods: whose they are and how to reach them is not needed, and keys are nobody's.
 _PERSONAL: Final = re.compile(
@@ -37,6 +42,7 @@ T = TypeVar("T")
 
 
 _Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Short = Annotated[str, msgspec.Meta(max_length=MAX_LINE_CHARS)]
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -55,8 +61,8 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
     product_id: _Id | None = None
     variant_id: _Id | None = None
-    sku: str | None = None
-    title: str | None = None
+    sku: _Short | None = None
+    title: _Short | None = None
     quantity: _Id | None = None
     price: msgspec.Raw = msgspec.Raw(b"")
     line_price: msgspec.Raw = msgspec.Raw(b"")
@@ -80,7 +86,6 @@ class Code(msgspec.Struct, frozen=True, gc=False):
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_TEXT: Final = msgspec.json.Decoder(str)
 _LINES: Final = msgspec.json.Decoder(list[Line])
 _LINE: Final = msgspec.json.Decoder(Line)
 _TRANSACTION: Final = msgspec.json.Decoder(Transaction)
@@ -115,11 +120,6 @@ def _line_of(members: Mapping[str, msgspec.Raw]) -> Line:
     return _LINE.decode(_ENCODER.encode(fits))
 
 
-def text_of(value: bytes) -> str:
-    """Return a string's own text; empty where the value is no string."""
-    return _TEXT.decode(value) if value.startswith(b'"') else ""
-
-
 def scalar(value: bytes) -> bytes | None:
     """Return a string, number or truth as it was sent."""
     if value[:1] in (b"{", b"[", b"n", b"") or len(value) > MAX_TEXT_BYTES:
@@ -132,17 +132,28 @@ def text(value: bytes, limit: int = MAX_TEXT_BYTES) -> bytes | None:
     return value if value.startswith(b'"') and len(value) <= limit else None
 
 
-def ident(value: bytes) -> bytes | None:
+def only_text(value: object) -> str | None:
+    """Return a text; nothing where the field is a number, which it may be as an id."""
+    return value if isinstance(value, str) else None
+
+
+def ident(value: object) -> int | str | None:
     """Return an id, whole or as text, as it was sent."""
-    if _INTEGER.fullmatch(value):
-        return value
-    return text(value, MAX_ID_CHARS + 2)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if abs(value) < _END_OF_IDS else None
+    return value if isinstance(value, str) and len(value) <= MAX_ID_CHARS else None
 
 
-def gid(value: bytes) -> bytes | None:
+def id_text(value: object) -> str:
+    """Return an id as text; empty where it is none."""
+    found = ident(value)
+    return "" if found is None else str(found).strip()
+
+
+def gid(value: object) -> int | None:
     """Return the number at the end of a global id, ``gid://shopify/Customer/7001``."""
-    found = _GID.search(text_of(value))
-    return found[1].encode() if found else None
+    found = _GID.search(value) if isinstance(value, str) else None
+    return int(found[1]) if found else None
 
 
 def money(value: bytes) -> bytes | None:
@@ -153,6 +164,17 @@ def money(value: bytes) -> bytes | None:
         return found[1]
     found = _PADDED(value)
     return found[1] + found[2] if found else None
+
+
+def all_money(values: Sequence[msgspec.Raw]) -> Sequence[bytes | None]:
+    """Return what ``money`` returns for each value.
+
+    Where all are written as nearly all are, the work is done on the whole at once.
+    """
+    together = b" ".join(values)
+    if _ALL_MONEY(together):
+        return together.replace(b'"', b"").split(b" ")
+    return [money(bytes(value)) for value in values]
 
 
 def tags(value: bytes) -> bytes | None:
@@ -191,28 +213,25 @@ def quantity(lines: list[Line]) -> bytes:
 
 def items(lines: list[Line]) -> bytes:
     """Return the first lines, with what segmentation needs of each."""
-    return _ENCODER.encode([_item(line) for line in lines[:MAX_ITEMS]])
-
-
-def _item(line: Line) -> Item:
-    price = money(bytes(line.price))
-    return Item(
-        line.product_id,
-        line.variant_id,
-        _short(line.sku),
-        _short(line.title),
-        line.quantity,
-        None if price is None else msgspec.Raw(price),
+    kept = lines[:MAX_ITEMS]
+    return _ENCODER.encode(
+        [
+            Item(
+                line.product_id,
+                line.variant_id,
+                line.sku,
+                line.title,
+                line.quantity,
+                None if price is None else msgspec.Raw(price),
+            )
+            for line, price in zip(kept, all_money([line.price for line in kept]), strict=True)
+        ]
     )
-
-
-def _short(value: str | None) -> str | None:
-    return value if value is None or len(value) <= MAX_LINE_CHARS else None
 
 
 def line_total(lines: list[Line]) -> bytes | None:
     """Return the sum of a cart's lines."""
-    return _sum(bytes(line.line_price) for line in lines)
+    return _sum([line.line_price for line in lines])
 
 
 def line_currency(lines: list[Line]) -> bytes | None:
@@ -233,7 +252,7 @@ def _refunded(value: bytes) -> list[Transaction]:
 
 def refund_total(value: bytes) -> bytes | None:
     """Return the sum of the refunds that went through."""
-    return _sum(bytes(one.amount) for one in _refunded(value))
+    return _sum([one.amount for one in _refunded(value)])
 
 
 def refund_currency(value: bytes) -> bytes | None:
@@ -242,8 +261,8 @@ def refund_currency(value: bytes) -> bytes | None:
     return text(bytes(refunded[0].currency)) if refunded else None
 
 
-def _sum(values: Iterator[bytes]) -> bytes | None:
-    amounts = [Decimal(one.decode()) for one in map(money, values) if one is not None]
+def _sum(values: Sequence[msgspec.Raw]) -> bytes | None:
+    amounts = [Decimal(one.decode()) for one in all_money(values) if one is not None]
     if not amounts:
         return None
     total = Decimal(0)
@@ -253,7 +272,7 @@ def _sum(values: Iterator[bytes]) -> bytes | None:
 
 
 def _prices(lines: list[Line]) -> list[bytes]:
-    return [one for one in (money(bytes(line.price)) for line in lines) if one is not None]
+    return [one for one in all_money([line.price for line in lines]) if one is not None]
 
 
 def lowest_price(lines: list[Line]) -> bytes | None:
@@ -289,18 +308,22 @@ def numbers(body: Body) -> Iterator[tuple[str, bytes]]:
             yield name, kept
 
 
-READERS: Final[dict[Kind, Callable[[bytes], bytes | None]]] = {
-    "scalar": scalar,
-    "text": text,
+TYPED_READERS: Final[dict[Kind, Callable[[object], int | str | None]]] = {
+    "text": only_text,
     "id": ident,
     "gid": gid,
+}
+"""Of one value of its own type."""
+
+READERS: Final[dict[Kind, Callable[[bytes], bytes | None]]] = {
+    "scalar": scalar,
     "money": money,
     "tags": tags,
     "codes": codes,
     "refund_total": refund_total,
     "refund_currency": refund_currency,
 }
-"""Of one value."""
+"""Of the JSON text of one value."""
 
 LINE_READERS: Final[dict[Kind, Callable[[list[Line]], bytes | None]]] = {
     "count": count,

@@ -66,7 +66,7 @@ def list_tenants(*, as_json: AsJson = False, data_dir: DataDir = None) -> None:
             _word(each.strict_event_types),
             "\n".join((*map(_key_words, each.api_keys), *_settings_words(each))),
         )
-    Console().print(table)
+    Console(markup=False).print(table)  # names and patterns may hold brackets
 
 
 @tenant.command(name="rotate-key")
@@ -253,7 +253,10 @@ def _print_set(one: Property, value: object, of: dict[str, object], *, as_json: 
     if as_json:
         print_json({**of, one.name: shown})
         return
-    words = f"has {shown} values" if one.kind == "secrets" else f"is {_text(shown)}"
+    if one.kind == "secrets":
+        words = "has 1 value" if shown == 1 else f"has {shown} values"
+    else:
+        words = f"is {_text(shown)}"
     print(f"{of['tenant']}: {one.name} {words} now.")
 
 
@@ -330,9 +333,8 @@ def _settings_words(found: Tenant) -> Iterator[str]:
     """Yield what else is not as it is by itself; of secrets only how many there are."""
     for name, value in _more(found).items():
         one = PROPERTIES[name]
-        default = 0 if one.kind == "secrets" else one.default
-        if value != default:
-            yield f"{name}: {value if one.kind == 'secrets' else _text(value)}"
+        if value != _shown(one, one.default):
+            yield f"{name}: {_text(value)}"
 
 
 def _key_words(key: ApiKey) -> str:

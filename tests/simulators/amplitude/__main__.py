@@ -43,7 +43,7 @@ async def serve(given: argparse.Namespace) -> None:
 @asynccontextmanager
 async def running(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
     """Serve an application and yield its address."""
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, backlog=BACKLOG).start()

@@ -104,9 +104,9 @@ class Front:
         response = web.StreamResponse()
         response.content_type = "application/x-ndjson"
         await response.prepare(request)
-        since = int(request.query.get("since", "0"))
+        since = request.query.get("since", "0")
         lines: list[bytes] = []
-        for line in project.store.rows(since):
+        for line in project.store.rows(int(since) if since.isdecimal() else 0):
             lines.append(line)
             if len(lines) == ROWS_AT_ONCE:
                 await response.write(b"".join(lines))

@@ -8,6 +8,7 @@ Nothing here knows of keys, quotas or what was stored before.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -88,13 +89,17 @@ def examine(
         reread: Gives the same request untyped; called only when something is wrong with it.
         is_batch: The rules of ``/batch`` hold: a short id is dropped where the other id is good.
         all_indexes: HTTP V2 names every bad event, too.
+
+    Raises:
+        NotAnObjectError: A value that only a closer look reads is no JSON.
     """
     if isinstance(upload, Upload):
         if len(upload.events) > MAX_EVENTS:
             return refused(413, TOO_LARGE)
-        checked = _clean(upload)
-        if checked is not None:
-            return checked
+        with suppress(orjson.JSONDecodeError):  # a number beyond all floats inside properties
+            checked = _clean(upload)
+            if checked is not None:
+                return checked
         upload = reread()
     return _examine_slowly(upload.members, is_batch=is_batch, names_all=is_batch or all_indexes)
 
@@ -281,7 +286,7 @@ def _as_event(event: Mapping[str, Any], shortest: int) -> Event:
 
 
 def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and value < 2**63
 
 
 def _is_number(value: object) -> bool:

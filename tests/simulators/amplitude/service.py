@@ -127,12 +127,15 @@ class Service:
     def _settle(self, project: Project, upload: Upload | Loose, path: str, body: bytes) -> Answer:
         is_batch = path == BATCH
         now = self.now(project)
-        checked = examine(
-            upload,
-            lambda: decode_loosely(body),
-            is_batch=is_batch,
-            all_indexes=project.options.all_indexes,
-        )
+        try:
+            checked = examine(
+                upload,
+                lambda: decode_loosely(body),
+                is_batch=is_batch,
+                all_indexes=project.options.all_indexes,
+            )
+        except NotAnObjectError:
+            return refused(400, INVALID_JSON)
         if not isinstance(checked, Checked):
             return checked
         refusal = project.judge(checked, is_batch=is_batch, now=now)

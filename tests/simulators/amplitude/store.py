@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from tests.simulators.amplitude.properties import apply, plain_or_set
-from tests.simulators.amplitude.rules import IDENTIFY, RESERVED_TYPES, Checked, read_object
+from tests.simulators.amplitude.rules import IDENTIFY, RESERVED_TYPES, Checked, cut, read_object
 from tests.simulators.amplitude.wire import ABSENT, Event
 
 DEDUPLICATED_S: Final = 7 * 86_400
@@ -79,7 +79,7 @@ class Store:
             self.users.append(user and name(user, user))
             self.devices.append(device and name(device, device))
             self.types.append(name(kind, kind))
-            self.times_ms.append(_bounded(now_ms if event.time is None else event.time))
+            self.times_ms.append(now_ms if event.time is None else event.time)
             self.taken_at.append(now)
             self.copies.append(1)
             self.properties.append(text)
@@ -112,9 +112,12 @@ class Store:
             yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
     def event_properties(self, place: int) -> Mapping[str, Any]:
-        """Return the properties of one event."""
+        """Return the properties of one event; none where a number in them is beyond all floats."""
         text = self.properties[place]
-        return (orjson.loads(text) if text else None) or {}
+        try:
+            return (orjson.loads(text) if text else None) or {}
+        except orjson.JSONDecodeError:
+            return {}
 
     def known_users(self) -> set[str]:
         """Return everybody of whom something is held."""
@@ -156,16 +159,12 @@ class Store:
     def set_user_properties(self, user: str, given: Mapping[str, Any]) -> None:
         """Change the properties of a user: operations, or plain values that are set."""
         if given and (user in self.user_properties or len(self.user_properties) < MAX_USERS):
-            apply(self.user_properties.setdefault(user, {}), plain_or_set(given))
+            apply(self.user_properties.setdefault(user, {}), plain_or_set(cut(given)))
 
     def _set_properties(self, event: Event) -> None:
         user = event.user_id or event.device_id
         if user is not None and not event.skip_user_properties_sync:
             self.set_user_properties(user, read_object(event.user_properties) or {})
-
-
-def _bounded(time_ms: int) -> int:
-    return min(max(time_ms, -(2**63)), 2**63 - 1)
 
 
 def _revenue(event: Event) -> float:

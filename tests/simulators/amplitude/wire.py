@@ -15,6 +15,7 @@ MIN_ID_LENGTH: Final = 5
 
 Text = Annotated[str, msgspec.Meta(max_length=MAX_CHARS)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CHARS)]
+Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 
 ABSENT: Final = msgspec.Raw()
@@ -27,16 +28,16 @@ class Event(msgspec.Struct, gc=False):
     event_type: Name
     user_id: Text | None = None
     device_id: Text | None = None
-    time: int | None = None
+    time: Integer | None = None
     insert_id: Text | None = None
-    session_id: int | None = None
-    event_id: int | None = None
+    session_id: Integer | None = None
+    event_id: Integer | None = None
     event_properties: msgspec.Raw = ABSENT
     user_properties: msgspec.Raw = ABSENT
     groups: msgspec.Raw = ABSENT
     group_properties: msgspec.Raw = ABSENT
     price: float | None = None
-    quantity: int | None = None
+    quantity: Integer | None = None
     revenue: float | None = None
     productId: Text | None = None  # noqa: N815 - Amplitude's spelling
     revenueType: Text | None = None  # noqa: N815 - Amplitude's spelling

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway.sources import shopify_topics
 from gateway.sources.shopify import MAX_PAYLOAD_BYTES, Read, read
 from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, Field, Topic
+from gateway.sources.shopify_values import all_money, money
 from sluice.cli.webhook import samples
 from sluice.core.errors import Rejected
 from sluice.core.event import Candidate
@@ -359,6 +360,43 @@ def test_privacy_topic_becomes_a_run_whatever_its_body_lacks(topic: str) -> None
         found = became(topic, body, tenant=TENANT)
         assert isinstance(found, RunRequest)
         assert (found.type, found.input) == (PRIVACY_RUNS[topic], f'{{"shop_domain":"{SHOP}"}}')
+
+
+@pytest.mark.parametrize(
+    "odd", [b'"contact_email":5', b'"cancel_reason":["x"]', b'"billing_policy":[]']
+)
+@pytest.mark.parametrize("number", [1, 8, 11])
+def test_field_of_another_type_changes_nothing_of_the_others(number: int, odd: bytes) -> None:
+    topic, body = sample(number)
+    assert event(topic, b"{%b,%b" % (odd, body[1:])) == event(topic, body)
+
+
+def test_what_fits_is_kept_when_something_beside_it_does_not() -> None:
+    lines = b'[{"sku":7,"title":"T","quantity":"x","price":"2.50"},3]'
+    body = b'{"id":true,"customer":{"email":5,"id":7},"line_items":%b,"name":"#1"}' % lines
+    found = event("orders/create", body)
+    assert found.user_id == "7"
+    said = payload(found)
+    assert (said["order_name"], said["customer_id"], said["item_count"]) == ("#1", 7, 2)
+    assert said["items"] == [{"title": "T", "price": 2.5}, {}]
+    assert "order_id" not in said
+
+
+def test_truth_is_no_id_of_an_order() -> None:
+    found = became("customers/redact", b'{"orders_to_redact":[true,5,"6",null,1.5]}')
+    assert isinstance(found, RunRequest)
+    assert msgspec.json.decode(found.input)["order_ids"] == ["5", "6"]
+
+
+AMOUNTS = st.from_regex(r'"?-?0*[0-9]{1,20}(\.[0-9]{1,20})?"?', fullmatch=True) | st.sampled_from(
+    ["", "null", '"1 2"', '"1e3"', "[]"]
+)
+
+
+@given(st.lists(AMOUNTS))
+def test_amounts_are_read_together_as_each_alone(amounts: list[str]) -> None:
+    sent = [amount.encode() for amount in amounts]
+    assert list(all_money([msgspec.Raw(one) for one in sent])) == [money(one) for one in sent]
 
 
 JSON = st.recursive(

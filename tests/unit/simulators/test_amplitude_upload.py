@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.simulators.amplitude.rules import CHECKS, Checked, cut, examine, read_object
 from tests.simulators.amplitude.service import BATCH, V2
+from tests.simulators.amplitude.wire import Event, decode, decode_loosely
 from tests.unit.simulators.amplitude import KEY, NOON, Said, Sim, event, nested, upload
 
 DAY_S = 86_400
@@ -485,3 +488,61 @@ def test_what_is_stored_is_what_a_plain_table_would_hold(
     assert expected == [
         [row["insert_id"], row["user_id"], row["device_id"], row["copies"]] for row in sim.rows
     ]
+
+
+VALUES = st.sampled_from(
+    [
+        None, True, 0, -1, 5, 1.5, 2**63, "", "abc", "user-1", "unknown", " None ", "x" * 1025,
+        "EUR", "eur", [], ["a"], {}, {"a": {"b": 1}}, {"$set": {"a": 1}},
+        {"$set": {"a": 1}, "b": 2},
+        {"$add": 1}, {"$clearAll": "-"}, {"a": "y" * 1100}, nested(40), nested(41), [[[]]],
+    ]
+)  # fmt: skip
+"""What may stand anywhere."""
+
+
+@given(
+    given_events=st.lists(
+        st.dictionaries(st.sampled_from(sorted(CHECKS)), VALUES, max_size=3), min_size=1, max_size=4
+    ),
+    options=st.sampled_from([None, {}, {"min_id_length": 1}, {"min_id_length": 0}]),
+    path=st.sampled_from([V2, BATCH]),
+)
+def test_quick_look_says_what_the_exact_one_does(
+    given_events: list[dict[str, Any]], options: object, path: str
+) -> None:
+    bodies = [{**event(n), **members} for n, members in enumerate(given_events)]
+    text = orjson.dumps({"api_key": KEY, "events": bodies, "options": options})
+    answers: list[list[dict[str, Any]]] = []
+    for upload_of in (decode, decode_loosely):
+        checked = examine(
+            upload_of(text),
+            lambda: decode_loosely(text),
+            is_batch=path == BATCH,
+            all_indexes=False,
+        )
+        if isinstance(checked, Checked):
+            answers.append(plain(checked))
+        else:
+            answers.append([orjson.loads(checked.body)])
+    assert answers[0] == answers[1]
+
+
+def plain(checked: Checked) -> list[dict[str, Any]]:
+    """Return events without what stands for nothing, their texts read and cut."""
+    found = []
+    for one, properties in zip(checked.events, checked.properties, strict=True):
+        members: dict[str, Any] = {}
+        for name in Event.__struct_fields__:
+            value = getattr(one, name)
+            members[name] = cut(read_object(value) if isinstance(value, msgspec.Raw) else value)
+        members["event_properties"] = read_object(msgspec.Raw(properties))
+        found.append({name: value for name, value in members.items() if value not in (None, {})})
+    return found
+
+
+@pytest.mark.parametrize("filler", ["", "x" * 1100])
+def test_number_beyond_all_floats_is_no_reason_to_fail(sim: Sim, filler: str) -> None:
+    body = upload(event(event_properties={"a": 12345, "b": filler})).replace(b"12345", b"1e999")
+    assert sim.send(body).status in {200, 400}
+    assert all(sim.project.store.event_properties(row["n"]) == {} for row in sim.rows)

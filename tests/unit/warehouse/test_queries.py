@@ -5,7 +5,10 @@ import pytest
 from sluice.warehouse import queries
 from sluice.warehouse.queries import TENANT_QUERIES, Query
 
-TABLE = re.compile(r"\bFROM\s+(events|rollups|touched_hours|event_duplicates|errors|runs)\b")
+TABLE = re.compile(
+    r"\bFROM\s+(events|rollups|touched_hours|event_duplicates|errors|runs|event_keys|outcomes"
+    r"|dead_letters)\b"
+)
 
 
 @pytest.mark.parametrize("query", TENANT_QUERIES, ids=lambda query: query.name)
