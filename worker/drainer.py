@@ -120,7 +120,10 @@ class Drainer:
             await self._lot.let_go(tenant, users or [EVERYBODY])
             return
         # What is left of a page after mapping need not be sent: it is settled too.
-        items, skipped = await asyncio.to_thread(self._mapping.of_parked, tenant, rows)
+        mapped = await asyncio.to_thread(self._mapping.of_parked, tenant, rows)
+        if mapped is None:
+            return  # it was switched off a moment ago: the next look finds no key
+        items, skipped = mapped
         settled = await self._forwarder.forward(
             config, items, patience_s=PATIENCE_S, is_trial=is_trial
         )

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+import pytest
+
 from sluice.core.event import Event
 from sluice.warehouse.stats import read_errors
 from tests.support.amplitude import AmplitudeProject
@@ -215,3 +218,26 @@ async def test_nothing_is_sent_nor_said_of_a_tenant_without_a_key(
             assert await there.fates("quiet") == {}
             assert (await there.status(address))["parked_events"] == 0
             assert await there.rig.count("events FINAL") == 10
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"event_id": "zzzzzzzz-zzzz-5zzz-zzzz-zzzzzzzzzzzz"},
+        {"event_id": "1"},
+        {"received_at": "now"},
+        {"received_at": "2026-04-25T10:99:99.000000"},
+    ],
+    ids=str,
+)
+async def test_others_are_delivered_when_a_row_has_what_no_outcome_can_be_written_for(
+    place: Place, amplitude: AmplitudeProject, changed: dict[str, str]
+) -> None:
+    """The warehouse keeps such a row as a dead letter; gateways send none."""
+    good = many(10)
+    bad = msgspec.structs.replace(good[0], **changed)
+    async with forwarding(place, amplitude) as there, there.rig.worker():
+        await there.rig.publish(*good[:5], bad, *good[5:])
+        await there.drained()
+        assert set(await there.outcomes(good)) == {"delivered"}
+        assert set(await there.taken()) == set(ids(good))
