@@ -17,10 +17,11 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -33,7 +34,10 @@ T = TypeVar("T")
 
 ROW_OVERHEAD_BYTES: Final = 200
 """What a row costs beside its text: keys and two indexes."""
+MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 LOCK_EVERY_S: Final = 0.1
+BUSY_S: Final = 1.0
+"""How long to wait for somebody else's lock; nobody who knows the file takes one."""
 CACHE_KIB: Final = 8_192
 
 _SCHEMA: Final = """
@@ -99,7 +103,11 @@ Holds = dict[str, dict[str, Hold]]
 """By tenant, then by user (``EVERYBODY`` for the project)."""
 
 
-class LotFullError(SluiceError):
+class LotError(SluiceError):
+    """The lot cannot be written or read now, as on a full disk; nothing was changed."""
+
+
+class LotFullError(LotError):
     """The lot is at its bound; what does not fit stays in the queue."""
 
 
@@ -203,6 +211,7 @@ class Lot:
 
         Raises:
             LotFullError: They do not fit; nothing was changed.
+            LotError: The file cannot be written; neither was anything. So do the other methods.
         """
         size = sum(len(row.row) + ROW_OVERHEAD_BYTES for row in rows)
         if rows and self.stored_bytes + size > self._max_bytes:
@@ -230,7 +239,13 @@ class Lot:
         return found
 
     async def page(
-        self, tenant: str, users: Sequence[str] | None, *, after: int = 0, limit: int
+        self,
+        tenant: str,
+        users: Sequence[str] | None,
+        *,
+        after: int = 0,
+        limit: int,
+        max_bytes: int = MAX_PAGE_BYTES,
     ) -> list[Parked]:
         """Return events in order of arrival.
 
@@ -239,17 +254,27 @@ class Lot:
             users: Of these users only, ``limit`` of each; None: of all without a hold of their own.
             after: Only events behind this place.
             limit: How many at most.
+            max_bytes: No more once their rows have so many; one comes whatever its size.
         """
 
-        def read(connection: sqlite3.Connection) -> list[Parked]:
+        def rows(connection: sqlite3.Connection) -> Iterator[Parked]:
             if users is None:
                 sql = f"{_PAGE} WHERE tenant = ? AND place > ? AND {_FREE} ORDER BY place LIMIT ?"
-                return [Parked(*row) for row in connection.execute(sql, (tenant, after, limit))]
-            found: list[Parked] = []
+                yield from starmap(Parked, connection.execute(sql, (tenant, after, limit)))
+                return
             sql = f"{_PAGE} WHERE tenant = ? AND user = ? AND place > ? ORDER BY place LIMIT ?"
             for user in users:
-                rows = connection.execute(sql, (tenant, user, after, limit))
-                found += [Parked(*row) for row in rows]
+                of_user = connection.execute(sql, (tenant, user, after, limit))
+                yield from starmap(Parked, of_user)
+
+        def read(connection: sqlite3.Connection) -> list[Parked]:
+            found: list[Parked] = []
+            size = 0
+            for one in rows(connection):
+                found.append(one)
+                size += len(one.row)
+                if size >= max_bytes:
+                    break
             return found
 
         return await self._in_thread(read)
@@ -296,7 +321,9 @@ class Lot:
         return await self._in_thread(read)
 
     def _open(self, _unused: object = None) -> None:
-        connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        connection = sqlite3.connect(
+            self._path, check_same_thread=False, isolation_level=None, timeout=BUSY_S
+        )
         self._connection = connection
         os.chmod(self._path, 0o600)  # noqa: PTH101 - as the lock file beside it
         connection.execute("PRAGMA journal_mode=WAL")
@@ -330,7 +357,8 @@ class Lot:
                 done = work(connection)
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # some errors end it themselves
+                    connection.execute("ROLLBACK")
                 raise
             return done
 
@@ -339,7 +367,11 @@ class Lot:
     async def _in_thread(self, work: Callable[[Any], T]) -> T:
         # A call that is cancelled still ends; the next one waits for it in the thread's line.
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: work(self._connection))
+        try:
+            return await loop.run_in_executor(self._thread, lambda: work(self._connection))
+        except sqlite3.OperationalError as error:
+            message = f"the lot of parked events cannot be used: {error}"
+            raise LotError(message) from error
 
 
 def _close(connection: sqlite3.Connection | None) -> None:

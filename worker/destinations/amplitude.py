@@ -18,7 +18,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -39,7 +39,7 @@ from worker.delivery import Destination, RetryLaterError
 from worker.drainer import Drainer
 from worker.forwarder import Forwarder, jitter
 from worker.ledger import Ledger
-from worker.lot import Lot, LotFullError, ToPark
+from worker.lot import Lot, LotError, ToPark
 from worker.mapping import Mapping, Skipped
 from worker.troubles import credentials_record, sentences
 
@@ -151,7 +151,7 @@ class AmplitudeDestination:
         if kept:
             await self.commit()  # it may take long until the rest is delivered
             hold = self._lot.hold_of(kept[0].tenant)
-            raise RetryLaterError(hold.detail if hold else "the lot of parked events is full")
+            raise RetryLaterError(hold.detail if hold else "events cannot be parked")
 
     async def commit(self) -> None:
         """Write the outcomes down.
@@ -202,7 +202,8 @@ class AmplitudeDestination:
             is_trial=is_trial,
         )
         if is_trial and going and settled.held is None:
-            await self._lot.let_go(tenant, [EVERYBODY])
+            with suppress(LotError):  # then it goes the next time
+                await self._lot.let_go(tenant, [EVERYBODY])
         return _Sent(tenant, settled, waiting)
 
     async def _settle(self, sent: Sequence[_Sent]) -> list[Item]:
@@ -224,9 +225,10 @@ class AmplitudeDestination:
         were_there: AbstractSet[tuple[str, str]] = frozenset()
         try:
             were_there = await self._park(parked, new)
-        except LotFullError as error:
+        except LotError as error:
             log.warning("Events cannot be parked", detail=str(error))
-            await self._park({}, new)
+            with suppress(LotError):
+                await self._park({}, new)
             kept += [item for items in parked.values() for item in items]
             parked = {}
         self._note(sent, parked, were_there)

@@ -1,5 +1,8 @@
 """Who waits for Amplitude and who goes on: nothing is lost, and each user's order is kept."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from sluice.core.event import Event
@@ -51,6 +54,26 @@ async def test_users_that_are_held_back_wait_in_order_over_a_restart_and_others_
             await there.has_parked(address, 0)
         assert await there.taken("fast") == ids([event for some in fast for event in some])
         assert await there.taken("calm") == ids([event for some in calm for event in some])
+
+
+async def test_what_waits_on_for_the_same_reason_is_not_written_down_at_each_try(
+    place: Place, amplitude: AmplitudeProject
+) -> None:
+    events = events_of("fast", 10)
+    await amplitude.set(throttle={"user_ids": ["fast"]})
+    async with forwarding(place, amplitude, amplitude_throttle_wait_s=0.1) as there:
+        async with there.rig.worker():
+            await there.rig.publish(*events)
+            await there.become("parked", *events)
+
+            async def has_tried_often() -> bool:
+                requests = (await amplitude.counters())["requests"]["/2/httpapi"]
+                return bool(requests.get("429", 0) > 5)
+
+            await poll_until(has_tried_often, what="some tries were made")
+        # Without FINAL, so that rows which were replaced count, too.
+        written = await there.rig.rows("SELECT count() FROM outcomes")
+        assert written == [(10,)]
 
 
 async def test_a_user_that_is_faster_than_amplitude_takes_gets_there_in_order(
@@ -214,6 +237,31 @@ async def test_the_queue_keeps_what_the_lot_has_no_room_for(
         await there.become("delivered", *events)
         for user in range(5):
             assert await there.taken(f"user-{user}") == ids(events[user::5])
+
+
+async def test_forwarding_alone_waits_while_the_lot_cannot_be_written(
+    place: Place, amplitude: AmplitudeProject
+) -> None:
+    """As on a full disk; here somebody else holds the file."""
+    events = [events_of("user-1", 10) for _ in range(2)]
+    await amplitude.set(revoked=True)
+    async with forwarding(place, amplitude) as there, there.rig.worker() as address:
+        await there.rig.publish(*events[0])
+        await there.has_parked(address, 10)
+        with closing(sqlite3.connect(there.rig.settings.parked_path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await amplitude.set(revoked=False)
+            await there.rig.publish(*events[1])
+            await there.rig.drained()
+
+            async def is_open() -> bool:
+                return bool((await there.status(address))["breaker"] != "closed")
+
+            await poll_until(is_open, within_s=20, what="the breaker is open")
+            assert (await there.status(address))["backlog_events"] == 10
+        await there.become("delivered", *events[0], *events[1])
+        await there.drained()
+        assert await there.taken() == ids(events[0] + events[1])
 
 
 async def test_everybody_elses_events_are_delivered_while_one_tenants_requests_hang(

@@ -174,3 +174,15 @@ async def test_parking_tells_which_events_were_there_already(tmp_path: Path) -> 
     assert await lot.park(rows("b", "c", first=1), holds) == {("acme", "event-1")}
     assert await ids(lot) == ["event-0", "event-1", "event-2"]
     await lot.close()
+
+
+@pytest.mark.parametrize("users", [None, ["b", "a"]])
+async def test_a_page_ends_where_its_bytes_are_enough(
+    tmp_path: Path, users: list[str] | None
+) -> None:
+    lot = await opened(tmp_path / "lot.sqlite")
+    await lot.park(rows("a", "b", "a", "b", size=100), {("acme", EVERYBODY): DOWN})
+    for max_bytes, expected in ((1, 1), (100, 1), (101, 2), (300, 3), (1_000, 4)):
+        page = await lot.page("acme", users, limit=100, max_bytes=max_bytes)
+        assert len(page) == expected
+    await lot.close()
