@@ -16,7 +16,7 @@ async def test_every_event_is_accounted_for_when_everything_fails_and_the_worker
     tmp_path: Path,
 ) -> None:
     report = Report()
-    run = Run(seed=SEED, kills=2, kill_after_s=(0.5, 2.0), hangs=0, settled_within_s=60.0)
+    run = Run(seed=SEED, kills=2, stops=0, kill_after_s=(0.5, 2.0), hangs=0, settled_within_s=60.0)
     plans = make_plan(SLICES, events=3_000, tenants=3, seed=SEED)
     await run_trial(tmp_path, plans, run, report)
     assert report.is_well, f"seed {SEED}\n{report}"

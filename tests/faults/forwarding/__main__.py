@@ -28,6 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=20, help="of the worker, with SIGKILL")
+    parser.add_argument("--stops", type=int, default=0, help="of the worker, with SIGTERM")
     parser.add_argument("--tenants", type=int, default=6, help="at least 3")
     parser.add_argument("--hangs", type=int, default=6, help="requests that are never answered")
     parser.add_argument("--data", type=Path, help="folder of *.ndjson(.gz) instead of tests/data")
@@ -44,6 +45,7 @@ def main() -> int:
     run = Run(
         seed=options.seed,
         kills=options.kills,
+        stops=options.stops,
         kill_after_s=KILL_AFTER_S,
         hangs=options.hangs,
         settled_within_s=SETTLED_WITHIN_S,

@@ -68,9 +68,14 @@ async def _hang(stack: ForwardingStack, rounds: int, seconds: float) -> Sequence
         well.append(await _freshness(stack, seconds))
         await stack.simulate(fault="hang", seconds=HANG_S)
         hanging.append(await _freshness(stack, seconds))
+        waiting = await stack.status()
         await stack.simulate(clear_faults=True)
-        say(f"round {number + 1}: p99 {well[-1].visible_p99_s:.2f} s,"
-            f" hanging {hanging[-1].visible_p99_s:.2f} s")  # fmt: skip
+        say(
+            f"round {number + 1}: p99 {well[-1].visible_p99_s:.2f} s,"
+            f" hanging {hanging[-1].visible_p99_s:.2f} s with"
+            f" {waiting['parked_events'] + waiting['backlog_events'] if waiting else '?'} events"
+            " that wait"
+        )
         await _drained(stack)
     await stack.worker.stop()
     return [

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 import time
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -31,6 +32,8 @@ class Run:
 
     seed: int
     kills: int
+    stops: int
+    """How often the worker is stopped in order besides, and started again."""
     kill_after_s: tuple[float, float]
     """How long a worker lives at least and at most, counted from when it is ready."""
     hangs: int
@@ -40,7 +43,7 @@ class Run:
     @property
     def seconds(self) -> float:
         """How long the traffic and the script of faults take."""
-        return max(4.0, self.kills * sum(self.kill_after_s) / 2)
+        return max(4.0, (self.kills + self.stops) * sum(self.kill_after_s) / 2)
 
 
 async def run_trial(folder: Path, plans: Sequence[TenantPlan], run: Run, report: Report) -> None:
@@ -56,7 +59,9 @@ async def run_trial(folder: Path, plans: Sequence[TenantPlan], run: Run, report:
             tasks.create_task(_kill(stack, run))
             for one in clients:
                 tasks.create_task(one.send(seconds=0.8 * run.seconds))
-        report.say("sent", f"{time.monotonic() - started:.0f} s, {run.kills} kills")
+        report.say(
+            "sent", f"{time.monotonic() - started:.0f} s, {run.kills} kills, {run.stops} stops"
+        )
         await script.end()
         throttled = {(plan.slug, user) for plan in plans for user in plan.throttled}
         await _settled(stack, waiting=throttled, within_s=run.settled_within_s)
@@ -78,9 +83,10 @@ def _clients(stack: ForwardingStack, session: aiohttp.ClientSession, plan: Tenan
 
 async def _kill(stack: ForwardingStack, run: Run) -> None:
     dice = random.Random(run.seed)  # noqa: S311 - a seed names the run, it keeps no secret
-    for _ in range(run.kills):
+    signals = [signal.SIGKILL] * run.kills + [signal.SIGTERM] * run.stops
+    for number in dice.sample(signals, len(signals)):
         await asyncio.sleep(dice.uniform(*run.kill_after_s))
-        stack.worker.kill()
+        stack.worker.kill(number)
         await stack.worker.restart()
 
 

@@ -76,6 +76,26 @@ async def test_what_waits_on_for_the_same_reason_is_not_written_down_at_each_try
         assert written == [(10,)]
 
 
+async def test_the_word_that_an_event_waits_is_not_renewed_when_it_comes_again(
+    place: Place, amplitude: AmplitudeProject
+) -> None:
+    """It may just be delivered from the lot: a later word would hide that for ever."""
+    events = events_of("fast", 10)
+    await amplitude.set(throttle={"user_ids": ["fast"]})
+    said = "SELECT max(at) FROM outcomes FINAL"
+    async with (
+        forwarding(place, amplitude, amplitude_throttle_wait_s=60) as there,
+        there.rig.worker(),
+    ):
+        await there.rig.publish(*events)
+        await there.become("parked", *events)
+        first = await there.rig.rows(said)
+        await there.rig.publish(*events)
+        await there.drained()
+        assert await there.rig.rows(said) == first
+        assert set(await there.outcomes(events)) == {"parked"}
+
+
 async def test_a_user_that_is_faster_than_amplitude_takes_gets_there_in_order(
     place: Place, amplitude: AmplitudeProject
 ) -> None:
