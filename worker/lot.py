@@ -78,6 +78,7 @@ _SET_HOLD: Final = (
     " (tenant, user, reason, detail, since, until, failures, has_rows)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_KEEP_HOLD: Final = _SET_HOLD.replace("REPLACE", "IGNORE")
 _PARK: Final = (
     "INSERT OR IGNORE INTO parked (tenant, user, event_id, received_at, row) VALUES (?, ?, ?, ?, ?)"
 )
@@ -188,6 +189,8 @@ class Lot:
         Raises:
             LotFullError: They do not fit; nothing was changed.
         """
+        # Written again, unless they are there: another task's ``let_go`` may be about to end them.
+        covering = self._covering(rows)
         size = sum(len(row.row) + ROW_OVERHEAD_BYTES for row in rows)
         if rows and self.stored_bytes + size > self._max_bytes:
             message = f"the lot of parked events is full ({self._max_bytes} bytes)"
@@ -199,10 +202,13 @@ class Lot:
                 [(row.tenant, row.user_id, row.event_id, row.received_at, row.row) for row in rows],
             )
             _write_holds(connection, holds.items())
+            _write_holds(connection, covering.items(), sql=_KEEP_HOLD)
             self._count(connection)
 
         await self._in_transaction(store)
         self._note(holds)
+        for (tenant, user), hold in covering.items():
+            self.holds.setdefault(tenant, {}).setdefault(user, hold)
 
     async def page(
         self, tenant: str, users: Sequence[str] | None, *, after: int = 0, limit: int
@@ -294,6 +300,16 @@ class Lot:
         found = connection.execute("SELECT tenant, events, bytes FROM figures").fetchall()
         self._figures = {tenant: (events, size) for tenant, events, size in found}
 
+    def _covering(self, rows: Sequence[ToPark]) -> dict[tuple[str, str], Hold]:
+        """Return the holds that these events are to wait under, as they are now."""
+        found: dict[tuple[str, str], Hold] = {}
+        for row in rows:
+            there = self.holds.get(row.tenant, {})
+            user = row.user_id if row.user_id in there else EVERYBODY
+            if user in there:
+                found[row.tenant, user] = there[user]
+        return found
+
     def _note(self, holds: Mapping[tuple[str, str], Hold]) -> None:
         for (tenant, user), hold in holds.items():
             self.holds.setdefault(tenant, {})[user] = hold
@@ -331,10 +347,13 @@ def _has_waiting(connection: sqlite3.Connection, tenant: str, user: str) -> bool
 
 
 def _write_holds(
-    connection: sqlite3.Connection, holds: Iterable[tuple[tuple[str, str], Hold]]
+    connection: sqlite3.Connection,
+    holds: Iterable[tuple[tuple[str, str], Hold]],
+    *,
+    sql: str = _SET_HOLD,
 ) -> None:
     connection.executemany(
-        _SET_HOLD,
+        sql,
         [
             (
                 *(tenant, user, hold.reason, hold.detail, hold.since, hold.until),
