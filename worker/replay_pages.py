@@ -12,7 +12,7 @@ from sluice.warehouse.client import Warehouse
 from sluice.warehouse.queries import Query
 from worker.core.replays import Asked, Count, Plan, Reached, StoredEvent, StoredLetter, row_of
 
-MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
+MAX_PAGE_BYTES: Final = 16 * 1024 * 1024
 """A page ends early where its rows are large: they are held as they came and as they go."""
 
 _COUNT: Final = msgspec.json.Decoder(Count)

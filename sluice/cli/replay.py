@@ -38,7 +38,7 @@ from worker.replay_files import ReplayFiles
 
 DESTINATIONS: Final = ("amplitude",)
 INCOMPLETE: Final = 1
-OUTCOMES: Final = (*Fate, "")
+OUTCOMES: Final = (*(fate.value for fate in Fate), "")
 GO_ON: Final = "The same command goes on where it was."
 BAR_EVERY_S: Final = 0.2
 LINE_EVERY_S: Final = 5.0

@@ -17,7 +17,7 @@ START: Final = "00000000-0000-0000-0000-000000000000"
 HOUR: Final = timedelta(hours=1)
 PAGE_S: Final = 2
 """A page is about what is sent in this time, so that progress is noted as often."""
-PAGE_EVENTS: Final = (100, 20_000)
+PAGE_EVENTS: Final = (100, 40_000)
 """Least and most events of a page."""
 MAX_REASONS: Final = 20
 """How many different reasons are kept apart; what comes then is only counted."""
