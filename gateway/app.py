@@ -18,6 +18,7 @@ from gateway.dispatch import Dispatcher, Route
 from gateway.health import HealthProbe
 from gateway.lifetime import Lifetime
 from gateway.publisher import Publisher
+from gateway.readers import Readers
 from gateway.reads import Reads, reads_of
 from gateway.rejections import Rejections
 from gateway.reply import request_ids
@@ -27,6 +28,7 @@ from gateway.routes.health import HealthRoutes
 from gateway.routes.ingest import Ingest
 from gateway.routes.ops import Figures, OpsRoutes
 from gateway.routes.reads import ReadRoutes, stats_cache
+from gateway.routes.receipts import ReceiptRoutes
 from gateway.routes.session import SessionRoutes
 from gateway.routes.shopify import ShopifyRoutes
 from gateway.routes.sources import SourceRoutes
@@ -78,6 +80,12 @@ def build_app(parts: Parts) -> Dispatcher:
 
     limits = RateLimits()
     room = Room()
+    readers = Readers(
+        directory=parts.directory,
+        token_keys=parts.token_keys,
+        ask_for_keys=parts.ask_for_keys,
+        rejections=parts.rejections,
+    )
     routes: list[Route] = [
         *Ingest(
             directory=parts.directory,
@@ -109,14 +117,9 @@ def build_app(parts: Parts) -> Dispatcher:
             now=parts.now,
         ).routes(),
         *ReadRoutes(
-            directory=parts.directory,
-            token_keys=parts.token_keys,
-            ask_for_keys=parts.ask_for_keys,
-            reads=parts.reads,
-            rejections=parts.rejections,
-            now=parts.now,
-            cache=stats_cache(parts.monotonic),
+            readers=readers, reads=parts.reads, now=parts.now, cache=stats_cache(parts.monotonic)
         ).routes(),
+        *ReceiptRoutes(readers=readers, reads=parts.reads).routes(),
         *HealthRoutes(probe=parts.probe).routes(),
         *OpsRoutes(
             queue=parts.queue,

@@ -4,7 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sluice.core.receipts import Findings
 from sluice.warehouse.client import Warehouse
+from sluice.warehouse.receipts import find_event as find_event_in
 from sluice.warehouse.stats import Stats, StoredError, Window, read_errors, read_stats
 
 
@@ -14,6 +16,7 @@ class Reads:
 
     stats: Callable[[str, Window, datetime], Awaitable[Stats]]
     errors: Callable[[str, int], Awaitable[Sequence[StoredError]]]
+    find_event: Callable[[str, Sequence[str]], Awaitable[Findings]]
     ping: Callable[[], Awaitable[None]]
 
 
@@ -26,4 +29,7 @@ def reads_of(warehouse: Warehouse) -> Reads:
     async def errors(tenant: str, limit: int) -> Sequence[StoredError]:
         return await read_errors(warehouse, tenant, limit)
 
-    return Reads(stats=stats, errors=errors, ping=warehouse.ping)
+    async def find_event(tenant: str, ids: Sequence[str]) -> Findings:
+        return await find_event_in(warehouse, tenant, ids)
+
+    return Reads(stats=stats, errors=errors, find_event=find_event, ping=warehouse.ping)

@@ -1,11 +1,11 @@
 """Pulls envelopes of one subscription and hands them to its destination; knows none by name.
 
 Order of operations, and what a crash leaves: pull (leases end by themselves), prepare, deliver
-(idempotent), acknowledge. Whatever was not acknowledged is delivered again.
+(idempotent), commit, acknowledge. Whatever was not acknowledged is delivered again.
 
 While the destination is away the consumer keeps what it holds, renews the leases and pulls nothing
-more; it neither gives good envelopes back nor puts them aside (design, decision 6). It holds two
-batches at most: the one that is being delivered, and the one that gathers meanwhile.
+more; it neither gives good envelopes back nor puts them aside (design, decision 6). It holds three
+batches at most: one that is being committed, one that is being delivered, and one that gathers.
 """
 
 import asyncio
@@ -189,18 +189,39 @@ class Consumer:
         self._has_work.set()
 
     async def _deliver_all(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            finishing: asyncio.Task[None] | None = None
+            while True:
+                await self._has_work.wait()
+                self._has_work.clear()
+                batch, self._handed = self._handed, None
+                if batch is not None:
+                    if await self._deliver_one(batch, stop):
+                        if finishing is not None:
+                            await finishing
+                        finishing = tasks.create_task(self._finish(batch, stop), name="finish")
+                    self._is_idle.set()
+                elif stop.is_set():
+                    return
+                if stop.is_set():
+                    self._has_work.set()
+
+    async def _finish(self, batch: _Batch, stop: asyncio.Event) -> None:
+        """Commit and acknowledge a delivered batch; not if stopped before it is committed."""
+        base_s, cap_s = QUEUE_BACKOFF_S
+        failures = 0
         while True:
-            await self._has_work.wait()
-            self._has_work.clear()
-            batch, self._handed = self._handed, None
-            if batch is not None:
-                if await self._deliver_one(batch, stop):
-                    await self._ack(batch.deliveries, stop)
-                self._is_idle.set()
-            elif stop.is_set():
-                return
-            if stop.is_set():
-                self._has_work.set()
+            try:
+                await self._deliverer.commit()
+                break
+            except RetryLaterError as error:
+                failures += 1
+                log.warning("A batch could not be committed", detail=str(error), failures=failures)
+                if stop.is_set():
+                    return
+                wait_s = backoff_s(failures, base_s=base_s, cap_s=cap_s, jitter=_jitter())
+                await wait_for_event(stop, wait_s)
+        await self._ack(batch.deliveries, stop)
 
     async def _deliver_one(self, batch: _Batch, stop: asyncio.Event) -> bool:
         """Deliver, trying again while the destination is away; False if stopped before."""

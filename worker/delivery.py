@@ -43,10 +43,17 @@ class Deliverer(Protocol[T]):
         """Return what ``deliver`` needs of one envelope. Called in a thread; never raises."""
 
     async def deliver(self, batch: Sequence[T]) -> None:
-        """Store the batch; on return all of it may be acknowledged.
+        """Store the batch; after the next ``commit`` all of it may be acknowledged.
 
         Raises:
             RetryLaterError: The destination is away; nothing is lost, part may be stored.
+        """
+
+    async def commit(self) -> None:
+        """Make what was delivered so far good; the next batch may be delivered meanwhile.
+
+        Raises:
+            RetryLaterError: Not yet; call again.
         """
 
     async def upkeep(self, stop: asyncio.Event) -> None:

@@ -181,9 +181,14 @@ def _scoped(candidate: Candidate, scope: Scope) -> Candidate:
     named = candidate.client_id
     if named is None:
         return candidate
+    return msgspec.structs.replace(candidate, client_id=scoped_name(scope(candidate), named))
+
+
+def scoped_name(scope: Sequence[str], name: str) -> str:
+    """Return what a client's own name for an event is within a scope."""
     # No id holds a line feed, so no two scopes and names look the same when joined, nor does what
     # is joined look like a name that ``track`` was given.
-    return msgspec.structs.replace(candidate, client_id="\n".join((*scope(candidate), named)))
+    return "\n".join((*scope, name))
 
 
 def _renamed(rejected: Rejected, names: Mapping[str, str]) -> Rejected:

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,18 +11,14 @@ import msgspec
 from aiohttp import hdrs
 from aiohttp.web import BaseRequest
 
-from gateway.core.answers import Answer, deny, ok, refused, unavailable
-from gateway.core.auth import Denied, TokenKeys, authenticate_read
+from gateway.core.answers import Answer, ok, refused, unavailable
 from gateway.dispatch import Exchange, Route
+from gateway.readers import Readers
 from gateway.reads import Reads
-from gateway.rejections import Rejections
 from gateway.single_flight import SingleFlight
 from sluice.core.errors import ErrorType, Rejected, WarehouseError
-from sluice.core.tenant import Directory
 from sluice.warehouse.stats import Stats, StoredError, Window
 
-SOURCE: Final = "read"
-CHALLENGE: Final = 'Bearer realm="sluice"'
 WINDOWS: Final[tuple[str, ...]] = get_args(Window)
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 100
@@ -52,11 +47,8 @@ def stats_cache(monotonic: Callable[[], float]) -> SingleFlight[tuple[str, Windo
 class ReadRoutes:
     """The two handlers and what they need."""
 
-    directory: Callable[[], Directory]
-    token_keys: Callable[[], TokenKeys]
-    ask_for_keys: Callable[[], None]
+    readers: Readers
     reads: Reads
-    rejections: Rejections
     now: Callable[[], datetime]
     cache: SingleFlight[tuple[str, Window], Stats]
 
@@ -71,47 +63,32 @@ class ReadRoutes:
 
     async def stats(self, exchange: Exchange) -> Answer:
         """Return totals, a time series and event types of a window."""
-        tenant = self._reader(exchange)
+        tenant = self.readers.of(exchange)
         if isinstance(tenant, Answer):
             return tenant
-        window = parse_window(_last(exchange.request, "window"))
+        window = parse_window(last_value(exchange.request, "window"))
         if isinstance(window, Rejected):
             return refused([window])
 
         async def look_up() -> Stats:
-            return await self.reads.stats(tenant, window, self.now())
+            return await self.reads.stats(tenant.slug, window, self.now())
 
-        return await _answered(self.cache.get((tenant, window), look_up))
+        return await answered(self.cache.get((tenant.slug, window), look_up))
 
     async def errors(self, exchange: Exchange) -> Answer:
         """Return the newest error records."""
-        tenant = self._reader(exchange)
+        tenant = self.readers.of(exchange)
         if isinstance(tenant, Answer):
             return tenant
-        limit = parse_limit(_last(exchange.request, "limit"))
+        limit = parse_limit(last_value(exchange.request, "limit"))
         if isinstance(limit, Rejected):
             return refused([limit])
 
         async def look_up() -> ErrorList:
-            found = list(await self.reads.errors(tenant, limit))
+            found = list(await self.reads.errors(tenant.slug, limit))
             return ErrorList(len(found), found)
 
-        return await _answered(look_up())
-
-    def _reader(self, exchange: Exchange) -> str | Answer:
-        who = authenticate_read(
-            exchange.request.headers.getall(hdrs.AUTHORIZATION, ()),
-            self.directory(),
-            self.token_keys(),
-            now=time.time(),
-        )
-        if not isinstance(who, Denied):
-            exchange.tenant = who.tenant.slug
-            return who.tenant.slug
-        if who.rejected.error_type is ErrorType.TOKEN_INVALID:
-            self.ask_for_keys()
-        self.rejections.record(who.tenant, SOURCE, [who.rejected], exchange.request_id)
-        return deny(who.rejected, challenge=CHALLENGE)
+        return await answered(look_up())
 
 
 def parse_window(text: str | None) -> Window | Rejected:
@@ -138,14 +115,22 @@ def parse_limit(text: str | None) -> int | Rejected:
     )
 
 
-def _last(request: BaseRequest, name: str) -> str | None:
+def last_value(request: BaseRequest, name: str) -> str | None:
+    """Return a query parameter; of several the last."""
     values = request.rel_url.query.getall(name, [])
     return values[-1] if values else None
 
 
-async def _answered(look_up: Awaitable[T]) -> Answer:
+async def answered(look_up: Awaitable[T], *, if_none: Callable[[], Answer] | None = None) -> Answer:
+    """Return what was looked up, or 503 where the warehouse is away.
+
+    Args:
+        look_up: Asks the warehouse.
+        if_none: What to answer where there is nothing, which is None.
+    """
     try:
-        return ok(await look_up)
+        found = await look_up
+        return if_none() if found is None and if_none is not None else ok(found)
     except WarehouseError as error:
         _log.warning("The warehouse did not answer a read", extra={"reason": str(error)[:500]})
         return unavailable(

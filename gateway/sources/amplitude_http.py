@@ -177,9 +177,13 @@ def parse(arrival: Arrival, tenant: Tenant) -> Parsed | Rejected:
 
 
 def _scope(candidate: Candidate) -> tuple[str, ...]:
+    return scope_of(user_id=candidate.user_id, device_id=candidate.anonymous_id)
+
+
+def scope_of(*, user_id: str, device_id: str) -> tuple[str, ...]:
+    """Return within what an ``insert_id`` names one event: its device, else its user."""
     # Amplitude derives the device of an event without one from its user.
-    device = candidate.anonymous_id
-    return (SOURCE.name, f"device:{device}" if device else f"user:{candidate.user_id}")
+    return (SOURCE.name, f"device:{device_id}" if device_id else f"user:{user_id}")
 
 
 def _open(arrival: Arrival) -> Opened | Rejected:

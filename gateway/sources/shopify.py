@@ -157,10 +157,15 @@ def header(headers: Mapping[str, str], name: str) -> str:
     return value if is_plain else ""
 
 
+def name_of_delivery(webhook_id: str) -> str:
+    """Return what names the event of a delivery, by its X-Shopify-Webhook-Id."""
+    return f"{SOURCE}:{webhook_id}"
+
+
 def _request_id(said: Said, topic: str, body: bytes) -> str:
     webhook_id = said.get("webhook_id")
     if webhook_id is not None:
-        return f"shopify:{webhook_id}"
+        return name_of_delivery(str(webhook_id))
     digest = sha256(topic.encode() + b"\n" + body).hexdigest()
     return f"shopify-body:{digest}"
 

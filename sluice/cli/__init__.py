@@ -14,6 +14,7 @@ COMMANDS: Final[dict[str, str]] = {
     "token": "token",
     "send": "send",
     "replay": "replay",
+    "receipt": "receipt",
     "webhook": "webhook",
     "doctor": "doctor",
 }

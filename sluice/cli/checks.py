@@ -215,6 +215,15 @@ async def _worker(url: str) -> Finding:
         ]
         remedy = "see that the destination answers"
         return Finding("worker", "warn", f"degraded: {', '.join(slow)}", remedy)
+    waiting = [
+        f"{name}: {trouble}"
+        for name, each in status.get("destinations", {}).items()
+        for trouble in each.get("troubles", [])
+    ]
+    if waiting:
+        more = f" (and {len(waiting) - 1} more)" if len(waiting) > 1 else ""
+        remedy = "docs/amplitude.md says what each reason means; nothing is dropped meanwhile"
+        return Finding("worker", "warn", f"{waiting[0]}{more}", remedy)
     return Finding("worker", "ok", f"serves at {url}")
 
 

@@ -10,7 +10,7 @@ from sluice.core.errors import ConfigError
 from sluice.settings import Settings
 
 LOOPBACK: Final = "127.0.0.1"
-SIMULATOR_PORT: Final = 8083
+SIMULATOR_PORT: Final = 8090
 TAKEN_FOR_S: Final = 2.0
 """A port may still be held for a moment by a part whose supervisor was just killed."""
 ASK_AGAIN_S: Final = 0.1

@@ -66,7 +66,7 @@ def list_tenants(*, as_json: AsJson = False, data_dir: DataDir = None) -> None:
             _word(each.strict_event_types),
             "\n".join((*map(_key_words, each.api_keys), *_settings_words(each))),
         )
-    Console().print(table)
+    Console(markup=False).print(table)  # names and patterns may hold brackets
 
 
 @tenant.command(name="rotate-key")
@@ -330,9 +330,8 @@ def _settings_words(found: Tenant) -> Iterator[str]:
     """Yield what else is not as it is by itself; of secrets only how many there are."""
     for name, value in _more(found).items():
         one = PROPERTIES[name]
-        default = 0 if one.kind == "secrets" else one.default
-        if value != default:
-            yield f"{name}: {value if one.kind == 'secrets' else _text(value)}"
+        if value != _shown(one, one.default):
+            yield f"{name}: {_text(value)}"
 
 
 def _key_words(key: ApiKey) -> str:

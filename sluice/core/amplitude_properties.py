@@ -1,5 +1,6 @@
 """The ``amplitude.*`` properties of a tenant: what each takes (docs/amplitude.md)."""
 
+import re
 from typing import Final
 
 from sluice.core.amplitude import (
@@ -14,6 +15,8 @@ from sluice.core.property import Property
 MAX_TYPES: Final = 200
 """Patterns or pairs of event types; what they say of one is looked up once."""
 MAX_TEXT_CHARS: Final = 1024
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
+"""What would not stay on its line in the list of tenants."""
 
 
 def _is_key(text: str) -> bool:
@@ -21,27 +24,28 @@ def _is_key(text: str) -> bool:
 
 
 def _is_pattern(text: str) -> bool:
-    return 1 <= len(text) <= MAX_EVENT_TYPE_CHARS
+    return 1 <= len(text) <= MAX_EVENT_TYPE_CHARS and not _CONTROL(text)
 
 
 def _is_member(text: str) -> bool:
-    return 1 <= len(text) <= MAX_TEXT_CHARS
+    return 1 <= len(text) <= MAX_TEXT_CHARS and not _CONTROL(text)
 
 
 def _is_rename(text: str) -> bool:
     event_type, name = split_pair(text)
     is_plain = not name.startswith(RESERVED_STARTS) and event_type != IDENTIFY
-    return is_plain and bool(event_type) and 1 <= len(name) <= MAX_EVENT_TYPE_CHARS
+    return is_plain and _is_pattern(event_type) and _is_pattern(name)
 
 
 def _is_revenue(text: str) -> bool:
     event_type, member = split_pair(text)
-    return event_type not in {"", IDENTIFY} and _is_member(member.removeprefix("-"))
+    is_own = _is_pattern(event_type) and event_type != IDENTIFY
+    return is_own and _is_member(member.removeprefix("-"))
 
 
 def _is_added(text: str) -> bool:
     name, value = split_pair(text)
-    return "=" in text and _is_member(name) and len(value) <= MAX_TEXT_CHARS
+    return "=" in text and _is_member(name) and (not value or _is_member(value))
 
 
 AMPLITUDE: Final = {

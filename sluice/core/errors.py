@@ -77,6 +77,7 @@ class ErrorType(StrEnum):
     PRIVACY_REQUEST_PENDING = "privacy_request_pending"
     WINDOW_INVALID = "window_invalid"
     LIMIT_INVALID = "limit_invalid"
+    EVENT_UNKNOWN = "event_unknown"
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     SPOOL_FULL = "spool_full"
@@ -354,6 +355,12 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         400,
         "`limit` is not a whole number from 1 up.",
         "Use 1 to 100; what is above counts as 100.",
+        recorded=False,
+    ),
+    ErrorType.EVENT_UNKNOWN: _client(
+        404,
+        "The tenant has no event with this id: not accepted, not stored yet, or no longer kept.",
+        "Ask again in a few seconds; look in /api/ingestion/errors/ for a refusal.",
         recorded=False,
     ),
     ErrorType.RATE_LIMITED: _client(

@@ -7,7 +7,7 @@ function of the event as first accepted.
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from typing import Final, overload
 from uuid import UUID
@@ -20,6 +20,8 @@ MAX_EVENT_ID_CHARS: Final = 128
 MAX_EVENT_BYTES: Final = 262_144
 MAX_PAYLOAD_DEPTH: Final = 32
 MAX_BATCH_EVENTS: Final = 500
+REPEAT_WINDOW: Final = timedelta(days=7)
+"""A copy of an event within so long of the one before is a duplicate (design, decision 8)."""
 NEW_ID_RANDOM_BYTES: Final = 10
 """How much randomness ``new_event_ids`` takes, for any number of ids."""
 
@@ -131,7 +133,10 @@ class Candidates(Sequence[Candidate]):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One stamped fact of one tenant; its fields are the columns of ``events``, in order."""
+    """One stamped fact of one tenant; its fields are columns of ``events``, in order.
+
+    The table itself adds ``stored_at`` and ``version``.
+    """
 
     tenant: str
     event_id: str
@@ -171,6 +176,13 @@ def _derive(scope: bytes, client_id: str) -> str:
 def is_derived(event_id: str) -> bool:
     """Whether the client named the event, so that a retry of it may come later."""
     return event_id[14] == "5"
+
+
+def time_in_id(event_id: str) -> float | None:
+    """Return the unix seconds at which a version 7 id was made; None for another version."""
+    if event_id[14] != "7":
+        return None
+    return int(event_id[:8] + event_id[9:13], 16) / 1000
 
 
 def new_event_ids(now_ms: int, random_bytes: bytes, count: int) -> list[str]:

@@ -153,6 +153,78 @@ WHERE tenant = {tenant:String}
 """Shopify's deliveries that were kept: how many, the last, and how far ahead of our clock one was
 triggered, in seconds."""
 
+EVENT_NOTES: Final = Query(
+    "event_notes",
+    """
+SELECT 'copy' AS kind, toString(event_id) AS id, event_type AS name, '' AS outcome, '' AS reason,
+    '' AS detail, '' AS at_text, replaceOne(toString(received_at), ' ', 'T') AS received
+FROM event_keys
+WHERE tenant = {tenant:String}
+    AND event_id IN {ids:Array(UUID)}
+ORDER BY event_keys.received_at
+LIMIT {limit:UInt32}
+UNION ALL
+SELECT 'outcome', toString(event_id), destination, outcome, reason, detail,
+    replaceOne(toString(outcomes.at), ' ', 'T'), replaceOne(toString(received_at), ' ', 'T')
+FROM outcomes
+WHERE tenant = {tenant:String}
+    AND event_id IN {ids:Array(UUID)}
+ORDER BY outcomes.at DESC
+LIMIT 1 BY event_id, destination
+UNION ALL
+SELECT 'since', '', '', '', '', '', '', replaceOne(toString(min(applied_at)), ' ', 'T')
+FROM migrations WHERE name = '0008_receipts'
+""",
+)
+"""What is noted of events by their ids: every accepted copy of those that clients named, and the
+last word at each destination. Also since when rows say when they were stored."""
+
+_EVENT_ROWS: Final = """
+SELECT toString(event_id), event_type, user_id, source,
+    replaceOne(toString(occurred_at), ' ', 'T'), replaceOne(toString(received_at), ' ', 'T'),
+    replaceOne(toString(stored_at), ' ', 'T')
+FROM events
+WHERE tenant = {tenant:String}
+    AND event_id IN {ids:Array(UUID)}{bounds}
+ORDER BY events.received_at, event_type, events.stored_at
+LIMIT {limit:UInt32}
+"""
+
+EVENT_ROWS: Final = Query(
+    "event_rows",
+    _EVENT_ROWS.replace(
+        "{bounds}",
+        """
+    AND toStartOfHour(received_at) IN (
+        SELECT toDateTime(arrayJoin({hours:Array(UInt32)}), 'UTC')
+    )
+    AND received_at >= toDateTime64({start:UInt32}, 6, 'UTC')
+    AND received_at < toDateTime64({end:UInt32}, 6, 'UTC')""",
+    ),
+)
+"""Events as they are stored, looked for in the hours in which they may have been received."""
+
+EVENT_ROWS_ANYWHERE: Final = Query("event_rows_anywhere", _EVENT_ROWS.replace("{bounds}", ""))
+"""The same in all hours, by the index of ids: for what nothing else is known of."""
+
+EVENT_LETTERS: Final = Query(
+    "event_letters",
+    """
+SELECT JSONExtractString(row, 'event_id'), JSONExtractString(row, 'event_type'),
+    JSONExtractString(row, 'user_id'), JSONExtractString(row, 'source'),
+    JSONExtractString(row, 'occurred_at'), JSONExtractString(row, 'received_at'),
+    reason, replaceOne(toString(dead_at), ' ', 'T')
+FROM dead_letters
+WHERE tenant = {tenant:String}
+    AND destination = 'warehouse'
+    AND JSONExtractString(row, 'event_id') IN {names:Array(String)}
+ORDER BY dead_at DESC
+LIMIT 1 BY letter_id
+LIMIT {limit:UInt32}
+""",
+)
+"""Events that the warehouse could not take, with its reason."""
+
 TENANT_QUERIES: Final = (
     STATS_STALE_HOURS,
     STATS_ROLLED_UP,
@@ -161,4 +233,8 @@ TENANT_QUERIES: Final = (
     PENDING_RUNS,
     FAILED_DELIVERIES,
     GOOD_DELIVERIES,
+    EVENT_NOTES,
+    EVENT_ROWS,
+    EVENT_ROWS_ANYWHERE,
+    EVENT_LETTERS,
 )

@@ -97,11 +97,15 @@ async def test_tenant_shows_how_it_is_forwarded_and_no_secret(tmp_path: Path) ->
     ran = await run("set", "shop", f"amplitude.secret_key={secret}", "--json")
     assert ran.json == {"tenant": "shop", "amplitude.secret_key": "(hidden)"}
     await run("set", "shop", "amplitude.region=eu")
+    await run("set", "shop", "amplitude.drop=[/b]*,[Amplitude] *")
     ran = await run("list", "--json")
     [found] = ran.json["tenants"]
     assert (found["amplitude.api_key"], found["amplitude.region"]) == ("(hidden)", "eu")
     assert found["amplitude.revenue"] == ["order_placed=total"]
     shown = await run("list")
+    assert "amplitude.api_key: (hidden)" in shown.stdout
+    assert "amplitude.region: eu" in shown.stdout
+    assert "amplitude.drop: [/b]*, [Amplitude] *" in shown.stdout, "brackets are no markup"
     assert secret not in ran.stdout + shown.stdout
     ran = await run("set", "shop", "amplitude.api_key=")
     assert ran.stdout == "shop: amplitude.api_key is empty now.\n"

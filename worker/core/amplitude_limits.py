@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from sluice.core.depth import depth_of, may_be_deeper
+from sluice.core.depth import depth_of
 
 MAX_CHARS: Final = 1024
 MAX_LEVELS: Final = 40
@@ -56,17 +56,23 @@ def cut(text: bytes, levels: int = MAX_LEVELS) -> tuple[bytes, int]:
 
 def surely_fits(text: bytes, levels: int = MAX_LEVELS) -> bool:
     """Whether nothing has to be cut: never true in vain, true for nearly all, and cheap."""
-    if may_be_deeper(text, levels) and depth_of(text) > levels:
+    # Counting takes several times as long as finding that there is nothing to count.
+    is_flat = levels > 0 and text.find(b"{", 1) < 0 and text.find(b"[") < 0
+    if not is_flat and text.count(b"{") + text.count(b"[") > levels and depth_of(text) > levels:
         return False
     if len(text) <= MAX_CHARS:
         return True
-    if b'\\"' in text or text.count(b":") > MAX_MEMBERS:
+    return text.count(b":") <= MAX_MEMBERS and not _has_long_string(text)
+
+
+def _has_long_string(text: bytes) -> bool:
+    if b"\\" in text:  # of the same length, but every quote that is left begins or ends a string
+        text = text.replace(b"\\\\", b"..").replace(b'\\"', b"..")
+    # A long string would be a long way without a quote: also over a whole block.
+    starts = range(0, len(text) - _BLOCK + 1, _BLOCK)
+    if all(text.find(b'"', start, start + _BLOCK) >= 0 for start in starts):
         return False
-    # No quote is escaped, so that a long string would be a long way without any: also over a
-    # whole block.
-    return all(
-        text.find(b'"', at, at + _BLOCK) >= 0 for at in range(0, len(text) - _BLOCK + 1, _BLOCK)
-    )
+    return max(map(len, text.split(b'"')[1::2]), default=0) > MAX_CHARS
 
 
 def _cut_string(text: bytes) -> tuple[bytes, int]:

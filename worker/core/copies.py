@@ -17,10 +17,10 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
+from sluice.core.event import REPEAT_WINDOW
 from worker.core.rows import HOUR_CHARS, Key
 
-WINDOW: Final = timedelta(days=7)
-REACH: Final = WINDOW + timedelta(hours=1)
+REACH: Final = REPEAT_WINDOW + timedelta(hours=1)
 """How far around a copy others are looked for: the window, and the hour that collapses with it."""
 
 Event = tuple[str, str]
@@ -74,7 +74,7 @@ def judge(candidates: Sequence[Key], known: Iterable[Key]) -> Verdict:
 def _duplicates(accepted: set[Copy]) -> Iterable[Copy]:
     ordered = sorted(accepted)
     for before, copy in pairwise(ordered):
-        if datetime.fromisoformat(copy[0]) - datetime.fromisoformat(before[0]) <= WINDOW:
+        if datetime.fromisoformat(copy[0]) - datetime.fromisoformat(before[0]) <= REPEAT_WINDOW:
             yield copy
 
 

@@ -7,7 +7,8 @@ redelivery with the same ``insert_id``:
 2. The others are sent, each tenant by itself, tenants at once (``worker.forwarder``).
 3. What cannot be sent now is parked, durably. A project that does not answer within
    ``PATIENCE_S`` waits from then on, so that no tenant delays another for long.
-4. Outcomes are written to ClickHouse (``worker.ledger``). Then the consumer acknowledges.
+4. Outcomes are written to ClickHouse (``worker.ledger``), while the next batch is being sent. Then
+   the consumer acknowledges.
 
 Where Amplitude is away for every tenant of a batch, nothing is parked: the consumer keeps the batch
 and pulls no more (design, decision 6). What is parked is sent by ``worker.drainer``.
@@ -46,8 +47,8 @@ PATIENCE_S: Final = 5.0
 """How long a batch waits for one project before that project goes its own way."""
 TRIAL_PATIENCE_S: Final = 30.0
 TENANTS_AT_ONCE: Final = 16
-MAX_BATCH_ROWS: Final = 20_000
-MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
+MAX_BATCH_ROWS: Final = 40_000
+MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
 """Smaller than the warehouse's: each event is held as it came and as it goes."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -127,8 +128,7 @@ class AmplitudeDestination:
         """Send or park a batch.
 
         Raises:
-            RetryLaterError: Amplitude is away for all of it, the lot is full, or ClickHouse does
-                not take the outcomes.
+            RetryLaterError: Amplitude is away for all of it, or the lot is full.
         """
         for prepared in batch:
             for skipped in prepared.skipped:
@@ -141,14 +141,22 @@ class AmplitudeDestination:
         ids = {id(item) for item in kept}
         for prepared in batch:
             prepared.items = [item for item in prepared.items if id(item) in ids]
+        PARKED_EVENTS.labels(NAME).set(self._lot.events)
+        if kept:
+            await self.commit()  # it may take long until the rest is delivered
+            hold = self._lot.hold_of(kept[0].tenant)
+            raise RetryLaterError(hold.detail if hold else "the lot of parked events is full")
+
+    async def commit(self) -> None:
+        """Write the outcomes down.
+
+        Raises:
+            RetryLaterError: ClickHouse does not take them now; they are kept.
+        """
         try:
             await self._ledger.flush()
         except WarehouseError as error:
             raise RetryLaterError(str(error)) from error
-        PARKED_EVENTS.labels(NAME).set(self._lot.events)
-        if kept:
-            hold = self._lot.hold_of(kept[0].tenant)
-            raise RetryLaterError(hold.detail if hold else "the lot of parked events is full")
 
     async def upkeep(self, stop: asyncio.Event) -> None:
         """Follow the tenants file and send what is parked, until ``stop``."""

@@ -164,6 +164,9 @@ class WarehouseDestination:
             log.error("The warehouse refused a batch", code=error.code, detail=str(error))  # noqa: TRY400 - the text says all
             raise RetryLaterError(str(error)) from error
 
+    async def commit(self) -> None:
+        """Nothing is left to do: each step of a delivery is durable when it returns."""
+
     async def upkeep(self, stop: asyncio.Event) -> None:
         """Keep schema, registry, filter and rollups until ``stop``; then say farewell."""
         await self._wait_for_schema(stop)

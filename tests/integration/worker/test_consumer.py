@@ -66,6 +66,9 @@ class Kept:
         """Keep it."""
         self.ids += prepared
 
+    async def commit(self) -> None:
+        """Nothing is left to do."""
+
     async def upkeep(self, stop: asyncio.Event) -> None:
         """Do nothing."""
 

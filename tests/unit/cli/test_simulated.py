@@ -18,8 +18,8 @@ def test_installed_package_says_where_the_simulator_is() -> None:
 
 
 def test_lines_show_what_to_paste() -> None:
-    simulated = Simulated(8083, Path("/nowhere"))
-    assert "  curl http://127.0.0.1:8083/_sim\n" in simulated.lines
+    simulated = Simulated(8090, Path("/nowhere"))
+    assert "  curl http://127.0.0.1:8090/_sim\n" in simulated.lines
     assert f"taken?api_key={SIMULATED_KEY}" in simulated.lines
 
 

@@ -94,6 +94,8 @@ def test_tenant_is_not_forwarded_without_a_key(text: str) -> None:
         ('revenue = ["order_placed"]', "the amount's member"),
         ('revenue = ["order_placed=-"]', "the amount's member"),
         ('revenue = ["a=b", "a=c"]', "revenue has two values for one name"),
+        (r'drop = ["a\u001bb"]', "an event type with or without *"),
+        (r'properties = ["env=a\nb"]', "a name, = and a text"),
         ('properties = ["env"]', "a name, = and a text"),
         (f'properties = ["env={"x" * 1025}"]', "at most 1024 characters"),
         ("enabled = true", "unknown 'enabled'"),

@@ -7,7 +7,9 @@ import pytest
 
 from gateway import sources
 from gateway.core.source import Refused
-from gateway.openapi import NOT_QUEUED, OPERATIONS, SKIPPING, Operation, document
+from gateway.openapi import document
+from gateway.operation_errors import NOT_QUEUED, SKIPPING
+from gateway.operations import OPERATIONS, Operation
 from gateway.source_answers import ANY_ROUTE
 from sluice.core.errors import ERRORS, ErrorType, Rejected
 

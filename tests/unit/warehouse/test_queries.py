@@ -7,7 +7,8 @@ from sluice.warehouse.queries import TENANT_QUERIES, Query
 from sluice.warehouse.replays import REPLAY_QUERIES
 
 TABLE = re.compile(
-    r"\bFROM\s+(events|rollups|touched_hours|event_duplicates|errors|runs|outcomes|dead_letters)\b"
+    r"\bFROM\s+(events|rollups|touched_hours|event_duplicates|errors|runs|event_keys|outcomes"
+    r"|dead_letters)\b"
 )
 ALL = (*TENANT_QUERIES, *REPLAY_QUERIES)
 
