@@ -2,7 +2,8 @@
 
 Load is shed before anything of a request is read, because several client libraries ignore
 ``Retry-After`` and come back within 0.1 s. A credential in the headers is judged before the body is
-read; one inside the body cannot be. 200 goes out only when the events are durable.
+read, and so is the limit of its key; one inside the body cannot be, but no event of a key over its
+limit is looked at. 200 goes out only when the events are durable.
 """
 
 import asyncio
@@ -85,7 +86,7 @@ class SourceRoutes:
             parsed = await asyncio.to_thread(source.parse, arrival, tenant)
         if isinstance(parsed, Rejected):
             return source.refused(self._refused(exchange, parsed))
-        limited = self._limited(exchange, caller, parsed.total)
+        limited = self._limited(exchange, caller, charge=parsed.total)
         if limited is not None:
             return source.refused(limited)
         unstored = await self._publish(source, tenant, parsed)
@@ -112,11 +113,30 @@ class SourceRoutes:
         if isinstance(who, Denied):
             return self._denied(exchange, who)
         if isinstance(who, Caller):
-            exchange.tenant = who.tenant.slug
+            limited = self._enter(exchange, who)
+            if limited is not None:
+                return limited
+        body = await self._read(source, exchange, is_proven=isinstance(who, Caller))
+        if isinstance(body, Refused):
+            return body
+        arrival = replace(arrival, body=body)
+        if who is None:
+            who = source.authenticate(arrival, self.directory())
+            if not isinstance(who, Caller):
+                return self._denied(exchange, who or _NOBODY)
+            limited = self._enter(exchange, who)
+            if limited is not None:
+                return limited
+        return who, arrival
+
+    async def _read(
+        self, source: Source, exchange: Exchange, *, is_proven: bool
+    ) -> bytes | Refused:
+        """Return the body; of a caller who has proven nothing yet as long as there is room."""
+        request = exchange.request
         wrong = check_encoding(request)
         if wrong is not None:
             return self._refused(exchange, wrong)
-        is_proven = isinstance(who, Caller)
         if not is_proven and self.room.is_full:
             return _unstored(exchange, TOO_MANY)
         send_continue(request)
@@ -130,15 +150,11 @@ class SourceRoutes:
                 )
         except NoRoomError:
             return _unstored(exchange, TOO_MANY)
-        if isinstance(body, Rejected):
-            return self._refused(exchange, body)
-        arrival = replace(arrival, body=body)
-        if who is None:
-            who = source.authenticate(arrival, self.directory())
-            if not isinstance(who, Caller):
-                return self._denied(exchange, who or _NOBODY)
-            exchange.tenant = who.tenant.slug
-        return who, arrival
+        return self._refused(exchange, body) if isinstance(body, Rejected) else body
+
+    def _enter(self, exchange: Exchange, caller: Caller) -> Refused | None:
+        exchange.tenant = caller.tenant.slug
+        return self._limited(exchange, caller)
 
     async def _publish(self, source: Source, tenant: Tenant, parsed: Parsed) -> Unstored | None:
         if not parsed.candidates:
@@ -160,13 +176,21 @@ class SourceRoutes:
         )
         return encode("events", events)
 
-    def _limited(self, exchange: Exchange, caller: Caller, events: int) -> Refused | None:
-        """Charge a key for its events; what it sends here and to ``track`` counts together."""
+    def _limited(
+        self, exchange: Exchange, caller: Caller, *, charge: int | None = None
+    ) -> Refused | None:
+        """Return the refusal of a key over its limit; charge one that is not for its events.
+
+        What it sends here and to ``track`` counts together.
+        """
         rate, key = caller.tenant.key_events_per_s, caller.key
         if not rate or key is None:
             return None
-        spenders = [Spender(key.digest, rate)]
-        wait_s = self.limits.take(spenders, events, self.monotonic())
+        spenders, now = [Spender(key.digest, rate)], self.monotonic()
+        if charge is None:
+            wait_s = self.limits.wait_s(spenders, now)
+        else:
+            wait_s = self.limits.take(spenders, charge, now)
         if not wait_s:
             return None
         detail = f"This key may send {rate} events a second; retry after the time given."

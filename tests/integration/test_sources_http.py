@@ -304,6 +304,22 @@ async def test_key_over_its_own_limit_is_told_when_to_come_back(at: int) -> None
     assert "code" in orjson.loads(limited.body)
 
 
+async def test_key_over_its_limit_is_refused_before_its_events_are_looked_at() -> None:
+    """Libraries that ignore Retry-After come back at once, so a refusal must stay cheap."""
+    segment, amplitude, _ = posts(SECRET_KEY)
+    slow = Directory({TENANT: replace(DIRECTORY.by_slug[TENANT], key_events_per_s=1)})
+    async with serving(GatedQueue(), LOADS, directory=slow) as (url, _):
+        for _ in range(BURST_S):
+            await exchange(url, request_of(segment))
+        unsent = segment.headers | {"Content-Length": "50000"}
+        head = request_bytes(segment.path, headers=tuple(unsent.items()))
+        no_events = replace(amplitude, body=amplitude.body.replace(b'"events"', b'"none"'))
+        for request in (head, request_of(no_events)):
+            limited = await exchange(url, request)
+            assert limited is not None
+            assert (limited.status, limited.error_type) == (429, "rate_limited")
+
+
 @pytest.mark.parametrize("at", range(2))
 async def test_failure_inside_and_stop_are_said_in_the_dialect(at: int) -> None:
     def fail(_arrival: Arrival, _tenant: Tenant) -> Parsed:
