@@ -23,7 +23,7 @@ from gateway.core.source import Arrival, Caller, Parsed, Refused, Source, Source
 from gateway.dispatch import Exchange, Route, last_segment
 from gateway.publisher import Publisher, Unstored
 from gateway.rejections import Rejections
-from gateway.room import TOO_MANY, NoRoomError, Room
+from gateway.room import TOO_MANY, Held, NoRoomError, Room
 from gateway.stamps import Stamps
 from sluice.core.envelope import Rows, encode
 from sluice.core.errors import ErrorType, Rejected
@@ -34,7 +34,8 @@ from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
 UNKNOWN_SIZE: Final = 65_536
 """What a body without a length is expected to need, when room is asked for."""
 INLINE_BYTES: Final = 65_536
-"""A longer body is parsed in a thread: thousands of events take longer than others should wait."""
+"""A longer body is parsed in a thread, also for the key in it: thousands of events take longer than
+others should wait, and a few kilobytes of gzip hold as many."""
 _NOBODY: Final = Denied(Rejected(ErrorType.AUTH_MISSING, "Send a credential."))
 
 
@@ -116,38 +117,43 @@ class SourceRoutes:
             limited = self._enter(exchange, who)
             if limited is not None:
                 return limited
-        body = await self._read(source, exchange, is_proven=isinstance(who, Caller))
-        if isinstance(body, Refused):
-            return body
-        arrival = replace(arrival, body=body)
-        if who is None:
-            who = source.authenticate(arrival, self.directory())
-            if not isinstance(who, Caller):
-                return self._denied(exchange, who or _NOBODY)
-            limited = self._enter(exchange, who)
-            if limited is not None:
-                return limited
-        return who, arrival
+            body = await self._read(source, exchange, None)
+            return body if isinstance(body, Refused) else (who, replace(arrival, body=body))
+        return await self._admit_by_body(source, exchange, arrival)
 
-    async def _read(
-        self, source: Source, exchange: Exchange, *, is_proven: bool
-    ) -> bytes | Refused:
-        """Return the body; of a caller who has proven nothing yet as long as there is room."""
+    async def _admit_by_body(
+        self, source: Source, exchange: Exchange, arrival: Arrival
+    ) -> tuple[Caller, Arrival] | Refused:
+        """Read the body of a caller who has proven nothing yet, as long as there is room for it."""
+        with self.room.hold() as held:
+            body = await self._read(source, exchange, held)
+            if isinstance(body, Refused):
+                return body
+            arrival = replace(arrival, body=body)
+            if len(body) <= INLINE_BYTES:
+                who = source.authenticate(arrival, self.directory())
+            else:
+                who = await asyncio.to_thread(source.authenticate, arrival, self.directory())
+        if not isinstance(who, Caller):
+            return self._denied(exchange, who or _NOBODY)
+        return self._enter(exchange, who) or (who, arrival)
+
+    async def _read(self, source: Source, exchange: Exchange, held: Held | None) -> bytes | Refused:
+        """Return the body, charged to ``held`` where there is one."""
         request = exchange.request
         wrong = check_encoding(request)
         if wrong is not None:
             return self._refused(exchange, wrong)
-        if not is_proven and self.room.is_full:
+        if held is not None and self.room.is_full:
             return _unstored(exchange, TOO_MANY)
         send_continue(request)
         try:
-            with self.room.hold() as held:
-                body = await read_body(
-                    request,
-                    max_bytes=source.max_body_bytes,
-                    timeout_s=self.body_timeout_s,
-                    held=None if is_proven else held,
-                )
+            body = await read_body(
+                request,
+                max_bytes=source.max_body_bytes,
+                timeout_s=self.body_timeout_s,
+                held=held,
+            )
         except NoRoomError:
             return _unstored(exchange, TOO_MANY)
         return self._refused(exchange, body) if isinstance(body, Rejected) else body

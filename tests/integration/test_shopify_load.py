@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 
 from gateway.routes.shopify import EXAMINED_BYTES_PER_S
+from tests.support.gaps import watch_gaps
 from tests.support.gateway import stored_rows
 from tests.support.shopify import assert_kept, headers, shop_of
 
@@ -18,18 +19,10 @@ async def test_large_odd_order_does_not_hold_up_what_else_arrives(tmp_path: Path
     body = b'{"id":1,"email":"a@b.example","line_items":[%b]}' % odd_lines
     gaps: list[float] = []
 
-    async def watch() -> None:
-        last = time.perf_counter()
-        while True:
-            await asyncio.sleep(0.001)
-            now = time.perf_counter()
-            gaps.append(now - last)
-            last = now
-
     async with shop_of(tmp_path) as (shop, _):
         signed = headers(TOPIC, body)
         async with asyncio.TaskGroup() as tasks:
-            watcher = tasks.create_task(watch())
+            watcher = tasks.create_task(watch_gaps(gaps))
             started = time.perf_counter()
             assert_kept(await shop.post(body, signed))
             took = time.perf_counter() - started

@@ -27,6 +27,7 @@ from sluice.core.tenant import Directory, Tenant
 from sluice.settings import load_settings
 from sluice.tenants import TenantsFile
 from tests.support.edge import running
+from tests.support.gaps import watch_gaps
 from tests.support.gateway import TENANT, running_gateway, stored_rows
 from tests.support.poll import poll_until
 from tests.support.raw_http import connect, exchange, read_answer, request_bytes
@@ -318,6 +319,28 @@ async def test_key_over_its_limit_is_refused_before_its_events_are_looked_at() -
             limited = await exchange(url, request)
             assert limited is not None
             assert (limited.status, limited.error_type) == (429, "rate_limited")
+
+
+async def test_body_that_proves_nothing_does_not_hold_up_what_else_arrives() -> None:
+    """A few kilobytes of gzip are five megabytes to look for a key in."""
+    form = b"identification=" + b"%5b" * 1_700_000 + b"&api_key=x"
+    stranger = Post(
+        "amplitude_http",
+        "/identify",
+        form,
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        b"",
+    )
+    gaps: list[float] = []
+    async with serving(GatedQueue(), LOADS) as (url, _), asyncio.TaskGroup() as tasks:
+        watcher = tasks.create_task(watch_gaps(gaps))
+        started = time.perf_counter()
+        answer = await exchange(url, request_of(stranger, is_gzip=True))
+        took = time.perf_counter() - started
+        watcher.cancel()
+    assert answer is not None
+    assert answer.status == 400
+    assert max(gaps) < took / 2
 
 
 @pytest.mark.parametrize("at", range(2))
