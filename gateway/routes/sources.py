@@ -86,7 +86,9 @@ class SourceRoutes:
         else:
             parsed = await asyncio.to_thread(source.parse, arrival, tenant)
         if isinstance(parsed, Rejected):
-            return source.refused(self._refused(exchange, parsed))
+            # One event is paid for a body that holds none, or bad ones were free.
+            limited = self._limited(exchange, caller, charge=1)
+            return source.refused(limited or self._refused(exchange, parsed))
         limited = self._limited(exchange, caller, charge=parsed.total)
         if limited is not None:
             return source.refused(limited)
