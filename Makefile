@@ -7,10 +7,10 @@ ROUNDS ?= 50
 WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults lock clean
+.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 # A stamp per lock file, so that nothing is checked with the package index unless a lock file changed.
 # Set-up may be interrupted at any moment, and started twice: one make at a time holds a lock on the
@@ -89,6 +89,9 @@ kill-test: $(VENV)/.dev ## kill -9 at random under load; make kill-test ROUNDS=5
 
 faults: $(VENV)/.dev ## break everything around a distributed Sluice on Pub/Sub's emulator, and count (ARGS="--only outage")
 	$(BIN)/python -m tests.faults.broker --rounds $(ROUNDS) $(ARGS)
+
+faults-amplitude: $(VENV)/.dev ## everything that may happen on the way to Amplitude, and count (ARGS="--kills 20")
+	$(BIN)/python -m tests.faults.forwarding $(ARGS)
 
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --extra build -o requirements.lock

@@ -278,8 +278,10 @@ class Consumer:
             except QueueUnavailableError as error:
                 log.warning("Leases could not be renewed", detail=str(error))
                 continue
-            if len(kept) < len(held):
-                log.warning("Leases were lost", lost=len(held) - len(kept))
+            # What was acknowledged meanwhile has no lease either.
+            gone = {one.lease_id for one in held} - {one.lease_id for one in kept}
+            if lost := gone & self._held.keys():
+                log.warning("Leases were lost; these envelopes come again", lost=len(lost))
 
     async def _release(self, deliveries: list[Delivery]) -> None:
         self._held.clear()

@@ -6,7 +6,9 @@ lot. A crash in between sends some again, with the same ``insert_id``.
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import replace
+from heapq import nsmallest
 from typing import Final
 
 import structlog
@@ -21,7 +23,7 @@ from worker.core.lane import Settled
 from worker.core.settling import Moment, UserHolds, by_hold, holds_of
 from worker.forwarder import Forwarder, jitter
 from worker.ledger import Notes
-from worker.lot import Lot, Parked
+from worker.lot import Lot, LotError, Parked
 from worker.mapping import Mapping
 from worker.waiting import wait_for_event
 
@@ -90,14 +92,14 @@ class Drainer:
     async def _drain(self, tenant: str, stop: asyncio.Event) -> None:
         while not stop.is_set() and self._is_due(tenant):
             config = self._mapping.config(tenant)
-            if config is None:
-                await self._wait_for_key(tenant)
-                return
             try:
+                if config is None:
+                    await self._wait_for_key(tenant)
+                    return
                 await self._ledger.flush()  # what an earlier failure left; before more is sent
                 await self._one_page(tenant, config)
-            except WarehouseError as error:
-                log.debug("Parked events wait for the warehouse", detail=str(error))
+            except (WarehouseError, LotError) as error:
+                log.debug("Parked events cannot be settled", detail=str(error))
                 await wait_for_event(stop, RETRY_S)
 
     async def _wait_for_key(self, tenant: str) -> None:
@@ -121,15 +123,18 @@ class Drainer:
             limit = TRIAL_EVENTS if is_trial else PAGE_EVENTS
         else:
             now = time.time()
-            due = [user for user, hold in holds.items() if hold.until <= now]
-            users = due[:PAGE_USERS]
-            limit = self._eps.get(tenant, DEFAULT_EPS)
+            due = (user for user, hold in holds.items() if hold.until <= now)
+            users = nsmallest(PAGE_USERS, due, key=lambda user: holds[user].until)
+            limit = min(self._eps.get(tenant, DEFAULT_EPS), PAGE_EVENTS)
         rows = await self._lot.page(tenant, users, limit=limit)
         if not rows:
             await self._lot.let_go(tenant, users or [EVERYBODY])
             return
         # What is left of a page after mapping need not be sent: it is settled too.
-        items, skipped = await asyncio.to_thread(self._mapping.of_parked, tenant, rows)
+        mapped = await asyncio.to_thread(self._mapping.of_parked, tenant, rows)
+        if mapped is None:
+            return  # it was switched off a moment ago: the next look finds no key
+        items, skipped = mapped
         settled = await self._forwarder.forward(
             config, items, patience_s=PATIENCE_S, is_trial=is_trial
         )
@@ -139,11 +144,15 @@ class Drainer:
             if one.record is not None:
                 self._ledger.add_record(one.record)
         new = self._new_holds(tenant, rows, settled, users)
-        self._note(settled, holds | new)
+        self._note(settled, holds, holds | new)
         await self._ledger.flush()
         stays = {item.place for item in (*settled.parked, *settled.left)}
         places = [row.place for row in rows if row.place not in stays]
         await self._lot.settle(tenant, places, {(tenant, user): hold for user, hold in new.items()})
+        if users is not None and settled.held is None:
+            # Those of whom the page had all: else they took places of others in the next ones.
+            counts = Counter(row.user_id for row in rows)
+            await self._lot.let_go(tenant, [user for user in users if counts[user] < limit])
 
     def _new_holds(
         self, tenant: str, rows: list[Parked], settled: Settled, users: list[str] | None
@@ -155,17 +164,22 @@ class Drainer:
         project = before.get(EVERYBODY)
         if users is None and project is not None and settled.held is None:
             new[EVERYBODY] = replace(project, until=now, failures=0)
-        counts: dict[str, int] = {}
-        for row in rows:
-            counts[row.user_id] = counts.get(row.user_id, 0) + 1
+        counts = Counter(row.user_id for row in rows)
         for user in users or ():
             if user not in new and settled.held is None:
-                new[user] = paced(before[user], counts.get(user, 0), eps=self._eps[tenant], now=now)
+                new[user] = paced(before[user], counts[user], eps=self._eps[tenant], now=now)
         return new
 
-    def _note(self, settled: Settled, holds: UserHolds) -> None:
+    def _note(self, settled: Settled, before: UserHolds, holds: UserHolds) -> None:
         self._ledger.add(Fate.DELIVERED, settled.delivered)
         for item, reason, detail in settled.dead:
             self._ledger.add_dead(item, reason, detail)
         for hold, items in by_hold(settled.parked, holds).items():
-            self._ledger.add(Fate.PARKED, items, hold.reason, hold.detail)
+            # It is said already of those that wait on for the same reason, however often they try.
+            new = [item for item in items if _reason(before, item.user_id) != hold.reason]
+            self._ledger.add(Fate.PARKED, new, hold.reason, hold.detail)
+
+
+def _reason(holds: UserHolds, user: str) -> str:
+    hold = holds.get(user) or holds.get(EVERYBODY)
+    return hold.reason if hold else ""

@@ -55,9 +55,11 @@ class Ledger:
         self._is_migrated = False
         self._writing = asyncio.Lock()
 
-    def add(self, fate: Fate, items: Sequence[Item], reason: str = "", detail: str = "") -> None:
-        """Note the same fate of several events."""
-        at = now_text()
+    def add(
+        self, fate: Fate, items: Sequence[Item], reason: str = "", detail: str = "", at: str = ""
+    ) -> None:
+        """Note the same fate of several events, as of now or of ``at``."""
+        at = at or now_text()
         self._outcomes += [
             Outcome(
                 item.tenant,

@@ -16,22 +16,28 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sluice.core.errors import SluiceError
 from sluice.private_files import ensure_private_dir
-from worker.core.holds import EVERYBODY, Hold
+from worker.core.holds import EVERYBODY, Hold, catching_up
 from worker.waiting import wait_for_event
 
 T = TypeVar("T")
 
 ROW_OVERHEAD_BYTES: Final = 200
 """What a row costs beside its text: keys and two indexes."""
+MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 LOCK_EVERY_S: Final = 0.1
+BUSY_S: Final = 1.0
+"""How long to wait for somebody else's lock; nobody who knows the file takes one."""
 CACHE_KIB: Final = 8_192
 
 _SCHEMA: Final = """
@@ -78,9 +84,14 @@ _SET_HOLD: Final = (
     " (tenant, user, reason, detail, since, until, failures, has_rows)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_KEEP_HOLD: Final = _SET_HOLD.replace("REPLACE", "IGNORE")
 _PARK: Final = (
     "INSERT OR IGNORE INTO parked (tenant, user, event_id, received_at, row) VALUES (?, ?, ?, ?, ?)"
+)
+_HOLD_NEW: Final = (
+    "INSERT INTO holds (tenant, user, reason, detail, since, until, failures, has_rows)"
+    " SELECT DISTINCT tenant, user, ?, ?, ?, ?, ?, ? FROM parked WHERE place > ? AND NOT EXISTS"
+    " (SELECT 1 FROM holds WHERE tenant = parked.tenant AND user IN (parked.user, ''))"
+    " RETURNING tenant, user"
 )
 _FREE: Final = (
     "NOT EXISTS (SELECT 1 FROM holds WHERE holds.tenant = parked.tenant"
@@ -92,7 +103,11 @@ Holds = dict[str, dict[str, Hold]]
 """By tenant, then by user (``EVERYBODY`` for the project)."""
 
 
-class LotFullError(SluiceError):
+class LotError(SluiceError):
+    """The lot cannot be written or read now, as on a full disk; nothing was changed."""
+
+
+class LotFullError(LotError):
     """The lot is at its bound; what does not fit stays in the queue."""
 
 
@@ -183,35 +198,54 @@ class Lot:
         """Return the hold of a user or of the whole project."""
         return self.holds.get(tenant, {}).get(user)
 
-    async def park(self, rows: Sequence[ToPark], holds: Mapping[tuple[str, str], Hold]) -> None:
+    async def park(
+        self, rows: Sequence[ToPark], holds: Mapping[tuple[str, str], Hold]
+    ) -> AbstractSet[tuple[str, str]]:
         """Take events in, behind those that are there, and note who waits; durable on return.
+
+        Whoever has no hold gets one that is due at once: it may have ended while the events were
+        on their way, and nobody looks for events without one.
+
+        Returns:
+            Tenant and id of the events that were there already.
 
         Raises:
             LotFullError: They do not fit; nothing was changed.
+            LotError: The file cannot be written; neither was anything. So do the other methods.
         """
-        # Written again, unless they are there: another task's ``let_go`` may be about to end them.
-        covering = self._covering(rows)
         size = sum(len(row.row) + ROW_OVERHEAD_BYTES for row in rows)
         if rows and self.stored_bytes + size > self._max_bytes:
             message = f"the lot of parked events is full ({self._max_bytes} bytes)"
             raise LotFullError(f"{message}: the rest waits in the queue")
 
-        def store(connection: sqlite3.Connection) -> None:
+        hold = catching_up(time.time())
+
+        def store(
+            connection: sqlite3.Connection,
+        ) -> tuple[AbstractSet[tuple[str, str]], Sequence[tuple[str, str]]]:
+            last = _last_place(connection)
             connection.executemany(
                 _PARK,
                 [(row.tenant, row.user_id, row.event_id, row.received_at, row.row) for row in rows],
             )
             _write_holds(connection, holds.items())
-            _write_holds(connection, covering.items(), sql=_KEEP_HOLD)
+            late = connection.execute(_HOLD_NEW, (*_columns(hold), last)).fetchall()
             self._count(connection)
+            return _there_before(connection, rows, last), late
 
-        await self._in_transaction(store)
+        found, late = await self._in_transaction(store)
         self._note(holds)
-        for (tenant, user), hold in covering.items():
-            self.holds.setdefault(tenant, {}).setdefault(user, hold)
+        self._note(dict.fromkeys(late, hold))
+        return found
 
     async def page(
-        self, tenant: str, users: Sequence[str] | None, *, after: int = 0, limit: int
+        self,
+        tenant: str,
+        users: Sequence[str] | None,
+        *,
+        after: int = 0,
+        limit: int,
+        max_bytes: int = MAX_PAGE_BYTES,
     ) -> list[Parked]:
         """Return events in order of arrival.
 
@@ -220,17 +254,27 @@ class Lot:
             users: Of these users only, ``limit`` of each; None: of all without a hold of their own.
             after: Only events behind this place.
             limit: How many at most.
+            max_bytes: No more once their rows have so many; one comes whatever its size.
         """
 
-        def read(connection: sqlite3.Connection) -> list[Parked]:
+        def rows(connection: sqlite3.Connection) -> Iterator[Parked]:
             if users is None:
                 sql = f"{_PAGE} WHERE tenant = ? AND place > ? AND {_FREE} ORDER BY place LIMIT ?"
-                return [Parked(*row) for row in connection.execute(sql, (tenant, after, limit))]
-            found: list[Parked] = []
+                yield from starmap(Parked, connection.execute(sql, (tenant, after, limit)))
+                return
             sql = f"{_PAGE} WHERE tenant = ? AND user = ? AND place > ? ORDER BY place LIMIT ?"
             for user in users:
-                rows = connection.execute(sql, (tenant, user, after, limit))
-                found += [Parked(*row) for row in rows]
+                of_user = connection.execute(sql, (tenant, user, after, limit))
+                yield from starmap(Parked, of_user)
+
+        def read(connection: sqlite3.Connection) -> list[Parked]:
+            found: list[Parked] = []
+            size = 0
+            for one in rows(connection):
+                found.append(one)
+                size += len(one.row)
+                if size >= max_bytes:
+                    break
             return found
 
         return await self._in_thread(read)
@@ -277,7 +321,9 @@ class Lot:
         return await self._in_thread(read)
 
     def _open(self, _unused: object = None) -> None:
-        connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        connection = sqlite3.connect(
+            self._path, check_same_thread=False, isolation_level=None, timeout=BUSY_S
+        )
         self._connection = connection
         os.chmod(self._path, 0o600)  # noqa: PTH101 - as the lock file beside it
         connection.execute("PRAGMA journal_mode=WAL")
@@ -300,16 +346,6 @@ class Lot:
         found = connection.execute("SELECT tenant, events, bytes FROM figures").fetchall()
         self._figures = {tenant: (events, size) for tenant, events, size in found}
 
-    def _covering(self, rows: Sequence[ToPark]) -> dict[tuple[str, str], Hold]:
-        """Return the holds that these events are to wait under, as they are now."""
-        found: dict[tuple[str, str], Hold] = {}
-        for row in rows:
-            there = self.holds.get(row.tenant, {})
-            user = row.user_id if row.user_id in there else EVERYBODY
-            if user in there:
-                found[row.tenant, user] = there[user]
-        return found
-
     def _note(self, holds: Mapping[tuple[str, str], Hold]) -> None:
         for (tenant, user), hold in holds.items():
             self.holds.setdefault(tenant, {})[user] = hold
@@ -321,7 +357,8 @@ class Lot:
                 done = work(connection)
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # some errors end it themselves
+                    connection.execute("ROLLBACK")
                 raise
             return done
 
@@ -330,7 +367,11 @@ class Lot:
     async def _in_thread(self, work: Callable[[Any], T]) -> T:
         # A call that is cancelled still ends; the next one waits for it in the thread's line.
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: work(self._connection))
+        try:
+            return await loop.run_in_executor(self._thread, lambda: work(self._connection))
+        except sqlite3.OperationalError as error:
+            message = f"the lot of parked events cannot be used: {error}"
+            raise LotError(message) from error
 
 
 def _close(connection: sqlite3.Connection | None) -> None:
@@ -347,21 +388,44 @@ def _has_waiting(connection: sqlite3.Connection, tenant: str, user: str) -> bool
 
 
 def _write_holds(
-    connection: sqlite3.Connection,
-    holds: Iterable[tuple[tuple[str, str], Hold]],
-    *,
-    sql: str = _SET_HOLD,
+    connection: sqlite3.Connection, holds: Iterable[tuple[tuple[str, str], Hold]]
 ) -> None:
     connection.executemany(
-        sql,
+        _SET_HOLD,
         [
             (
-                *(tenant, user, hold.reason, hold.detail, hold.since, hold.until),
-                *(hold.failures, hold.has_rows),
+                tenant,
+                user,
+                *_columns(hold),
             )
             for (tenant, user), hold in holds
         ],
     )
+
+
+def _columns(hold: Hold) -> tuple[str, str, float, float, int, bool]:
+    return (
+        *(hold.reason, hold.detail, hold.since, hold.until),
+        *(hold.failures, hold.has_rows),
+    )
+
+
+def _last_place(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT ifnull(max(place), 0) FROM parked").fetchone()[0])
+
+
+def _there_before(
+    connection: sqlite3.Connection, rows: Sequence[ToPark], last: int
+) -> AbstractSet[tuple[str, str]]:
+    sql = "SELECT count(*) FROM parked WHERE place > ?"
+    if connection.execute(sql, (last,)).fetchone()[0] == len(rows):
+        return frozenset()
+    sql = "SELECT 1 FROM parked WHERE event_id = ? AND tenant = ? AND place <= ?"
+    return {
+        (row.tenant, row.event_id)
+        for row in rows
+        if connection.execute(sql, (row.event_id, row.tenant, last)).fetchone()
+    }
 
 
 def _is_locked(descriptor: int) -> bool:

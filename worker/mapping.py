@@ -1,5 +1,6 @@
 """Rows to what Amplitude takes, by the tenants file as it is now."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from worker.lot import Parked
 DESTINATION: Final = "amplitude"
 
 _EVENT: Final = msgspec.json.Decoder(SourceEvent)
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}", re.ASCII).fullmatch
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError)
 
 
@@ -56,7 +59,8 @@ class Mapping:
     def of_envelope(self, envelope: Envelope) -> tuple[list[Item], list[Skipped]]:
         """Return what is to be sent of an envelope, in order, and what is not.
 
-        Rows that cannot be read are left out: the warehouse keeps them as dead letters.
+        Rows that cannot be read are left out: the warehouse keeps them as dead letters. So are
+        those of which no outcome could be written: they would hold up all others for ever.
         """
         mappers = self._current()
         if envelope.kind != "events" or not mappers:
@@ -72,15 +76,28 @@ class Mapping:
             events = [_event_of(row) for row in rows]
         items: list[Item] = []
         skipped: list[Skipped] = []
+        good_time = ""  # of the row before: an envelope's rows mostly have the same
         for row, event in zip(rows, events, strict=True):
-            if event is None or event.tenant not in mappers:
+            if event is None or event.tenant not in mappers or not _UUID(event.event_id):
                 continue
+            if event.received_at != good_time:
+                if not _is_time(event.received_at):
+                    continue
+                good_time = event.received_at
             _add(mappers[event.tenant][1], event, row, items, skipped)
         return items, skipped
 
-    def of_parked(self, tenant: str, rows: Sequence[Parked]) -> tuple[list[Item], list[Skipped]]:
-        """Return what is to be sent of parked rows, in order, and what is not any more."""
-        mapper = self._current()[tenant][1]
+    def of_parked(
+        self, tenant: str, rows: Sequence[Parked]
+    ) -> tuple[list[Item], list[Skipped]] | None:
+        """Return what is to be sent of parked rows, in order, and what is not any more.
+
+        None where the tenant forwards no more.
+        """
+        found = self._current().get(tenant)
+        if found is None:
+            return None
+        mapper = found[1]
         items: list[Item] = []
         skipped: list[Skipped] = []
         for parked in rows:
@@ -131,6 +148,14 @@ def _mapper(
     return before if before and before[0] == config else (config, EventMapper(config))
 
 
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return _TIME(text) is not None
+
+
 def _event_of(row: bytes) -> SourceEvent | None:
     try:
         return _EVENT.decode(row)
@@ -154,13 +179,13 @@ def _add(
         AMPLITUDE_TRUNCATED.inc(mapped.cuts)
     items.append(
         Item(
-            tenant=event.tenant,
-            user_id=event.user_id,
-            event_id=event.event_id,
-            received_at=event.received_at,
-            row=row,
-            body=mapped.body,
-            place=place,
+            event.tenant,
+            event.user_id,
+            event.event_id,
+            event.received_at,
+            row,
+            mapped.body,
+            place,
         )
     )
 

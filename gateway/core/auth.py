@@ -21,6 +21,7 @@ MAX_HEADER_CHARS: Final = 8_000
 SESSION_PARAMETER: Final = "session_token"
 """In the query of a request that can set no header, as ``navigator.sendBeacon`` makes it."""
 _KEY_PREFIXES: Final = ("sk_", "pk_", "mk_")
+_READING: Final = "`Bearer <token>`, which `sluice token SLUG` prints"
 
 _OPTIONS: Final[Any] = {
     "verify_signature": True,
@@ -110,11 +111,15 @@ def authenticate_ingest(
         session_secret: What session tokens are signed with.
         now: Unix seconds.
     """
-    parsed = _parse(headers)
+    parsed = _parse(headers, "`ApiKey sk_…` or `Bearer <token>`")
     if isinstance(parsed, Denied):
         return parsed
     scheme, credential = parsed
     if scheme == "bearer":
+        if credential.startswith(_KEY_PREFIXES):
+            detail = "This is a key, not a token: send `ApiKey …`."
+            is_secret = not credential.startswith("pk_")
+            return Denied(Rejected(ErrorType.TOKEN_INVALID, detail), is_secret=is_secret)
         return _session(credential, directory, keys, session_secret, now=now)
     found = directory.find_key(credential)
     if found is None:
@@ -130,7 +135,7 @@ def authenticate_client(
     headers: Sequence[str], directory: Directory
 ) -> tuple[Tenant, ApiKey] | Denied:
     """Return whose public key asks for a session, and the key."""
-    parsed = _parse(headers)
+    parsed = _parse(headers, "`ApiKey pk_…`")
     if isinstance(parsed, Denied):
         return parsed
     scheme, credential = parsed
@@ -162,6 +167,8 @@ def bearer_in_query(values: Sequence[str]) -> Sequence[str] | Denied:
                 "A key must never stand in an address, which proxies log: revoke it, and send a"
                 " session token.",
             )
+    if len(values) > 1 or values == [""]:
+        return _denied(ErrorType.AUTH_MALFORMED, "Send one session token as session_token.")
     return [f"Bearer {value}" for value in values]
 
 
@@ -201,15 +208,13 @@ def authenticate_read(
     headers: Sequence[str], directory: Directory, keys: TokenKeys, *, now: float
 ) -> Principal | Denied:
     """Return who may read: the tenant of a token with the scope ``read``."""
-    parsed = _parse(headers)
+    parsed = _parse(headers, _READING)
     if isinstance(parsed, Denied):
         return parsed
     scheme, credential = parsed
-    if scheme == "apikey":
+    if scheme == "apikey" or credential.startswith(_KEY_PREFIXES):
         # A leaked ingest key must not read, so it is no credential here at all.
-        return _denied(
-            ErrorType.TOKEN_INVALID, "Send `Bearer <token>`; an API key does not read here."
-        )
+        return _denied(ErrorType.TOKEN_INVALID, f"An API key does not read here; send {_READING}.")
     claims = _verify(credential, keys, now=now)
     if isinstance(claims, Denied):
         return claims
@@ -225,12 +230,9 @@ def authenticate_read(
     return _enabled(directory.by_slug[slug])
 
 
-def _parse(headers: Sequence[str]) -> tuple[str, str] | Denied:
+def _parse(headers: Sequence[str], wanted: str) -> tuple[str, str] | Denied:
     if not headers:
-        return _denied(
-            ErrorType.AUTH_MISSING,
-            "Send an Authorization header: `ApiKey sk_…` or `Bearer <token>`.",
-        )
+        return _denied(ErrorType.AUTH_MISSING, f"Send an Authorization header: {wanted}.")
     if len(headers) > 1:
         return _denied(ErrorType.AUTH_MALFORMED, "Send the Authorization header once.")
     scheme, _, credential = headers[0].strip(" \t").partition(" ")
@@ -239,10 +241,10 @@ def _parse(headers: Sequence[str]) -> tuple[str, str] | Denied:
     if not credential or not credential.isascii() or len(credential) > MAX_HEADER_CHARS:
         return _denied(
             ErrorType.AUTH_MALFORMED,
-            "The Authorization header must be a scheme, a space and a credential.",
+            f"The Authorization header must be a scheme, a space and a credential: {wanted}.",
         )
     if scheme not in {"apikey", "bearer"}:
-        return _denied(ErrorType.AUTH_MALFORMED, "Use the scheme `ApiKey` or `Bearer`.")
+        return _denied(ErrorType.AUTH_MALFORMED, f"Send {wanted}.")
     return scheme, credential
 
 

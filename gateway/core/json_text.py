@@ -66,7 +66,7 @@ def open_json(text: bytes) -> Opened | Rejected:
     Raises:
         RecursionError: It is nested deeper than the parser goes; see ``too_deep``.
     """
-    wrong_at = _first_fault(text)
+    wrong_at = first_fault(text)
     if wrong_at is None:
         return Opened(text, text)
     repaired = repair(text)
@@ -76,13 +76,14 @@ def open_json(text: bytes) -> Opened | Rejected:
 
 
 def _open_repaired(text: bytes, repaired: Repaired) -> Opened | Rejected:
-    wrong_at = _first_fault(repaired.text)
+    wrong_at = first_fault(repaired.text)
     if wrong_at is None:
         return Opened(repaired.text, repaired.marked)
     return not_json(text, repaired.original_offset(wrong_at))
 
 
-def _first_fault(text: bytes) -> int | None:
+def first_fault(text: bytes) -> int | None:
+    """Return the offset at which a text stops being JSON; None where it is JSON."""
     try:
         _GRAMMAR.decode(text)
     except msgspec.DecodeError as error:

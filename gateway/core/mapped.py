@@ -87,9 +87,11 @@ def elements(kept: bytes, marked: bytes, *, name: str) -> list[tuple[bytes, byte
         name: What the dialect calls the list, for a sentence.
     """
     if marked == NULL:
-        return Rejected(ErrorType.EVENTS_MISSING, "This list is required.", field=name)
+        return Rejected(ErrorType.EVENTS_MISSING, f"{name} is required: a list.", field=name)
     if marked[:1] != b"[":
-        return Rejected(ErrorType.EVENTS_INVALID, "Send a list of events.", field=name)
+        return Rejected(
+            ErrorType.EVENTS_INVALID, f"{name} must be a list, not {kind_of(marked)}.", field=name
+        )
     texts = [bytes(one) for one in _LIST.decode(marked)]
     if len(texts) > MAX_EVENTS:
         detail = f"At most {MAX_EVENTS} events per request; this has {len(texts)}."

@@ -27,6 +27,7 @@ from gateway.core.event_rules import (
     Unfit,
     read_id,
 )
+from gateway.core.json_text import first_fault, not_json
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.event import MAX_USER_ID_CHARS
 from sluice.core.tenant import KEY_ID_DIGITS, ApiKey, Tenant
@@ -119,8 +120,18 @@ def _not_an_object(body: bytes) -> Rejected:
     try:
         _ANY.decode(body)
     except _DECODE_ERRORS:
-        return Rejected(ErrorType.JSON_INVALID, "The body is not JSON.")
+        return _not_json(body)
     return Rejected(ErrorType.BODY_NOT_OBJECT, "Send one JSON object.")
+
+
+def _not_json(body: bytes) -> Rejected:
+    try:
+        wrong_at = first_fault(body)
+    except RecursionError:
+        wrong_at = None
+    if wrong_at is None:
+        return Rejected(ErrorType.JSON_INVALID, "The body is not JSON.")
+    return not_json(body, wrong_at)
 
 
 def _wrong_fields(asked: _Body, user_id: str | Fault | None) -> list[tuple[str, str]]:
@@ -158,7 +169,8 @@ def open_session(ask: Ask, key: ApiKey, *, now: float, new_visitor: str) -> Sess
         if abs(now - ask.signed_at) > MAX_CLOCK_S:
             return Rejected(
                 ErrorType.SIGNATURE_EXPIRED,
-                f"user_id_ts is more than {MAX_CLOCK_S} seconds from the server's time.",
+                f"user_id_ts is more than {MAX_CLOCK_S} seconds from the server's time, which is"
+                f" {int(now)} in unix seconds.",
             )
         return Session(ask.user_id, is_verified=True)
     if not ask.user_id:

@@ -135,7 +135,7 @@ class Ingest:
         if tenant.has_limits:
             wait_s = self.limits.take(_spenders(who), parsed.total, self.monotonic())
             if wait_s:
-                return self._limited(exchange, who, wait_s)
+                return self._limited(exchange, who, wait_s, events=parsed.total)
         accepted, rejected, normalised = len(parsed.candidates), parsed.rejected, parsed.normalised
         rows = self._rows(who, parsed.candidates)
         del body, admitted, parsed  # what waits for the disk needs only the rows
@@ -221,8 +221,11 @@ class Ingest:
                 return self._limited(exchange, who, wait_s)
         return None
 
-    def _limited(self, exchange: Exchange, who: Principal, wait_s: float) -> Answer:
+    def _limited(
+        self, exchange: Exchange, who: Principal, wait_s: float, *, events: int = 1
+    ) -> Answer:
         tenant = who.tenant
+        remedy = "retry after the time given"
         detail = f"This key may send {tenant.key_events_per_s} events a second"
         if who.uid is not None and tenant.session_events_per_s:
             session = _session_of("", who.uid, tenant.session_events_per_s)
@@ -230,9 +233,11 @@ class Ingest:
                 f"This session may send {session.events_per_s} events a second,"
                 f" and {session.at_once} at once"
             )
+            if events > session.at_once:  # no waiting lets it through
+                remedy = f"{remedy}, in smaller batches: this one has {events}"
             if tenant.key_events_per_s:
                 detail += f"; all of its key may send {tenant.key_events_per_s} a second"
-        rejected = Rejected(ErrorType.RATE_LIMITED, f"{detail}; retry after the time given.")
+        rejected = Rejected(ErrorType.RATE_LIMITED, f"{detail}; {remedy}.")
         self.rejections.record(tenant.slug, exchange.source, [rejected], exchange.request_id)
         return slow_down(rejected, retry_after_s=wait_s)
 

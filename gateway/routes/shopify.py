@@ -31,6 +31,7 @@ from gateway.sources.shopify import (
     SOURCE,
     Read,
     header,
+    is_domain,
     read,
     unread_run,
 )
@@ -165,8 +166,10 @@ class ShopifyRoutes:
         if isinstance(found, Answer):
             return found
         pinned = tenant.shopify_shop_domains
-        if pinned and header(request.headers, SHOP_DOMAIN).lower() not in pinned:
-            detail = "The delivery is for another shop than this tenant's."
+        shop = header(request.headers, SHOP_DOMAIN).lower()
+        if pinned and shop not in pinned:
+            detail = "The delivery is for another shop than this tenant's"
+            detail += f": {shop}." if is_domain(shop) else "."
             return self._denied(exchange, ErrorType.SHOPIFY_SHOP_MISMATCH, detail)
         return tenant, found
 

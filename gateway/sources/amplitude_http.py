@@ -107,8 +107,6 @@ _WORDS: Final[Mapping[ErrorType, str]] = {
 """What Amplitude writes into ``error``; for the rest it is our own sentence."""
 _FIELDS: Final = {
     ErrorType.AUTH_MISSING: "api_key",
-    ErrorType.EVENTS_MISSING: "events",
-    ErrorType.EVENTS_EMPTY: "events",
 }
 _STATUSES: Final = {
     ErrorType.AUTH_MISSING: 400,
@@ -325,9 +323,14 @@ def refused(why: Refused) -> Answer:
         code=status,
         error=error,
         detail=detail,
-        missing_field=_FIELDS.get(error_type, ""),
+        missing_field=_FIELDS.get(error_type) or _missing_list(why.rejected),
     )
     return refusal(why, _ENCODER.encode(body), status=status)
+
+
+def _missing_list(rejected: Rejected) -> str:
+    is_list = rejected.error_type in {ErrorType.EVENTS_MISSING, ErrorType.EVENTS_EMPTY}
+    return (rejected.field or "events") if is_list else ""
 
 
 _EVENT_SCHEMA: Final[dict[str, Any]] = {

@@ -78,6 +78,8 @@ _NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,19}")
 
 _ENCODER: Final = msgspec.json.Encoder()
 
+UNMAPPED: Final = ": it is not in the mapping."
+SWITCHED_OFF: Final = ": it is off for this tenant."
 Read = Candidate | RunRequest | Rejected
 Said = dict[str, object]
 """What the headers of a delivery say, by the names that the payload has for it."""
@@ -99,7 +101,8 @@ def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
     if topic not in PRIVACY_RUNS and (row is None or not _is_kept(row, tenant.shopify_topics)):
         # A name that Shopify cannot have sent is not repeated.
         name = topic if _TOPIC.fullmatch(topic) else "of another form"
-        return Rejected(ErrorType.SHOPIFY_TOPIC_NOT_KEPT, f"Topic {name} is not kept.")
+        why = UNMAPPED if row is None else SWITCHED_OFF
+        return Rejected(ErrorType.SHOPIFY_TOPIC_NOT_KEPT, f"Topic {name} is not kept{why}")
     opened = open_delivery(body)
     if isinstance(opened, Rejected):
         return unread_run(headers, opened.error_type, body) or opened
@@ -145,6 +148,11 @@ def unread_run(headers: Mapping[str, str], why: ErrorType, signed: bytes) -> Run
 
 def _is_kept(row: Topic, patterns: tuple[str, ...]) -> bool:
     return row.is_kept or any(fnmatchcase(row.name, pattern) for pattern in patterns)
+
+
+def is_domain(text: str) -> bool:
+    """Whether a text may be repeated as a shop's domain."""
+    return _DOMAIN.fullmatch(text) is not None
 
 
 def header(headers: Mapping[str, str], name: str) -> str:

@@ -128,9 +128,10 @@ def verify(signed: Signed, body: bytes, secrets: Sequence[str], *, now: float) -
         for one in signed.signatures
     ]
     if not any(matches):
+        number = "1 secret" if len(secrets) == 1 else f"{len(secrets)} secrets"
         return Rejected(
             ErrorType.WEBHOOK_SIGNATURE_INVALID,
-            f"The signature matches none of this tenant's {len(secrets)} secrets.",
+            f"The signature matches none of this tenant's {number}.",
         )
     if abs(now - int(signed.timestamp)) > TOLERANCE_S:
         return Rejected(

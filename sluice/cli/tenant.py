@@ -253,7 +253,10 @@ def _print_set(one: Property, value: object, of: dict[str, object], *, as_json: 
     if as_json:
         print_json({**of, one.name: shown})
         return
-    words = f"has {shown} values" if one.kind == "secrets" else f"is {_text(shown)}"
+    if one.kind == "secrets":
+        words = "has 1 value" if shown == 1 else f"has {shown} values"
+    else:
+        words = f"is {_text(shown)}"
     print(f"{of['tenant']}: {one.name} {words} now.")
 
 

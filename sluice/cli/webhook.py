@@ -191,7 +191,8 @@ def _address(settings: Settings, url: str) -> str:
         if not is_usable:
             message = "--url: use http(s)://host:port, with a port from 1 to 65535."
             raise ConfigError(message)
-        return url.rstrip("/")
+        # People paste the address that they gave to Shopify.
+        return url.partition("/api/ingestion/")[0].rstrip("/")
     running = holder(settings.data_dir)
     return running.url if running and running.url else base_url(settings.host, settings.port)
 

@@ -4,11 +4,13 @@ Pure. A reason that the gateway proved (``Cause``) is told as it is; what has no
 by when deliveries were good: before the failures, between them, or never.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from gateway.sources.shopify import SWITCHED_OFF, UNMAPPED
 from gateway.sources.shopify_evidence import Cause
 from sluice.cli.findings import Finding, State
 from sluice.core.errors import ERRORS, ErrorSpec, ErrorType
@@ -167,9 +169,32 @@ def _signature(tenant: Tenant, failed: Failed, verified: int) -> Finding:
 
 def _refused(tenant: Tenant, failed: Failed, spec: ErrorSpec) -> Finding:
     name = failed.error_type.removeprefix("shopify_").replace("_", " ")
-    remedy = spec.remedy.replace("SLUG", tenant.slug)
+    remedy = _one_more(tenant, failed) or spec.remedy.replace("SLUG", tenant.slug)
     is_taken = spec.status == 200
     return _finding(name, failed, failed.detail, remedy, is_taken=is_taken)
+
+
+def _one_more(tenant: Tenant, failed: Failed) -> str:
+    """Return how to take what a list of the tenant does not name; empty: nothing better is known.
+
+    A list is set as a whole, so the command repeats what stands in it.
+    """
+    if failed.error_type == ErrorType.SHOPIFY_TOPIC_NOT_KEPT:
+        name, kept = "shopify_topics", tenant.shopify_topics
+        if failed.detail.endswith(UNMAPPED):
+            return "end the subscription: Sluice makes no event of this topic"
+        one = failed.detail.removeprefix("Topic ").partition(" ")[0]
+        is_named = failed.detail.endswith(SWITCHED_OFF)
+        other = "end the subscription"
+    else:
+        name, kept = "shopify_shop_domains", tenant.shopify_shop_domains
+        one = failed.detail.rpartition(": ")[2].rstrip(".")
+        is_named = failed.error_type == ErrorType.SHOPIFY_SHOP_MISMATCH and ": " in failed.detail
+        other = "end the subscription there"
+    if not is_named or one in kept:
+        return ""
+    value = shlex.quote(",".join((*kept, one)))
+    return f"`sluice tenant set {tenant.slug} {name}={value}`, or {other}"
 
 
 def _finding(

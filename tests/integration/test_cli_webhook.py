@@ -124,8 +124,9 @@ async def test_send_signs_a_sample_that_is_stored(
 ) -> None:
     _, slug = shop
     words = ("webhook", "send", "--tenant", slug)
-    for topic in ("orders/create", "customers/redact"):
-        ran = await sluice(*words, topic, "--json", settings=stack.settings)
+    address = ("--url", f"{stack.url}/api/ingestion/shopify/{slug}/")  # as it is given to Shopify
+    for topic, options in (("orders/create", ()), ("customers/redact", address)):
+        ran = await sluice(*words, topic, "--json", *options, settings=stack.settings)
         assert (ran.status, ran.json["queued"]) == (0, True), ran
     ran = await sluice(*words, "themes/publish", "--body", str(tmp_path), settings=stack.settings)
     assert (ran.status, "cannot be read" in ran.error) == (2, True)

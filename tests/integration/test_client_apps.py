@@ -84,6 +84,9 @@ async def test_user_over_its_limit_does_not_slow_other_users_of_the_key(tmp_path
         refused = await post(gateway, TRACK, loud, EVENT)
         assert_refused(refused, 429, "rate_limited")
         assert b"This session may send 1 events a second, and 20 at once" in refused.body
+        never = await post(gateway, BATCH, quiet, batch_of(21))
+        assert_refused(never, 429, "rate_limited")
+        assert b"in smaller batches: this one has 21" in never.body
         again = await session(gateway, key, b'{"user_id":"loud"}')
         assert (await post(gateway, TRACK, again, EVENT)).status == 429, "a new token is no way out"
         assert_queued(await post(gateway, TRACK, quiet, EVENT))

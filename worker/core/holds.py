@@ -85,3 +85,17 @@ def user_hold(
 def paced(before: Hold, sent: int, *, eps: int, now: float) -> Hold:
     """Return the hold of a user whose backlog is sent at the rate that Amplitude takes."""
     return replace(before, until=now + sent / max(1, eps), failures=0)
+
+
+def catching_up(now: float) -> Hold:
+    """Return the hold of a user whose hold ended while events were on their way to the lot.
+
+    These are due at once.
+    """
+    return Hold(
+        reason="catching_up",
+        detail="It is sent behind this user's earlier events.",
+        since=now,
+        until=now,
+        failures=0,
+    )

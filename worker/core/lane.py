@@ -30,7 +30,7 @@ MAX_ROUNDS: Final = 20
 """Requests in which Amplitude named bad events one by one, before the rest is halved."""
 
 
-class Item(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One event on its way."""
 
     tenant: str

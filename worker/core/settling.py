@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from worker.core.holds import EVERYBODY, Hold, Pauses, project_hold, user_hold
+from worker.core.holds import EVERYBODY, Hold, Pauses, catching_up, project_hold, user_hold
 from worker.core.lane import Item, Settled
 
 UserHolds = dict[str, Hold]
@@ -51,13 +51,7 @@ def covered(items: Sequence[Item], holds: Mapping[str, Hold], moment: Moment) ->
         if project is not None:
             changed[EVERYBODY] = replace(project, has_rows=True)
         else:
-            changed[item.user_id] = Hold(
-                reason="catching_up",
-                detail="It is sent behind this user's earlier events.",
-                since=moment.now,
-                until=moment.now,
-                failures=0,
-            )
+            changed[item.user_id] = catching_up(moment.now)
     return changed
 
 

@@ -17,7 +17,8 @@ and pulls no more (design, decision 6). What is parked is sent by ``worker.drain
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -38,7 +39,7 @@ from worker.delivery import Destination, RetryLaterError
 from worker.drainer import Drainer, pauses_of
 from worker.forwarder import Forwarder, jitter
 from worker.ledger import Ledger
-from worker.lot import Lot, LotFullError, ToPark
+from worker.lot import Lot, LotError, ToPark
 from worker.mapping import Mapping, Skipped
 from worker.troubles import credentials_record, sentences
 
@@ -145,7 +146,7 @@ class AmplitudeDestination:
         if kept:
             await self.commit()  # it may take long until the rest is delivered
             hold = self._lot.hold_of(kept[0].tenant)
-            raise RetryLaterError(hold.detail if hold else "the lot of parked events is full")
+            raise RetryLaterError(hold.detail if hold else "events cannot be parked")
 
     async def commit(self) -> None:
         """Write the outcomes down.
@@ -196,7 +197,8 @@ class AmplitudeDestination:
             is_trial=is_trial,
         )
         if is_trial and going and settled.held is None:
-            await self._lot.let_go(tenant, [EVERYBODY])
+            with suppress(LotError):  # then it goes the next time
+                await self._lot.let_go(tenant, [EVERYBODY])
         return _Sent(tenant, settled, waiting)
 
     async def _settle(self, sent: Sequence[_Sent]) -> list[Item]:
@@ -215,14 +217,16 @@ class AmplitudeDestination:
                 parked[one.tenant] += stopped
             holds = self._holds(one.tenant) | new[one.tenant]
             new[one.tenant] |= covered(parked[one.tenant], holds, moment)
+        were_there: AbstractSet[tuple[str, str]] = frozenset()
         try:
-            await self._park(parked, new)
-        except LotFullError as error:
+            were_there = await self._park(parked, new)
+        except LotError as error:
             log.warning("Events cannot be parked", detail=str(error))
-            await self._park({}, new)
+            with suppress(LotError):
+                await self._park({}, new)
             kept += [item for items in parked.values() for item in items]
             parked = {}
-        self._note(sent, parked)
+        self._note(sent, parked, were_there)
         return kept
 
     def _new_holds(self, one: _Sent, moment: Moment) -> UserHolds:
@@ -255,8 +259,10 @@ class AmplitudeDestination:
     def _holds(self, tenant: str) -> UserHolds:
         return self._lot.holds.get(tenant, {})
 
-    async def _park(self, parked: dict[str, list[Item]], holds: dict[str, UserHolds]) -> None:
-        await self._lot.park(
+    async def _park(
+        self, parked: dict[str, list[Item]], holds: dict[str, UserHolds]
+    ) -> AbstractSet[tuple[str, str]]:
+        return await self._lot.park(
             [
                 ToPark(item.tenant, item.user_id, item.event_id, item.received_at, item.row)
                 for items in parked.values()
@@ -265,14 +271,25 @@ class AmplitudeDestination:
             {(tenant, user): hold for tenant, some in holds.items() for user, hold in some.items()},
         )
 
-    def _note(self, sent: Sequence[_Sent], parked: dict[str, list[Item]]) -> None:
+    def _note(
+        self,
+        sent: Sequence[_Sent],
+        parked: dict[str, list[Item]],
+        were_there: AbstractSet[tuple[str, str]],
+    ) -> None:
         for one in sent:
             self._ledger.add(Fate.DELIVERED, one.settled.delivered)
             for item, reason, detail in one.settled.dead:
                 self._ledger.add_dead(item, reason, detail)
         for tenant, items in parked.items():
-            for hold, some in by_hold(items, self._holds(tenant)).items():
+            new = [item for item in items if (tenant, item.event_id) not in were_there]
+            for hold, some in by_hold(new, self._holds(tenant)).items():
                 self._ledger.add(Fate.PARKED, some, hold.reason, hold.detail)
+            # The drainer may have sent these and be about to say so: this word must not be later.
+            # Where the worker died before it wrote the first one, it is the only one.
+            old = [item for item in items if (tenant, item.event_id) in were_there]
+            for item in old:
+                self._ledger.add(Fate.PARKED, [item], "catching_up", at=item.received_at)
 
 
 def _by_tenant(batch: Sequence[Prepared]) -> dict[str, list[Item]]:

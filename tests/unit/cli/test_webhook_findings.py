@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gateway.sources.shopify import SWITCHED_OFF, UNMAPPED
 from gateway.sources.shopify_evidence import Cause
 from sluice.cli.findings import Finding
 from sluice.cli.webhook_findings import _REMEDIES, Failed, Good, Waiting, find_causes
@@ -65,6 +66,30 @@ def test_delivery_that_was_signed_well_but_not_kept_proves_the_secret() -> None:
     assert "the secret is right" in told["signature"].detail
     assert (told["topic not kept"].state, told["signature"].state) == ("warn", "fail")
     assert "sluice tenant set shop shopify_topics" in told["topic not kept"].remedy
+
+
+def test_remedy_for_a_list_keeps_what_stands_in_it() -> None:
+    shop = Tenant(
+        "shop",
+        shopify_secrets=("hush-secret-1",),
+        shopify_shop_domains=("acme.myshopify.com",),
+        shopify_topics=("products/*",),
+    )
+    topic = Failed(
+        "shopify_topic_not_kept", f"Topic shop/update is not kept{SWITCHED_OFF}", 1, AT, AT
+    )
+    told = found(topic, tenant=shop)["topic not kept"]
+    assert "shopify_topics='products/*,shop/update'`" in told.remedy
+    detail = "The delivery is for another shop than this tenant's: other.myshopify.com."
+    told = found(Failed("shopify_shop_mismatch", detail, 1, AT, AT), tenant=shop)["shop mismatch"]
+    assert "shopify_shop_domains=acme.myshopify.com,other.myshopify.com`" in told.remedy
+
+
+def test_topic_that_no_setting_switches_on_is_told_as_such() -> None:
+    topic = Failed("shopify_topic_not_kept", f"Topic no/such is not kept{UNMAPPED}", 1, AT, AT)
+    remedy = found(topic)["topic not kept"].remedy
+    assert "sluice tenant set" not in remedy
+    assert "end the subscription" in remedy
 
 
 HOUR = 3_600 * S

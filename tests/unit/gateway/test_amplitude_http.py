@@ -215,6 +215,20 @@ def test_body_is_refused_as_a_whole(body: object, error_type: ErrorType) -> None
 
 
 @pytest.mark.parametrize(
+    ("path", "name"), [("/2/httpapi", "events"), ("/identify", "identification")]
+)
+def test_list_that_is_missing_is_named(path: str, name: str) -> None:
+    found = SOURCE.parse(arrival(path, {"api_key": SECRET_KEY}), TENANT)
+    assert isinstance(found, Rejected)
+    assert found.detail == f"{name} is required: a list."
+    body = orjson.loads(SOURCE.refused(Refused(rejected=found)).body)
+    assert body["missing_field"] == name
+    wrong = SOURCE.parse(arrival(path, {"api_key": SECRET_KEY, name: 5}), TENANT)
+    assert isinstance(wrong, Rejected)
+    assert wrong.detail == f"{name} must be a list, not a number."
+
+
+@pytest.mark.parametrize(
     ("body", "error_type"),
     [
         ({"events": []}, ErrorType.AUTH_MISSING),

@@ -11,8 +11,10 @@ from gateway.core.auth import (
     Denied,
     Principal,
     TokenKeys,
+    authenticate_client,
     authenticate_ingest,
     authenticate_read,
+    bearer_in_query,
 )
 from gateway.core.session import Session, mint
 from sluice.core.errors import ErrorType
@@ -103,6 +105,37 @@ def test_ingest_refuses_header_with_its_own_error_type(
     headers: tuple[str, ...], expected: ErrorType
 ) -> None:
     assert refusal(ingest(*headers)) is expected
+
+
+def words(result: object) -> str:
+    assert isinstance(result, Denied), result
+    return result.rejected.detail
+
+
+def test_refusal_asks_for_the_credential_that_the_endpoint_takes() -> None:
+    for headers in ((), ("ApiKey",), ("Basic abc",)):
+        assert "`ApiKey sk_…` or `Bearer <token>`" in words(ingest(*headers))
+        opening = words(authenticate_client(headers, DIRECTORY))
+        assert "`ApiKey pk_…`" in opening
+        assert "sk_" not in opening, "a page must never be told to send a secret key"
+        reading = words(read(*headers))
+        assert "sluice token" in reading
+        assert "ApiKey" not in reading
+
+
+def test_key_that_is_sent_as_a_token_is_called_a_key() -> None:
+    denied = ingest(f"Bearer {SECRET_KEY}")
+    assert "send `ApiKey …`" in words(denied)
+    assert isinstance(denied, Denied)
+    assert denied.is_secret, "no page may read why"
+    assert "does not read" in words(read(f"Bearer {SECRET_KEY}"))
+
+
+def test_address_must_bring_one_session_token() -> None:
+    for values in ([""], ["one", "two"]):
+        assert "session_token" in words(bearer_in_query(values))
+    assert bearer_in_query(["one"]) == ["Bearer one"]
+    assert bearer_in_query([]) == []
 
 
 def test_refusal_names_the_tenant_when_the_credential_proved_one() -> None:

@@ -61,6 +61,11 @@ def test_any_bytes_are_answered(body: bytes) -> None:
     assert isinstance(read_ask(body), Ask | list)
 
 
+def test_body_that_is_no_json_is_told_where() -> None:
+    [rejected] = read_ask(b'{"user_id":')  # type: ignore[misc]
+    assert rejected.detail == "Not JSON at line 1, column 12."
+
+
 def test_integer_user_is_its_digits() -> None:
     assert read_ask(b'{"user_id": 7}') == Ask(user_id="7")
 
