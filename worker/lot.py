@@ -388,8 +388,7 @@ def _has_waiting(connection: sqlite3.Connection, tenant: str, user: str) -> bool
 
 
 def _write_holds(
-    connection: sqlite3.Connection,
-    holds: Iterable[tuple[tuple[str, str], Hold]],
+    connection: sqlite3.Connection, holds: Iterable[tuple[tuple[str, str], Hold]]
 ) -> None:
     connection.executemany(
         _SET_HOLD,

@@ -112,6 +112,16 @@ class Replay:
         return self._lot.events
 
     @property
+    def delivered(self) -> int:
+        """How many events were delivered since the replay began, up to this moment."""
+        return self._before[0] + self._ledger.delivered
+
+    @property
+    def settled(self) -> int:
+        """How many came to an end: delivered, filtered or refused."""
+        return sum(self._before) + self._ledger.settled
+
+    @property
     def refused(self) -> Reasons:
         """Why events were refused."""
         return self._ledger.reasons

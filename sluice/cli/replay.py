@@ -169,7 +169,7 @@ def replay(
         )
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         _say(f"stopped; {GO_ON}")
         raise typer.Exit(INCOMPLETE) from None
     _print_result(told, as_json=as_json)
@@ -204,10 +204,10 @@ async def _replay(
     *,
     is_resumed: bool,
 ) -> _Told:
-    # SIGTERM ends it as Ctrl-C does: the runner of the loop knows how.
-    asyncio.get_running_loop().add_signal_handler(
-        signal.SIGTERM, signal.raise_signal, signal.SIGINT
-    )
+    main = asyncio.current_task()
+    assert main is not None  # noqa: S101 - a coroutine runs in a task
+    # SIGTERM ends it as Ctrl-C does, also where a shell made it deaf to that.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
     async with (
         Warehouse(settings, makes_database=False) as warehouse,
         AmplitudeClient(settings.amplitude_url) as client,
@@ -275,15 +275,15 @@ async def _show(told: _Told, done: asyncio.Event) -> None:
         while not await _ended(done, LINE_EVERY_S):
             waits = f", {told.replay.waiting:,} wait" if told.replay.waiting else ""
             why = f" ({told.replay.waits_for})" if told.replay.waits_for else ""
-            _say(f"{told.reached.read:,} of {total:,} read{waits}{why}")
+            _say(f"{told.replay.delivered:,} of {total:,} delivered{waits}{why}")
         return
     with _progress(console) as progress:
         task = progress.add_task("replaying", total=total, delivered="0", waits="")
         while not await _ended(done, BAR_EVERY_S):
             progress.update(
                 task,
-                completed=told.reached.read - told.replay.waiting,
-                delivered=f"{told.reached.delivered:,}",
+                completed=told.replay.settled,
+                delivered=f"{told.replay.delivered:,}",
                 waits=f"waiting: {told.replay.waits_for}" if told.replay.waits_for else "",
             )
 
