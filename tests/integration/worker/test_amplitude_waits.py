@@ -143,6 +143,28 @@ async def test_a_revoked_key_parks_its_tenant_alone_and_is_told_until_it_is_rest
             await poll_until(is_well, what="no troubles are left")
 
 
+async def test_tenant_is_told_of_a_refused_key_that_shows_when_what_waited_is_sent(
+    place: Place, amplitude: AmplitudeProject
+) -> None:
+    events = events_of("fast", 10)
+    await amplitude.set(throttle={"user_ids": ["fast"]})
+    async with forwarding(place, amplitude) as there, there.rig.worker() as address:
+        await there.rig.publish(*events)
+        await there.become("parked", *events)
+        await amplitude.set(revoked=True, release=True)
+
+        async def is_told() -> bool:
+            records = await read_errors(there.rig.warehouse, TENANT, 50)
+            return [record.error_type for record in records] == ["destination_credentials"]
+
+        await poll_until(is_told, what="the tenant is told")
+        [trouble] = (await there.status(address))["troubles"]
+        assert trouble.startswith("acme: bad_credentials since ")
+        await amplitude.set(revoked=False)
+        await there.become("delivered", *events)
+        assert await there.taken() == ids(events)
+
+
 async def test_another_key_of_the_tenant_sends_what_waited_for_the_first(
     place: Place, amplitude: AmplitudeProject
 ) -> None:
