@@ -22,7 +22,8 @@ from worker.core.lane import Settled
 from worker.core.settling import Moment, UserHolds, by_hold, holds_of
 from worker.forwarder import Forwarder, jitter
 from worker.ledger import Ledger
-from worker.lot import Lot, LotError, Parked
+from worker.lot import Lot, LotError
+from worker.lot_rows import Parked
 from worker.mapping import Mapping
 from worker.troubles import announce
 from worker.waiting import wait_for_event

@@ -39,7 +39,8 @@ from worker.delivery import Destination, RetryLaterError
 from worker.drainer import Drainer
 from worker.forwarder import Forwarder, jitter
 from worker.ledger import Ledger
-from worker.lot import Lot, LotError, ToPark
+from worker.lot import Lot, LotError
+from worker.lot_rows import ToPark
 from worker.mapping import Mapping, Skipped
 from worker.troubles import announce, sentences
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from worker.core.holds import EVERYBODY, Hold
-from worker.lot import Lot, LotFullError, ToPark
+from worker.lot import Lot, LotFullError
+from worker.lot_rows import ToPark
 from worker.troubles import sentences
 
 MIB = 1024 * 1024
