@@ -216,6 +216,11 @@ class Settings(BaseSettings):
         return self.data_dir / "parked.sqlite"
 
     @property
+    def replays_path(self) -> Path:
+        """The folder of replays that are not finished."""
+        return self.data_dir / "replays"
+
+    @property
     def tenants_path(self) -> Path:
         """The tenants file."""
         return self.tenants_file or self.data_dir / "tenants.toml"

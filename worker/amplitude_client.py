@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from sluice.core.amplitude import AmplitudeConfig, Region
+from sluice.core.amplitude import SIMULATED_KEY, AmplitudeConfig, Region
 from worker.core.amplitude_answers import Answer, NoAnswer
 
 Endpoint = Literal["/2/httpapi", "/batch"]
@@ -28,6 +28,9 @@ GZIP_FROM_BYTES: Final = 1_400
 """A body that fits into one packet is not worth compressing."""
 THREAD_FROM_BYTES: Final = 65_536
 """Compressing more takes longer than handing it to a thread."""
+
+ONLY_SIMULATED: Final = Answer(401, b'{"code":401,"error":"the key is the simulator\'s: not sent"}')
+"""In place of Amplitude's answer to a key that only the simulator knows: what waits is parked."""
 
 _ENCODER: Final = msgspec.json.Encoder()
 _HEADERS: Final = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -75,6 +78,8 @@ class AmplitudeClient:
     ) -> Answer | NoAnswer:
         """Send events, each one's JSON text; never raises for what the network does."""
         assert self._session is not None  # noqa: S101 - it is used inside its context
+        if config.api_key == SIMULATED_KEY and not self._base_url:
+            return ONLY_SIMULATED
         body = body_of(config, events)
         is_packed = len(body) >= GZIP_FROM_BYTES
         if len(body) >= THREAD_FROM_BYTES:

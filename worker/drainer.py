@@ -16,12 +16,13 @@ import structlog
 from sluice.core.amplitude import AmplitudeConfig
 from sluice.core.errors import WarehouseError
 from sluice.core.outcomes import Fate
+from sluice.settings import Settings
 from worker.core.amplitude_answers import DEFAULT_EPS
 from worker.core.holds import EVERYBODY, Hold, Pauses, paced
 from worker.core.lane import Settled
 from worker.core.settling import Moment, UserHolds, by_hold, holds_of
 from worker.forwarder import Forwarder, jitter
-from worker.ledger import Ledger
+from worker.ledger import Notes
 from worker.lot import Lot, LotError
 from worker.lot_rows import Parked
 from worker.mapping import Mapping
@@ -39,6 +40,16 @@ RETRY_S: Final = 1.0
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
+def pauses_of(settings: Settings) -> Pauses:
+    """Return how long who waits, by the settings."""
+    return Pauses(
+        throttled_s=settings.amplitude_throttle_wait_s,
+        quota_s=settings.amplitude_quota_wait_s,
+        key_s=settings.amplitude_key_wait_s,
+        project_s=settings.amplitude_throttle_wait_s,
+    )
+
+
 class Drainer:
     """Empties the lot."""
 
@@ -47,7 +58,7 @@ class Drainer:
         *,
         lot: Lot,
         forwarder: Forwarder,
-        ledger: Ledger,
+        ledger: Notes,
         mapping: Mapping,
         pauses: Pauses,
     ) -> None:

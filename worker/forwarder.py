@@ -18,6 +18,7 @@ from sluice.telemetry import AMPLITUDE_REQUESTS, AMPLITUDE_SECONDS
 from worker.amplitude_client import AmplitudeClient, Endpoint
 from worker.core.amplitude_answers import Held, Verdict, judge
 from worker.core.lane import Item, Lane, LaneLimits, Probe, Settled
+from worker.pace import Pace
 
 QUICK_TRIES: Final = 4
 """Requests in a row that may fail without an answer before the whole project waits."""
@@ -50,14 +51,21 @@ class Forwarder:
         client: The connections.
         in_flight: Requests at once for one project.
         endpoint: ``/batch`` for what is sent again or belatedly.
+        pace: What every request waits for; None: nothing.
     """
 
     def __init__(
-        self, client: AmplitudeClient, *, in_flight: int, endpoint: Endpoint = "/2/httpapi"
+        self,
+        client: AmplitudeClient,
+        *,
+        in_flight: int,
+        endpoint: Endpoint = "/2/httpapi",
+        pace: Pace | None = None,
     ) -> None:
         self._client = client
         self._in_flight = in_flight
         self._endpoint = endpoint
+        self._pace = pace
         self._learned: dict[str, _Learned] = {}
 
     async def forward(
@@ -120,6 +128,8 @@ class Forwarder:
             events, users = [PROBE], ["sluice-probe"]
         else:
             events, users = [item.body for item in todo], [item.user_id for item in todo]
+        if self._pace is not None:
+            await self._pace.take(len(events))
         with AMPLITUDE_SECONDS.time():
             answer = await self._client.post(config, self._endpoint, events, timeout_s=patience_s)
         verdict = judge(answer, users)

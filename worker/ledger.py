@@ -7,6 +7,7 @@ What was added stays here until ClickHouse has it, so that a failure is made goo
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 import structlog
 
@@ -21,6 +22,25 @@ from worker.core.letters import Letter, letter_of_row, record_of
 from worker.encoding import frames
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Notes(Protocol):
+    """Where the fates of forwarded events are noted; ``Ledger`` is the usual one."""
+
+    def add(self, fate: Fate, items: Sequence[Item], reason: str = "", detail: str = "") -> None:
+        """Note the same fate of several events."""
+
+    def add_dead(self, item: Item, reason: str, detail: str) -> None:
+        """Note that the destination refuses an event for good."""
+
+    def add_outcome(self, outcome: Outcome) -> None:
+        """Note the fate of one event."""
+
+    def add_record(self, record: ErrorRecord) -> None:
+        """Note something that the tenant should see among its errors."""
+
+    async def flush(self) -> None:
+        """Make all that was added durable."""
 
 
 class Ledger:

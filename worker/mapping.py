@@ -11,7 +11,7 @@ import msgspec
 
 from sluice.core.amplitude import AmplitudeConfig
 from sluice.core.envelope import Envelope, EnvelopeError, split, unseal
-from sluice.core.errors import ErrorRecord, ErrorType
+from sluice.core.errors import ConfigError, ErrorRecord, ErrorType
 from sluice.core.event import format_ts
 from sluice.core.outcomes import Fate, Outcome
 from sluice.core.tenant import Directory
@@ -105,6 +105,29 @@ class Mapping:
             if event is not None:
                 _add(mapper, event, parked.row, items, skipped, place=parked.place)
         return items, skipped
+
+    def of_rows(
+        self, tenant: str, rows: Sequence[bytes]
+    ) -> tuple[list[Item], list[Skipped], list[bytes]]:
+        """Return what is to be sent of a tenant's rows, what is not, and what cannot be read.
+
+        Raises:
+            ConfigError: The tenant does not forward any more.
+        """
+        if tenant not in (current := self._current()):
+            message = f"tenant {tenant!r} has no amplitude.api_key any more."
+            raise ConfigError(message)
+        mapper = current[tenant][1]
+        items: list[Item] = []
+        skipped: list[Skipped] = []
+        unreadable: list[bytes] = []
+        for row in rows:
+            event = _event_of(row)
+            if event is None or event.tenant != tenant:
+                unreadable.append(row)
+            else:
+                _add(mapper, event, row, items, skipped)
+        return items, skipped, unreadable
 
     def _current(self) -> dict[str, tuple[AmplitudeConfig, EventMapper]]:
         directory = self._file.directory

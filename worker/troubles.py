@@ -11,7 +11,7 @@ import structlog
 from sluice.core.errors import ErrorRecord, ErrorType
 from sluice.core.event import format_ts
 from worker.core.holds import EVERYBODY, Hold
-from worker.ledger import Ledger
+from worker.ledger import Notes
 from worker.lot import Lot
 
 MAX_SENTENCES: Final = 20
@@ -42,7 +42,7 @@ def sentences(lot: Lot) -> Sequence[str]:
     return found
 
 
-def announce(tenant: str, project: Hold, ledger: Ledger) -> None:
+def announce(tenant: str, project: Hold, ledger: Notes) -> None:
     """Log that a project began to wait, and tell the tenant where it is the tenant's to mend."""
     if project.failures != 1:
         return

@@ -98,7 +98,7 @@ class Ingest:
             body, strict=tenant.strict_event_types, idempotency_key=key, uid=who.uid
         )
         if isinstance(parsed, list):
-            return self._refused(exchange, parsed)
+            return self._refused(exchange, parsed, who)
         if tenant.has_limits:
             wait_s = self.limits.take(_spenders(who), 1, self.monotonic())
             if wait_s:
@@ -131,7 +131,7 @@ class Ingest:
             body, strict=tenant.strict_event_types, idempotency_key=key, uid=who.uid
         )
         if isinstance(parsed, Rejected):
-            return self._refused(exchange, [parsed])
+            return self._refused(exchange, [parsed], who)
         if tenant.has_limits:
             wait_s = self.limits.take(_spenders(who), parsed.total, self.monotonic())
             if wait_s:
@@ -186,7 +186,7 @@ class Ingest:
             send_continue(request)
         body = await read_body(request, max_bytes=MAX_BODY_BYTES, timeout_s=self.body_timeout_s)
         if isinstance(body, Rejected):
-            return self._refused(exchange, [body])
+            return self._refused(exchange, [body], who)
         return who, body, key
 
     def _authenticate(
@@ -241,7 +241,12 @@ class Ingest:
         self.rejections.record(tenant.slug, exchange.source, [rejected], exchange.request_id)
         return slow_down(rejected, retry_after_s=wait_s)
 
-    def _refused(self, exchange: Exchange, rejected: list[Rejected]) -> Answer:
+    def _refused(
+        self, exchange: Exchange, rejected: list[Rejected], who: Principal | None = None
+    ) -> Answer:
+        """Refuse a request; who had its body read pays for one event, or bad ones were free."""
+        if who is not None and who.tenant.has_limits:
+            self.limits.take(_spenders(who), 1, self.monotonic())
         self.rejections.record(exchange.tenant, exchange.source, rejected, exchange.request_id)
         return refused(rejected)
 

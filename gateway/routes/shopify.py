@@ -51,9 +51,13 @@ BOUNDS: Final = Bounds(
     hashed_bytes=MAX_HASHED_BYTES,
     timeout_s=3.0,  # Shopify waits for 5 seconds in all (reference, 1.3)
 )
+INLINE_BYTES: Final = 65_536
+"""A longer body is read in a thread: thousands of lines take longer than others should wait."""
 EXAMINED_PER_S: Final = 5
 """Failed deliveries of a tenant whose cause is looked for, each second: it costs more than to
 refuse them, and anybody can send them."""
+EXAMINED_BYTES_PER_S: Final = 524_288
+"""The same of all tenants together, in bytes of their bodies; the last may go beyond it."""
 PREFIX: Final = "shopify_"
 
 
@@ -66,18 +70,23 @@ class NotQueued(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class _Budget:
-    """How many failed deliveries of each tenant were examined in this second."""
+    """How many failed deliveries of each tenant were examined in this second, and how large."""
 
     second: int = 0
+    size: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
-    def allows(self, tenant: str) -> bool:
+    def allows(self, tenant: str, size: int) -> bool:
         second = int(time.monotonic())
         if second != self.second:
-            self.second = second
+            self.second, self.size = second, 0
             self.counts.clear()
-        count = self.counts[tenant] = self.counts.get(tenant, 0) + 1
-        return count <= EXAMINED_PER_S
+        count = self.counts.get(tenant, 0)
+        if count >= EXAMINED_PER_S or self.size >= EXAMINED_BYTES_PER_S:
+            return False
+        self.counts[tenant] = count + 1
+        self.size += size
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +112,14 @@ class ShopifyRoutes:
         admitted = await self._admit(exchange)
         if isinstance(admitted, Answer):
             return admitted
-        # What is proven in one turn of the loop is read in the next: one kind of work at a time
-        # stays in the processor's caches, which saves more than the turn costs.
-        await asyncio.sleep(0)
         tenant, found = admitted
-        became = _became(exchange.request, found, tenant)
+        if found.size > INLINE_BYTES:
+            became = await asyncio.to_thread(_became, exchange.request, found, tenant)
+        else:
+            # What is proven in one turn of the loop is read in the next: one kind of work at a time
+            # stays in the processor's caches, which saves more than the turn costs.
+            await asyncio.sleep(0)
+            became = _became(exchange.request, found, tenant)
         if isinstance(became, Rejected):
             return self._not_queued(exchange, became)
         made: Event | RunRow
@@ -206,7 +218,7 @@ class ShopifyRoutes:
         secrets = "1 secret" if number == 1 else f"{number} secrets"
         detail = f"The signature matches none of this tenant's {secrets}."
         noted = detail
-        if found.body is not None and self._budget.allows(tenant.slug):
+        if found.body is not None and self._budget.allows(tenant.slug, found.size):
             cause = await asyncio.to_thread(cause_of, signature, found.body, tenant.shopify_secrets)
             noted = f"{detail} {cause}" if cause else detail
         wrong = ErrorType.SHOPIFY_SIGNATURE_INVALID

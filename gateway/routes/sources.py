@@ -2,7 +2,8 @@
 
 Load is shed before anything of a request is read, because several client libraries ignore
 ``Retry-After`` and come back within 0.1 s. A credential in the headers is judged before the body is
-read; one inside the body cannot be. 200 goes out only when the events are durable.
+read, and so is the limit of its key; one inside the body cannot be, but no event of a key over its
+limit is looked at. 200 goes out only when the events are durable.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from gateway.core.source import Arrival, Caller, Parsed, Refused, Source, Source
 from gateway.dispatch import Exchange, Route, last_segment
 from gateway.publisher import Publisher, Unstored
 from gateway.rejections import Rejections
-from gateway.room import TOO_MANY, NoRoomError, Room
+from gateway.room import TOO_MANY, Held, NoRoomError, Room
 from gateway.stamps import Stamps
 from sluice.core.envelope import Rows, encode
 from sluice.core.errors import ErrorType, Rejected
@@ -33,7 +34,8 @@ from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
 UNKNOWN_SIZE: Final = 65_536
 """What a body without a length is expected to need, when room is asked for."""
 INLINE_BYTES: Final = 65_536
-"""A longer body is parsed in a thread: thousands of events take longer than others should wait."""
+"""A longer body is parsed in a thread, also for the key in it: thousands of events take longer than
+others should wait, and a few kilobytes of gzip hold as many."""
 _NOBODY: Final = Denied(Rejected(ErrorType.AUTH_MISSING, "Send a credential."))
 
 
@@ -84,8 +86,10 @@ class SourceRoutes:
         else:
             parsed = await asyncio.to_thread(source.parse, arrival, tenant)
         if isinstance(parsed, Rejected):
-            return source.refused(self._refused(exchange, parsed))
-        limited = self._limited(exchange, caller, parsed.total)
+            # One event is paid for a body that holds none, or bad ones were free.
+            limited = self._limited(exchange, caller, charge=1)
+            return source.refused(limited or self._refused(exchange, parsed))
+        limited = self._limited(exchange, caller, charge=parsed.total)
         if limited is not None:
             return source.refused(limited)
         unstored = await self._publish(source, tenant, parsed)
@@ -112,33 +116,53 @@ class SourceRoutes:
         if isinstance(who, Denied):
             return self._denied(exchange, who)
         if isinstance(who, Caller):
-            exchange.tenant = who.tenant.slug
+            limited = self._enter(exchange, who)
+            if limited is not None:
+                return limited
+            body = await self._read(source, exchange, None)
+            return body if isinstance(body, Refused) else (who, replace(arrival, body=body))
+        return await self._admit_by_body(source, exchange, arrival)
+
+    async def _admit_by_body(
+        self, source: Source, exchange: Exchange, arrival: Arrival
+    ) -> tuple[Caller, Arrival] | Refused:
+        """Read the body of a caller who has proven nothing yet, as long as there is room for it."""
+        with self.room.hold() as held:
+            body = await self._read(source, exchange, held)
+            if isinstance(body, Refused):
+                return body
+            arrival = replace(arrival, body=body)
+            if len(body) <= INLINE_BYTES:
+                who = source.authenticate(arrival, self.directory())
+            else:
+                who = await asyncio.to_thread(source.authenticate, arrival, self.directory())
+        if not isinstance(who, Caller):
+            return self._denied(exchange, who or _NOBODY)
+        return self._enter(exchange, who) or (who, arrival)
+
+    async def _read(self, source: Source, exchange: Exchange, held: Held | None) -> bytes | Refused:
+        """Return the body, charged to ``held`` where there is one."""
+        request = exchange.request
         wrong = check_encoding(request)
         if wrong is not None:
             return self._refused(exchange, wrong)
-        is_proven = isinstance(who, Caller)
-        if not is_proven and self.room.is_full:
+        if held is not None and self.room.is_full:
             return _unstored(exchange, TOO_MANY)
         send_continue(request)
         try:
-            with self.room.hold() as held:
-                body = await read_body(
-                    request,
-                    max_bytes=source.max_body_bytes,
-                    timeout_s=self.body_timeout_s,
-                    held=None if is_proven else held,
-                )
+            body = await read_body(
+                request,
+                max_bytes=source.max_body_bytes,
+                timeout_s=self.body_timeout_s,
+                held=held,
+            )
         except NoRoomError:
             return _unstored(exchange, TOO_MANY)
-        if isinstance(body, Rejected):
-            return self._refused(exchange, body)
-        arrival = replace(arrival, body=body)
-        if who is None:
-            who = source.authenticate(arrival, self.directory())
-            if not isinstance(who, Caller):
-                return self._denied(exchange, who or _NOBODY)
-            exchange.tenant = who.tenant.slug
-        return who, arrival
+        return self._refused(exchange, body) if isinstance(body, Rejected) else body
+
+    def _enter(self, exchange: Exchange, caller: Caller) -> Refused | None:
+        exchange.tenant = caller.tenant.slug
+        return self._limited(exchange, caller)
 
     async def _publish(self, source: Source, tenant: Tenant, parsed: Parsed) -> Unstored | None:
         if not parsed.candidates:
@@ -160,13 +184,21 @@ class SourceRoutes:
         )
         return encode("events", events)
 
-    def _limited(self, exchange: Exchange, caller: Caller, events: int) -> Refused | None:
-        """Charge a key for its events; what it sends here and to ``track`` counts together."""
+    def _limited(
+        self, exchange: Exchange, caller: Caller, *, charge: int | None = None
+    ) -> Refused | None:
+        """Return the refusal of a key over its limit; charge one that is not for its events.
+
+        What it sends here and to ``track`` counts together.
+        """
         rate, key = caller.tenant.key_events_per_s, caller.key
         if not rate or key is None:
             return None
-        spenders = [Spender(key.digest, rate)]
-        wait_s = self.limits.take(spenders, events, self.monotonic())
+        spenders, now = [Spender(key.digest, rate)], self.monotonic()
+        if charge is None:
+            wait_s = self.limits.wait_s(spenders, now)
+        else:
+            wait_s = self.limits.take(spenders, charge, now)
         if not wait_s:
             return None
         detail = f"This key may send {rate} events a second; retry after the time given."

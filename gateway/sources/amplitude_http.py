@@ -121,6 +121,13 @@ _ENCODER: Final = msgspec.json.Encoder()
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
+class _WithKey(msgspec.Struct, gc=False):
+    api_key: msgspec.Raw = msgspec.Raw(NULL)
+
+
+_WITH_KEY: Final = msgspec.json.Decoder(_WithKey)
+
+
 class _Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """Every answer but the text of Identify's success."""
 
@@ -143,7 +150,7 @@ def authenticate(arrival: Arrival, directory: Directory) -> Caller | Denied | No
     opened = _open(arrival)
     if isinstance(opened, Rejected):
         return Denied(opened)
-    key = read_value(member(opened, CREDENTIAL)[1])
+    key = read_value(_WITH_KEY.decode(opened.marked).api_key)
     if not isinstance(key, str) or not key:
         return Denied(Rejected(ErrorType.AUTH_MISSING, "Send the secret key as api_key."))
     return caller_of_key(key, directory)

@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.core.event_rules import read_id
 from gateway.core.json_repair import LONE_SURROGATE
-from gateway.sources.shopify_body import Fields, Opened, is_always_text, open_delivery
+from gateway.sources.shopify_body import NOT_JSON, Fields, Opened, is_always_text, open_delivery
 from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Topic
 from gateway.sources.shopify_values import (
     LINE_READERS,
@@ -28,6 +28,7 @@ from gateway.sources.shopify_values import (
     all_money,
     gid,
     id_text,
+    id_texts,
 )
 from sluice.core.depth import depth_of, may_be_deeper
 from sluice.core.errors import ErrorType, Rejected
@@ -107,9 +108,14 @@ def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
     if isinstance(opened, Rejected):
         return unread_run(headers, opened.error_type, body) or opened
     request_id = _request_id(said, topic, body)
-    if row is None:
-        return _run(PRIVACY_RUNS[topic], request_id, opened.kept, said)
-    return _candidate(row, opened, said, request_id, tenant)
+    try:
+        if row is None:
+            return _run(PRIVACY_RUNS[topic], request_id, opened.kept, said)
+        return _candidate(row, opened, said, request_id, tenant)
+    except RecursionError:
+        # The parser counts the calls around it too: a body that it just could open as a whole may
+        # be too deep for it when a part is read from further down.
+        return unread_run(headers, NOT_JSON.error_type, body) or NOT_JSON
 
 
 def _candidate(
@@ -297,7 +303,8 @@ class _Mapping:
             if lines is not None and (text := read_lines(lines)) is not None:
                 payload[name] = msgspec.Raw(text)
         for spread in plan.spread:
-            payload.update((key, msgspec.Raw(value)) for key, value in spread(fields.all()))
+            said_too = {key: msgspec.Raw(value) for key, value in spread(fields.all())}
+            payload |= said_too | payload  # what is there already stays
 
 
 _ReadValue = Callable[[Any], object]
@@ -392,15 +399,8 @@ def _run(type_: RunType, request_id: str, fields: Fields, said: Said) -> RunRequ
         "shop_domain": fields.text("shop_domain") or said.get("shop_domain"),
         "email": fields.text("customer.email"),
         "customer_id": id_text(fields.find("customer.id")),
-        "order_ids": _order_ids(fields.raw("orders_to_redact|orders_requested")),
+        "order_ids": id_texts(fields.raw("orders_to_redact|orders_requested")),
         "data_request_id": id_text(fields.find("data_request.id")),
     }
     kept = {name: value for name, value in given.items() if value}
     return RunRequest(request_id, type_, _ENCODER.encode(kept).decode())
-
-
-def _order_ids(value: bytes) -> list[str]:
-    if not value.startswith(b"["):
-        return []
-    listed = msgspec.json.decode(value, type=list[Any])
-    return [order_id for one in listed if (order_id := id_text(one))]

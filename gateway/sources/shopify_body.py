@@ -174,6 +174,12 @@ def _picker(names: tuple[str, ...]) -> Callable[[object], tuple[Any, ...]]:
     return attrgetter(*names, LINES, LINES)  # of fewer than two names it returns no tuple
 
 
+NOT_JSON: Final = Rejected(
+    ErrorType.SHOPIFY_BODY_NOT_JSON,
+    "The signed body is not JSON; set the subscription's format to JSON.",
+)
+
+
 class Opened(NamedTuple):
     """A body whose fields can be read."""
 
@@ -202,10 +208,7 @@ def open_delivery(body: bytes) -> Opened | Rejected:
         else:
             detail = f"The signed body is {kind}, not an object."
             return Rejected(ErrorType.SHOPIFY_BODY_NOT_OBJECT, detail)
-    return Rejected(
-        ErrorType.SHOPIFY_BODY_NOT_JSON,
-        "The signed body is not JSON; set the subscription's format to JSON.",
-    )
+    return NOT_JSON
 
 
 def _open_repaired(text: bytes) -> Opened | None:

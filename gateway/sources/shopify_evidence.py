@@ -102,8 +102,10 @@ def _written_otherwise(body: bytes) -> Iterator[bytes]:
     if not compact:
         return
     yield compact
+    plain = compact
     try:
-        plain = _STRING.sub(_unescaped, compact)
+        if b"\\" in compact:  # else it has no escape, and each string costs a call
+            plain = _STRING.sub(_unescaped, compact)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return
     rails = plain

@@ -86,6 +86,7 @@ class Code(msgspec.Struct, frozen=True, gc=False):
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_ID: Final[msgspec.json.Decoder[int | str]] = msgspec.json.Decoder(int | str)
 _LINES: Final = msgspec.json.Decoder(list[Line])
 _LINE: Final = msgspec.json.Decoder(Line)
 _TRANSACTION: Final = msgspec.json.Decoder(Transaction)
@@ -192,6 +193,17 @@ def _objects(value: bytes, decoder: msgspec.json.Decoder[T]) -> Iterator[T]:
     for one in _listed(value):
         if bytes(one).startswith(b"{"):
             yield decoder.decode(one)
+
+
+def id_texts(value: bytes) -> list[str]:
+    """Return the ids of a list as texts, without what in it is none."""
+    found = []
+    for one in _listed(value):
+        try:
+            found.append(id_text(_ID.decode(one)))
+        except msgspec.ValidationError:  # another type, or a number that no integer holds
+            continue
+    return [one for one in found if one]
 
 
 def codes(value: bytes) -> bytes | None:

@@ -13,6 +13,7 @@ COMMANDS: Final[dict[str, str]] = {
     "tenant": "tenant",
     "token": "token",
     "send": "send",
+    "replay": "replay",
     "receipt": "receipt",
     "webhook": "webhook",
     "doctor": "doctor",

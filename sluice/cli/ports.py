@@ -10,6 +10,7 @@ from sluice.core.errors import ConfigError
 from sluice.settings import Settings
 
 LOOPBACK: Final = "127.0.0.1"
+SIMULATOR_PORT: Final = 8090
 TAKEN_FOR_S: Final = 2.0
 """A port may still be held for a moment by a part whose supervisor was just killed."""
 ASK_AGAIN_S: Final = 0.1
@@ -39,6 +40,11 @@ def choose_ports(settings: Settings) -> Ports:
         worker=_inner(settings, "worker_port"),
         warehouse=_inner(settings, "warehouse_port"),
     )
+
+
+def simulator_port() -> int:
+    """Return where the simulated Amplitude listens: its own port, or a free one."""
+    return free_port() if bind_error(LOOPBACK, SIMULATOR_PORT) else SIMULATOR_PORT
 
 
 def moved_lines(settings: Settings, ports: Ports) -> list[str]:

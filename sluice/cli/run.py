@@ -4,13 +4,14 @@ import asyncio
 import http.client
 import os
 import sys
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
 from sluice.cli.options import DataDir, Host, Port
 from sluice.cli.ports import LOOPBACK, Ports, choose_ports, moved_lines
 from sluice.cli.run_lock import RunNote, hold, refuse_if_held
+from sluice.cli.simulated import Simulated, forget_simulated, let_forward
 from sluice.cli.supervisor import Part, PartRefusedError, Supervisor
 from sluice.cli.welcome import (
     DEMO,
@@ -46,6 +47,12 @@ def run(
     host: Host = None,
     port: Port = None,
     data_dir: DataDir = None,
+    is_simulated: Annotated[
+        bool,
+        typer.Option(
+            "--simulate-amplitude", help="Run an Amplitude of your own; nothing goes to the real."
+        ),
+    ] = False,
 ) -> None:
     """Start everything: the embedded warehouse, the worker and the gateway.
 
@@ -56,6 +63,7 @@ def run(
     """
     settings = load_settings(host=host, port=port, data_dir=data_dir)
     refuse_if_held(settings.data_dir)
+    simulated = Simulated.of(settings) if is_simulated else None
     ports = choose_ports(settings)  # before anything is made: a refused start leaves nothing
     ensure_private_dir(settings.data_dir)
     with hold(settings.data_dir) as lock:
@@ -69,8 +77,11 @@ def run(
         for line in moved_lines(settings, ports):
             report(line)
         key = _first_start(settings)
+        tenants = TenantsFile(settings.tenants_path)
+        for line in let_forward(tenants) if simulated else forget_simulated(tenants):
+            report(line)
         try:
-            asyncio.run(_supervise(settings, ports, key))
+            asyncio.run(_supervise(settings, ports, key, simulated))
         except BaseExceptionGroup as group:
             cause = first_cause(group)
             if isinstance(cause, PartRefusedError):
@@ -94,14 +105,20 @@ def _has_own_warehouse(settings: Settings) -> bool:
     return not settings.warehouse_url.get_secret_value()
 
 
-async def _supervise(settings: Settings, ports: Ports, key: str | None) -> None:
+async def _supervise(
+    settings: Settings, ports: Ports, key: str | None, simulated: Simulated | None
+) -> None:
     stop = asyncio.Event()
     on_signals(stop.set)
     names = ["gateway", "worker"]
     if _has_own_warehouse(settings):
         names.append("warehouse")
     environment = _environment(settings, ports)
+    if simulated:
+        environment["SLUICE_AMPLITUDE_URL"] = simulated.url
     steps = [[Part([name], environment, report)] for name in names]
+    if simulated:
+        steps[-1].append(simulated.part(report))
     supervisor = Supervisor(steps, step_s=STEP_S)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(supervisor.run(stop), name="supervisor")
@@ -113,6 +130,8 @@ async def _supervise(settings: Settings, ports: Ports, key: str | None) -> None:
             if _has_own_warehouse(settings):
                 warehouse = base_url(LOOPBACK, ports.warehouse)
                 print(warehouse_lines(warehouse, settings.warehouse_reader_url_file))
+            if simulated:
+                print(simulated.lines)
             print("ready", flush=True)
         elif not stop.is_set():
             stop.set()

@@ -13,6 +13,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from sluice.core.restarts import Restarts
@@ -41,6 +43,20 @@ class PartRefusedError(Exception):
     """A part found a wrong setting before it was ever ready; it has said so itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A module that says ``ready`` and its address, and ends with its standard input."""
+
+    module: str
+    last_word: str
+    """Tells it to end so."""
+    folder: Path | None = None
+    """Where it runs; None: here."""
+
+
+SLUICE: Final = Program("sluice.cli", "--supervised")
+
+
 class Part:
     """One supervised process, started again when it ends."""
 
@@ -51,12 +67,14 @@ class Part:
         report: Report,
         *,
         name: str | None = None,
+        program: Program = SLUICE,
     ) -> None:
         """Take the words after ``sluice``, the variables besides our own, and where to report."""
         self.name = name or words[0]
         self.address = ""
         """What it said after ``ready``, the last time."""
-        self._words = tuple(words)
+        self._command = (sys.executable, "-m", program.module, *words, program.last_word)
+        self._folder = program.folder
         self.is_ready = asyncio.Event()
         """Set from the part's line ``ready`` until it dies."""
         self._was_ready = False
@@ -101,8 +119,9 @@ class Part:
 
     async def _live(self) -> int:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "sluice.cli", *self._words, "--supervised",
+            *self._command,
             env=self._environment,
+            cwd=self._folder,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,

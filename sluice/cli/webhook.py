@@ -55,6 +55,8 @@ class Sent:
     answer: str
     webhook_id: str
     event_id: str | None
+    run_id: str | None
+    """Of a privacy topic."""
 
     @property
     def is_queued(self) -> bool:
@@ -127,7 +129,8 @@ def send(
 ) -> None:
     """Sign a delivery as Shopify does, with the tenant's first secret, and post it.
 
-    It is stored as any other: send it to a tenant for trying things, or erase it later.
+    It is stored as any other, and a privacy request is work like any other: send it to a tenant for
+    trying things, or erase it later.
 
     Exit status: 0 it was queued; 1 it was not; 2 wrong tenant, topic or file.
 
@@ -146,6 +149,10 @@ def send(
         print(f"{sent.status} {sent.answer}")
         if sent.event_id:
             print(f"event {sent.event_id}; `sluice token {slug}` reads it back in stats")
+        if sent.run_id:
+            print(
+                f"run {sent.run_id} waits like a real one; `sluice webhook doctor {slug}` says so"
+            )
     if not sent.is_queued:
         sys.exit(FAILED)
 
@@ -220,6 +227,7 @@ async def _post(url: str, tenant: Tenant, topic: str, body: bytes) -> Sent:
                 answer=(await answer.text(errors="replace")).strip(),
                 webhook_id=webhook_id,
                 event_id=answer.headers.get("X-Event-Id"),
+                run_id=answer.headers.get("X-Run-Id"),
             )
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         parts = urlsplit(url)

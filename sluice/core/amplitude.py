@@ -6,6 +6,8 @@ from typing import Final, Literal, get_args
 Region = Literal["us", "eu"]
 REGIONS: Final[tuple[Region, ...]] = get_args(Region)
 
+SIMULATED_KEY: Final = "sluice-simulated"
+"""The key of ``sluice run --simulate-amplitude``; it is never sent to Amplitude itself."""
 RESERVED_STARTS: Final = ("[Amplitude]", "$")
 """Of event types that are Amplitude's own."""
 REVENUE: Final = ("order_placed=total",)

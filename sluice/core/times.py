@@ -6,11 +6,11 @@ letter. Fractions never become floats: digits are kept or cut, not rounded.
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from sluice.core.errors import ErrorType
+from sluice.core.errors import ConfigError, ErrorType
 
 MAX_FRACTION_DIGITS: Final = 9
 FIRST: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC by definition of the canonical text
@@ -39,6 +39,8 @@ _ISO: Final = re.compile(
     r"(?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)?)?",
     re.ASCII,
 ).fullmatch
+_AGO: Final = re.compile(r"(\d{1,9})([smhd])", re.ASCII).fullmatch
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _EPOCH: Final = re.compile(r"(-?)(\d+)(?:\.(\d+))?", re.ASCII).fullmatch
 
 
@@ -153,3 +155,30 @@ def _canonical(moment: datetime, fraction: str) -> str | ErrorType:
     if not fraction:
         return moment.isoformat()
     return f"{moment.isoformat()}.{fraction[:MAX_FRACTION_DIGITS]}"
+
+
+def parse_moment(text: str, *, now: datetime, name: str) -> datetime:
+    """Return the moment that a person names: ``now``, ``90m`` or ``7d`` ago, or an ISO time.
+
+    Args:
+        text: As given; a time without a zone is UTC.
+        now: The present time, aware.
+        name: The option's, for the error.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    given = text.strip()
+    ago = _AGO(given)
+    try:
+        if given == "now":
+            return now
+        if ago is not None:
+            return max(now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}), FIRST.replace(tzinfo=UTC))
+    except OverflowError:
+        return FIRST.replace(tzinfo=UTC)
+    found = _parse_text(given) if "-" in given[1:] else ErrorType.OCCURRED_AT_INVALID
+    if isinstance(found, ErrorType):
+        message = f"{name} is {text!r}: use 2026-03-01T10:00Z, a date, 90m, 7d or now."
+        raise ConfigError(message)
+    return datetime.fromisoformat(found[: _WHOLE_SECONDS + 7]).replace(tzinfo=UTC)

@@ -169,7 +169,9 @@ class Warehouse:
             result = await client.query(query.sql, parameters=params, external_data=sent)
             return [tuple(row) for row in result.result_rows]
 
-    async def stream(self, query: Query, *, fmt: str) -> AsyncGenerator[bytes, None]:
+    async def stream(
+        self, query: Query, *, fmt: str, **params: object
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the answer of a SELECT in pieces as they come.
 
         Raises:
@@ -177,7 +179,7 @@ class Warehouse:
         """
         async with (
             self._use("upkeep") as client,
-            await client.raw_stream(query.sql, fmt=fmt) as pieces,
+            await client.raw_stream(query.sql, parameters=params or None, fmt=fmt) as pieces,
         ):
             async for piece in pieces:
                 yield piece

@@ -128,6 +128,7 @@ async def test_send_signs_a_sample_that_is_stored(
     for topic, options in (("orders/create", ()), ("customers/redact", address)):
         ran = await sluice(*words, topic, "--json", *options, settings=stack.settings)
         assert (ran.status, ran.json["queued"]) == (0, True), ran
+        assert (ran.json["run_id"] is None) == (topic == "orders/create")
     ran = await sluice(*words, "themes/publish", "--body", str(tmp_path), settings=stack.settings)
     assert (ran.status, "cannot be read" in ran.error) == (2, True)
     (tmp_path / "body").write_bytes(b"{}")

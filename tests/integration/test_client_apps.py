@@ -74,6 +74,20 @@ async def test_batch_counts_its_events_and_an_oversized_one_is_not_refused_for_e
     assert len((await stored_rows(gateway.settings))["events"]) == 500
 
 
+async def test_bad_bodies_count_for_the_limit_too(tmp_path: Path) -> None:
+    """Else a client over its limit could go on for ever with what is refused anyway."""
+    async with running_gateway(tmp_path, port=0) as gateway:
+        file = TenantsFile(gateway.settings.tenants_path)
+        file.set_value(TENANT, "key_events_per_s", "1")
+        await public_key(gateway)  # what was written before it is known then
+        key = f"ApiKey {gateway.api_key}"
+        bad = [(TRACK, b"{}"), (TRACK, b""), (BATCH, b"{}"), (BATCH, b'{"events":[]}')]
+        for target, body in bad:
+            assert (await post(gateway, target, key, body)).status == 400
+        answers = [await post(gateway, TRACK, key, b"{}") for _ in range(20)]
+        assert_refused(answers[-1], 429, "rate_limited")
+
+
 async def test_user_over_its_limit_does_not_slow_other_users_of_the_key(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, port=0) as gateway:
         TenantsFile(gateway.settings.tenants_path).set_value(TENANT, "session_events_per_s", "1")

@@ -27,6 +27,7 @@ from sluice.core.tenant import Directory, Tenant
 from sluice.settings import load_settings
 from sluice.tenants import TenantsFile
 from tests.support.edge import running
+from tests.support.gaps import watch_gaps
 from tests.support.gateway import TENANT, running_gateway, stored_rows
 from tests.support.poll import poll_until
 from tests.support.raw_http import connect, exchange, read_answer, request_bytes
@@ -302,6 +303,44 @@ async def test_key_over_its_own_limit_is_told_when_to_come_back(at: int) -> None
     assert (limited.status, limited.error_type) == (429, "rate_limited")
     assert int(limited.headers["Retry-After"]) >= 1
     assert "code" in orjson.loads(limited.body)
+
+
+async def test_key_over_its_limit_is_refused_before_its_events_are_looked_at() -> None:
+    """Libraries that ignore Retry-After come back at once, so a refusal must stay cheap."""
+    segment, amplitude, _ = posts(SECRET_KEY)
+    slow = Directory({TENANT: replace(DIRECTORY.by_slug[TENANT], key_events_per_s=1)})
+    async with serving(GatedQueue(), LOADS, directory=slow) as (url, _):
+        for _ in range(BURST_S):
+            await exchange(url, request_of(segment))
+        unsent = segment.headers | {"Content-Length": "50000"}
+        head = request_bytes(segment.path, headers=tuple(unsent.items()))
+        no_events = replace(amplitude, body=amplitude.body.replace(b'"events"', b'"none"'))
+        for request in (head, request_of(no_events)):
+            limited = await exchange(url, request)
+            assert limited is not None
+            assert (limited.status, limited.error_type) == (429, "rate_limited")
+
+
+async def test_body_that_proves_nothing_does_not_hold_up_what_else_arrives() -> None:
+    """A few kilobytes of gzip are five megabytes to look for a key in."""
+    form = b"identification=" + b"%5b" * 1_700_000 + b"&api_key=x"
+    stranger = Post(
+        "amplitude_http",
+        "/identify",
+        form,
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        b"",
+    )
+    gaps: list[float] = []
+    async with serving(GatedQueue(), LOADS) as (url, _), asyncio.TaskGroup() as tasks:
+        watcher = tasks.create_task(watch_gaps(gaps))
+        started = time.perf_counter()
+        answer = await exchange(url, request_of(stranger, is_gzip=True))
+        took = time.perf_counter() - started
+        watcher.cancel()
+    assert answer is not None
+    assert answer.status == 400
+    assert max(gaps) < took / 2
 
 
 @pytest.mark.parametrize("at", range(2))

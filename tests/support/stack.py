@@ -135,10 +135,16 @@ class OwnedStack:
 
 @contextmanager
 def running_stack(
-    data_dir: Path, settings: Mapping[str, str] | None = None
+    data_dir: Path, settings: Mapping[str, str] | None = None, *words: str
 ) -> Iterator[OwnedStack]:
-    """Run a stack of one's own until the block ends; ``settings`` are SLUICE_* without prefix."""
-    owned = start_stack(data_dir, settings or {})
+    """Run a stack of one's own until the block ends.
+
+    Args:
+        data_dir: Its folder.
+        settings: SLUICE_* without prefix.
+        words: What follows ``sluice run``.
+    """
+    owned = start_stack(data_dir, settings or {}, *words)
     try:
         yield owned
     finally:
@@ -146,7 +152,7 @@ def running_stack(
             owned.stop()
 
 
-def start_stack(data_dir: Path, settings: Mapping[str, str]) -> OwnedStack:
+def start_stack(data_dir: Path, settings: Mapping[str, str], *words: str) -> OwnedStack:
     """Start a stack and return when it has said ``ready``."""
     data_dir.mkdir(parents=True, exist_ok=True)
     ports = [free_port() for _ in range(3)]
@@ -154,8 +160,8 @@ def start_stack(data_dir: Path, settings: Mapping[str, str]) -> OwnedStack:
     given = {name: str(port) for name, port in zip(names, ports, strict=True)}
     given |= {"DATA_DIR": str(data_dir), "LOG_FORMAT": "json", **settings}
     with (data_dir / "run.out").open("wb") as out, (data_dir / "run.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sluice.cli", "run"],
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "sluice.cli", "run", *words],
             env=environment(given),
             stdin=subprocess.DEVNULL,
             stdout=out,

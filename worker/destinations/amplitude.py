@@ -32,11 +32,11 @@ from sluice.telemetry import PARKED_EVENTS
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from worker.amplitude_client import AmplitudeClient
-from worker.core.holds import EVERYBODY, Pauses
+from worker.core.holds import EVERYBODY
 from worker.core.lane import Item, Settled
 from worker.core.settling import Moment, UserHolds, by_hold, covered, holds_of
 from worker.delivery import Destination, RetryLaterError
-from worker.drainer import Drainer
+from worker.drainer import Drainer, pauses_of
 from worker.forwarder import Forwarder, jitter
 from worker.ledger import Ledger
 from worker.lot import Lot, LotError
@@ -92,12 +92,7 @@ class AmplitudeDestination:
         self._lot = Lot(settings.parked_path, max_bytes=settings.parked_max_bytes)
         self._forwarder = Forwarder(client, in_flight=settings.amplitude_in_flight)
         self._ledger = Ledger(warehouse, NAME)
-        self._pauses = Pauses(
-            throttled_s=settings.amplitude_throttle_wait_s,
-            quota_s=settings.amplitude_quota_wait_s,
-            key_s=settings.amplitude_key_wait_s,
-            project_s=settings.amplitude_throttle_wait_s,
-        )
+        self._pauses = pauses_of(settings)
         self._drainer = Drainer(
             lot=self._lot,
             forwarder=self._forwarder,

@@ -71,6 +71,23 @@ async def test_users_with_a_hold_of_their_own_are_not_on_the_projects_page(tmp_p
     await lot.close()
 
 
+async def test_event_waits_under_a_hold_also_when_it_comes_while_that_hold_ends(
+    tmp_path: Path,
+) -> None:
+    lot = await opened(tmp_path / "lot.sqlite")
+    await lot.park([], {("acme", "a"): THROTTLED})
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(lot.let_go("acme", ["a"]))
+        tasks.create_task(lot.park(rows("a"), {}))
+    assert await ids(lot, ["a"]) == ["event-0"]
+    hold = lot.hold_of("acme", "a")
+    assert hold is not None
+    await lot.close()
+    again = await opened(tmp_path / "lot.sqlite")
+    assert again.hold_of("acme", "a") == hold
+    await again.close()
+
+
 async def test_settled_events_leave_and_a_hold_ends_with_the_last_of_them(tmp_path: Path) -> None:
     lot = await opened(tmp_path / "lot.sqlite")
     await lot.park(rows("a", "a"), {("acme", "a"): THROTTLED})

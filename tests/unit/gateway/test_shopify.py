@@ -362,6 +362,34 @@ def test_privacy_topic_becomes_a_run_whatever_its_body_lacks(topic: str) -> None
         assert (found.type, found.input) == (PRIVACY_RUNS[topic], f'{{"shop_domain":"{SHOP}"}}')
 
 
+def test_privacy_request_keeps_the_order_ids_beside_what_is_none() -> None:
+    listed = b'[5001,1e400,%b,null,{"id":1e400},1.5,true,"5002",[]]' % (b"9" * 5_000)
+    found = became("customers/redact", b'{"orders_to_redact":%b}' % listed, tenant=TENANT)
+    assert isinstance(found, RunRequest)
+    assert msgspec.json.decode(found.input)["order_ids"] == ["5001", "5002"]
+
+
+def test_body_as_deep_as_the_parser_just_goes_fails_no_delivery() -> None:
+    before: Read | None = None
+    for depth in range(300, 1_000):
+        body = b'{"customer":{"id":7},"discount_codes":[{"code":%b}],"orders_to_redact":%b}' % (
+            (b"[" * depth + b"]" * depth,) * 2
+        )
+        assert isinstance(became("customers/redact", body), RunRequest)
+        found = became("orders/create", body)
+        if isinstance(found, Rejected):
+            assert isinstance(before, Candidate)
+            return
+        before = found
+    pytest.fail("no body was too deep")
+
+
+def test_body_does_not_say_who_it_is_filed_under_and_where_it_came_from() -> None:
+    found = payload(event("shop/update", b'{"shopify":1,"user_id_source":"email","plan":"basic"}'))
+    assert (found["user_id_source"], found["plan"]) == ("shop", "basic")
+    assert found["shopify"]["topic"] == "shop/update"
+
+
 @pytest.mark.parametrize(
     "odd", [b'"contact_email":5', b'"cancel_reason":["x"]', b'"billing_policy":[]']
 )

@@ -2,16 +2,18 @@ import re
 
 import pytest
 
-from sluice.warehouse import queries
+from sluice.warehouse import queries, replays
 from sluice.warehouse.queries import TENANT_QUERIES, Query
+from sluice.warehouse.replays import REPLAY_QUERIES
 
 TABLE = re.compile(
     r"\bFROM\s+(events|rollups|touched_hours|event_duplicates|errors|runs|event_keys|outcomes"
     r"|dead_letters)\b"
 )
+ALL = (*TENANT_QUERIES, *REPLAY_QUERIES)
 
 
-@pytest.mark.parametrize("query", TENANT_QUERIES, ids=lambda query: query.name)
+@pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
 def test_query_binds_the_tenant_for_every_table_that_it_reads(query: Query) -> None:
     reads = len(TABLE.findall(query.sql))
     binds = len(re.findall(r"WHERE tenant = \{tenant:String\}", query.sql))
@@ -20,11 +22,12 @@ def test_query_binds_the_tenant_for_every_table_that_it_reads(query: Query) -> N
 
 
 def test_every_query_of_the_module_is_in_the_list() -> None:
-    defined = {value for value in vars(queries).values() if isinstance(value, Query)}
-    assert defined == set(TENANT_QUERIES)
+    for module, listed in ((queries, TENANT_QUERIES), (replays, REPLAY_QUERIES)):
+        defined = {value for value in vars(module).values() if isinstance(value, Query)}
+        assert defined == set(listed)
 
 
-@pytest.mark.parametrize("query", TENANT_QUERIES, ids=lambda query: query.name)
+@pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
 def test_query_has_no_place_that_text_could_be_put_into(query: Query) -> None:
     braces = re.findall(r"\{[^}]*\}", query.sql)
     assert all(re.fullmatch(r"\{[a-z_]+:[A-Za-z0-9()]+\}", brace) for brace in braces)
