@@ -23,8 +23,10 @@ from worker.core.lane import Settled
 from worker.core.settling import Moment, UserHolds, by_hold, holds_of
 from worker.forwarder import Forwarder, jitter
 from worker.ledger import Notes
-from worker.lot import Lot, LotError, Parked
+from worker.lot import Lot, LotError
+from worker.lot_rows import Parked
 from worker.mapping import Mapping
+from worker.troubles import announce
 from worker.waiting import wait_for_event
 
 LOOK_EVERY_S: Final = 0.2
@@ -144,6 +146,8 @@ class Drainer:
             if one.record is not None:
                 self._ledger.add_record(one.record)
         new = self._new_holds(tenant, rows, settled, users)
+        if settled.held is not None:
+            announce(tenant, new[EVERYBODY], self._ledger)
         self._note(settled, holds, holds | new)
         await self._ledger.flush()
         stays = {item.place for item in (*settled.parked, *settled.left)}

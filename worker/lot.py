@@ -17,87 +17,25 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import starmap
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sluice.core.errors import SluiceError
 from sluice.private_files import ensure_private_dir
+from worker import lot_rows
 from worker.core.holds import EVERYBODY, Hold, catching_up
+from worker.lot_rows import ROW_OVERHEAD_BYTES, SCHEMA, Events, Parked, ToPark
 from worker.waiting import wait_for_event
 
 T = TypeVar("T")
 
-ROW_OVERHEAD_BYTES: Final = 200
-"""What a row costs beside its text: keys and two indexes."""
 MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 LOCK_EVERY_S: Final = 0.1
 BUSY_S: Final = 1.0
 """How long to wait for somebody else's lock; nobody who knows the file takes one."""
 CACHE_KIB: Final = 8_192
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS parked (
-    place INTEGER PRIMARY KEY,
-    tenant TEXT NOT NULL,
-    user TEXT NOT NULL,
-    event_id TEXT NOT NULL,
-    received_at TEXT NOT NULL,
-    row BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS parked_by_user ON parked (tenant, user, place);
-CREATE UNIQUE INDEX IF NOT EXISTS parked_once ON parked (event_id, tenant);
-CREATE TABLE IF NOT EXISTS figures (
-    tenant TEXT PRIMARY KEY, events INTEGER NOT NULL, bytes INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TRIGGER IF NOT EXISTS parked_in AFTER INSERT ON parked BEGIN
-    INSERT INTO figures VALUES (new.tenant, 1, length(new.row) + @overhead@)
-    ON CONFLICT (tenant) DO UPDATE SET
-        events = events + 1, bytes = bytes + length(new.row) + @overhead@;
-END;
-CREATE TRIGGER IF NOT EXISTS parked_out AFTER DELETE ON parked BEGIN
-    UPDATE figures SET events = events - 1, bytes = bytes - length(old.row) - @overhead@
-    WHERE tenant = old.tenant;
-END;
-CREATE TABLE IF NOT EXISTS holds (
-    tenant TEXT NOT NULL,
-    user TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    detail TEXT NOT NULL,
-    since REAL NOT NULL,
-    until REAL NOT NULL,
-    failures INTEGER NOT NULL,
-    has_rows INTEGER NOT NULL,
-    PRIMARY KEY (tenant, user)
-) WITHOUT ROWID;
-""".replace("@overhead@", str(ROW_OVERHEAD_BYTES))
-
-_ALL_HOLDS: Final = (
-    "SELECT tenant, user, reason, detail, since, until, failures, has_rows FROM holds"
-)
-_SET_HOLD: Final = (
-    "INSERT OR REPLACE INTO holds"
-    " (tenant, user, reason, detail, since, until, failures, has_rows)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
-_PARK: Final = (
-    "INSERT OR IGNORE INTO parked (tenant, user, event_id, received_at, row) VALUES (?, ?, ?, ?, ?)"
-)
-_HOLD_NEW: Final = (
-    "INSERT INTO holds (tenant, user, reason, detail, since, until, failures, has_rows)"
-    " SELECT DISTINCT tenant, user, ?, ?, ?, ?, ?, ? FROM parked WHERE place > ? AND NOT EXISTS"
-    " (SELECT 1 FROM holds WHERE tenant = parked.tenant AND user IN (parked.user, ''))"
-    " RETURNING tenant, user"
-)
-_FREE: Final = (
-    "NOT EXISTS (SELECT 1 FROM holds WHERE holds.tenant = parked.tenant"
-    " AND holds.user = parked.user AND parked.user != '')"
-)
-_PAGE: Final = "SELECT place, user, event_id, received_at, row FROM parked"
 
 Holds = dict[str, dict[str, Hold]]
 """By tenant, then by user (``EVERYBODY`` for the project)."""
@@ -109,38 +47,6 @@ class LotError(SluiceError):
 
 class LotFullError(LotError):
     """The lot is at its bound; what does not fit stays in the queue."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """An event in the lot."""
-
-    place: int
-    """Ascending in the order of arrival."""
-    user_id: str
-    event_id: str
-    received_at: str
-    row: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ToPark:
-    """An event on its way into the lot."""
-
-    tenant: str
-    user_id: str
-    event_id: str
-    received_at: str
-    row: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What waits of one tenant."""
-
-    events: int
-    bytes: int
-    oldest_received_at: str
 
 
 class Lot:
@@ -198,9 +104,7 @@ class Lot:
         """Return the hold of a user or of the whole project."""
         return self.holds.get(tenant, {}).get(user)
 
-    async def park(
-        self, rows: Sequence[ToPark], holds: Mapping[tuple[str, str], Hold]
-    ) -> AbstractSet[tuple[str, str]]:
+    async def park(self, rows: Sequence[ToPark], holds: Mapping[tuple[str, str], Hold]) -> Events:
         """Take events in, behind those that are there, and note who waits; durable on return.
 
         Whoever has no hold gets one that is due at once: it may have ended while the events were
@@ -220,18 +124,10 @@ class Lot:
 
         hold = catching_up(time.time())
 
-        def store(
-            connection: sqlite3.Connection,
-        ) -> tuple[AbstractSet[tuple[str, str]], Sequence[tuple[str, str]]]:
-            last = _last_place(connection)
-            connection.executemany(
-                _PARK,
-                [(row.tenant, row.user_id, row.event_id, row.received_at, row.row) for row in rows],
-            )
-            _write_holds(connection, holds.items())
-            late = connection.execute(_HOLD_NEW, (*_columns(hold), last)).fetchall()
+        def store(connection: sqlite3.Connection) -> tuple[Events, Sequence[tuple[str, str]]]:
+            done = lot_rows.park(connection, rows, holds, late=hold)
             self._count(connection)
-            return _there_before(connection, rows, last), late
+            return done
 
         found, late = await self._in_transaction(store)
         self._note(holds)
@@ -257,20 +153,10 @@ class Lot:
             max_bytes: No more once their rows have so many; one comes whatever its size.
         """
 
-        def rows(connection: sqlite3.Connection) -> Iterator[Parked]:
-            if users is None:
-                sql = f"{_PAGE} WHERE tenant = ? AND place > ? AND {_FREE} ORDER BY place LIMIT ?"
-                yield from starmap(Parked, connection.execute(sql, (tenant, after, limit)))
-                return
-            sql = f"{_PAGE} WHERE tenant = ? AND user = ? AND place > ? ORDER BY place LIMIT ?"
-            for user in users:
-                of_user = connection.execute(sql, (tenant, user, after, limit))
-                yield from starmap(Parked, of_user)
-
         def read(connection: sqlite3.Connection) -> list[Parked]:
             found: list[Parked] = []
             size = 0
-            for one in rows(connection):
+            for one in lot_rows.read(connection, tenant, users, after=after, limit=limit):
                 found.append(one)
                 size += len(one.row)
                 if size >= max_bytes:
@@ -286,7 +172,7 @@ class Lot:
 
         def remove(connection: sqlite3.Connection) -> None:
             connection.executemany("DELETE FROM parked WHERE place = ?", [(p,) for p in places])
-            _write_holds(connection, holds.items())
+            lot_rows.write_holds(connection, holds.items())
             self._count(connection)
 
         await self._in_transaction(remove)
@@ -299,7 +185,7 @@ class Lot:
         """
 
         def end(connection: sqlite3.Connection) -> list[str]:
-            free = [user for user in users if not _has_waiting(connection, tenant, user)]
+            free = [user for user in users if not lot_rows.has_waiting(connection, tenant, user)]
             connection.executemany(
                 "DELETE FROM holds WHERE tenant = ? AND user = ?", [(tenant, user) for user in free]
             )
@@ -329,17 +215,9 @@ class Lot:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-        connection.executescript(_SCHEMA)
-        for tenant, user, *fields in connection.execute(_ALL_HOLDS):
-            reason, detail, since, until, failures, has_rows = fields
-            self.holds.setdefault(tenant, {})[user] = Hold(
-                reason=reason,
-                detail=detail,
-                since=since,
-                until=until,
-                failures=failures,
-                has_rows=bool(has_rows),
-            )
+        connection.executescript(SCHEMA)
+        for (tenant, user), hold in lot_rows.read_holds(connection):
+            self.holds.setdefault(tenant, {})[user] = hold
         self._count(connection)
 
     def _count(self, connection: sqlite3.Connection) -> None:
@@ -377,55 +255,6 @@ class Lot:
 def _close(connection: sqlite3.Connection | None) -> None:
     if connection is not None:
         connection.close()
-
-
-def _has_waiting(connection: sqlite3.Connection, tenant: str, user: str) -> bool:
-    if user != EVERYBODY:
-        sql = "SELECT 1 FROM parked WHERE tenant = ? AND user = ? LIMIT 1"
-        return connection.execute(sql, (tenant, user)).fetchone() is not None
-    sql = f"{_PAGE} WHERE tenant = ? AND {_FREE} LIMIT 1"
-    return connection.execute(sql, (tenant,)).fetchone() is not None
-
-
-def _write_holds(
-    connection: sqlite3.Connection, holds: Iterable[tuple[tuple[str, str], Hold]]
-) -> None:
-    connection.executemany(
-        _SET_HOLD,
-        [
-            (
-                tenant,
-                user,
-                *_columns(hold),
-            )
-            for (tenant, user), hold in holds
-        ],
-    )
-
-
-def _columns(hold: Hold) -> tuple[str, str, float, float, int, bool]:
-    return (
-        *(hold.reason, hold.detail, hold.since, hold.until),
-        *(hold.failures, hold.has_rows),
-    )
-
-
-def _last_place(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT ifnull(max(place), 0) FROM parked").fetchone()[0])
-
-
-def _there_before(
-    connection: sqlite3.Connection, rows: Sequence[ToPark], last: int
-) -> AbstractSet[tuple[str, str]]:
-    sql = "SELECT count(*) FROM parked WHERE place > ?"
-    if connection.execute(sql, (last,)).fetchone()[0] == len(rows):
-        return frozenset()
-    sql = "SELECT 1 FROM parked WHERE event_id = ? AND tenant = ? AND place <= ?"
-    return {
-        (row.tenant, row.event_id)
-        for row in rows
-        if connection.execute(sql, (row.event_id, row.tenant, last)).fetchone()
-    }
 
 
 def _is_locked(descriptor: int) -> bool:

@@ -19,7 +19,7 @@ from sluice.telemetry import AMPLITUDE_TRUNCATED
 from sluice.tenants import TenantsFile
 from worker.core.amplitude_map import EventMapper, Filtered, SourceEvent
 from worker.core.lane import Item
-from worker.lot import Parked
+from worker.lot_rows import Parked
 
 DESTINATION: Final = "amplitude"
 

@@ -31,7 +31,8 @@ from worker.core.replays import Plan, Reached, Reasons, page_events, slices
 from worker.core.settling import Moment, covered, holds_of
 from worker.drainer import Drainer, pauses_of
 from worker.forwarder import Forwarder, jitter
-from worker.lot import Lot, LotFullError, ToPark
+from worker.lot import Lot, LotFullError
+from worker.lot_rows import ToPark
 from worker.mapping import Mapping
 from worker.pace import Pace
 from worker.replay_files import BUSY, ReplayFiles

@@ -1,26 +1,35 @@
 """Whose forwarding waits and why, for the people who look."""
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import NAMESPACE_OID, uuid5
 
+import structlog
+
 from sluice.core.errors import ErrorRecord, ErrorType
 from sluice.core.event import format_ts
 from worker.core.holds import EVERYBODY, Hold
+from worker.ledger import Notes
 from worker.lot import Lot
 
 MAX_SENTENCES: Final = 20
+STALE_S: Final = 120.0
+"""So long after its end a hold without events says nothing: nobody tried again since."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 def sentences(lot: Lot) -> Sequence[str]:
     """Return one sentence for each tenant whose project or users wait; the first few of them."""
     found: list[str] = []
+    now = time.time()
     for tenant, holds in lot.holds.items():
         count = lot.count(tenant)
         project = holds.get(EVERYBODY)
         users = len(holds) - (project is not None)
-        if project is not None:
+        if project is not None and (project.has_rows or project.until > now - STALE_S):
             since = datetime.fromtimestamp(project.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             found.append(
                 f"{tenant}: {project.reason} since {since} ({project.detail});"
@@ -33,7 +42,16 @@ def sentences(lot: Lot) -> Sequence[str]:
     return found
 
 
-def credentials_record(tenant: str, hold: Hold) -> ErrorRecord:
+def announce(tenant: str, project: Hold, ledger: Notes) -> None:
+    """Log that a project began to wait, and tell the tenant where it is the tenant's to mend."""
+    if project.failures != 1:
+        return
+    log.warning("Forwarding waits", tenant=tenant, reason=project.reason, detail=project.detail)
+    if project.reason == "bad_credentials":
+        ledger.add_record(_credentials_record(tenant, project))
+
+
+def _credentials_record(tenant: str, hold: Hold) -> ErrorRecord:
     """Return the error record that tells a tenant that its API key is refused."""
     at = format_ts(datetime.fromtimestamp(hold.since, UTC))
     return ErrorRecord(

@@ -113,7 +113,7 @@ class ForwardingRig:
         async def are_parked() -> bool:
             return bool((await self.status(address))["parked_events"] == count)
 
-        await poll_until(are_parked, what=f"{count} events are parked")
+        await poll_until(are_parked, within_s=30, what=f"{count} events are parked")
 
 
 @asynccontextmanager

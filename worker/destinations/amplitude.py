@@ -39,9 +39,10 @@ from worker.delivery import Destination, RetryLaterError
 from worker.drainer import Drainer, pauses_of
 from worker.forwarder import Forwarder, jitter
 from worker.ledger import Ledger
-from worker.lot import Lot, LotError, ToPark
+from worker.lot import Lot, LotError
+from worker.lot_rows import ToPark
 from worker.mapping import Mapping, Skipped
-from worker.troubles import credentials_record, sentences
+from worker.troubles import announce, sentences
 
 NAME: Final = "amplitude"
 PATIENCE_S: Final = 5.0
@@ -237,15 +238,7 @@ class AmplitudeDestination:
             had = before.get(EVERYBODY)
             has_rows = had is not None and had.has_rows
             holds[EVERYBODY] = replace(project, has_rows=has_rows)
-            if project.failures == 1:
-                log.warning(
-                    "Forwarding waits",
-                    tenant=one.tenant,
-                    reason=project.reason,
-                    detail=project.detail,
-                )
-                if project.reason == "bad_credentials":
-                    self._ledger.add_record(credentials_record(one.tenant, project))
+            announce(one.tenant, project, self._ledger)
         return holds
 
     def _is_away(self, new: dict[str, UserHolds]) -> bool:

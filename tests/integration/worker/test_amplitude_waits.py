@@ -70,7 +70,7 @@ async def test_what_waits_on_for_the_same_reason_is_not_written_down_at_each_try
                 requests = (await amplitude.counters())["requests"]["/2/httpapi"]
                 return bool(requests.get("429", 0) > 5)
 
-            await poll_until(has_tried_often, what="some tries were made")
+            await poll_until(has_tried_often, within_s=30, what="some tries were made")
         # Without FINAL, so that rows which were replaced count, too.
         written = await there.rig.rows("SELECT count() FROM outcomes")
         assert written == [(10,)]
@@ -140,7 +140,29 @@ async def test_a_revoked_key_parks_its_tenant_alone_and_is_told_until_it_is_rest
             async def is_well() -> bool:
                 return bool((await there.status(address))["troubles"] == [])
 
-            await poll_until(is_well, what="no troubles are left")
+            await poll_until(is_well, within_s=30, what="no troubles are left")
+
+
+async def test_tenant_is_told_of_a_refused_key_that_shows_when_what_waited_is_sent(
+    place: Place, amplitude: AmplitudeProject
+) -> None:
+    events = events_of("fast", 10)
+    await amplitude.set(throttle={"user_ids": ["fast"]})
+    async with forwarding(place, amplitude) as there, there.rig.worker() as address:
+        await there.rig.publish(*events)
+        await there.become("parked", *events)
+        await amplitude.set(revoked=True, release=True)
+
+        async def is_told() -> bool:
+            records = await read_errors(there.rig.warehouse, TENANT, 50)
+            return [record.error_type for record in records] == ["destination_credentials"]
+
+        await poll_until(is_told, within_s=30, what="the tenant is told")
+        [trouble] = (await there.status(address))["troubles"]
+        assert trouble.startswith("acme: bad_credentials since ")
+        await amplitude.set(revoked=False)
+        await there.become("delivered", *events)
+        assert await there.taken() == ids(events)
 
 
 async def test_another_key_of_the_tenant_sends_what_waited_for_the_first(
@@ -188,7 +210,7 @@ async def test_events_stay_in_the_queue_while_amplitude_is_away_for_everybody(
             async def is_open() -> bool:
                 return bool((await there.status(address))["breaker"] != "closed")
 
-            await poll_until(is_open, what="the breaker is open")
+            await poll_until(is_open, within_s=30, what="the breaker is open")
             status = await there.status(address)
             assert (status["parked_events"], status["backlog_events"]) == (0, 20)
             assert status["state"] == "degraded"
@@ -201,7 +223,7 @@ async def test_events_stay_in_the_queue_while_amplitude_is_away_for_everybody(
                 status = await there.status(address)
                 return bool(status["breaker"] == "closed" and status["state"] == "ok")
 
-            await poll_until(is_well, what="all is well")
+            await poll_until(is_well, within_s=30, what="all is well")
             assert (await there.status(address))["troubles"] == []
         assert await there.taken() == ids(events[0] + events[1])
         assert await there.rig.count("dead_letters") == 0
@@ -222,7 +244,7 @@ async def test_events_are_delivered_when_amplitude_was_not_there_at_all(
         async def is_open() -> bool:
             return bool((await there.status(address))["breaker"] != "closed")
 
-        await poll_until(is_open, what="the breaker is open")
+        await poll_until(is_open, within_s=30, what="the breaker is open")
         with running_simulator("--port", str(port), "--api-key", amplitude.api_key):
             await there.become("delivered", *events)
             late = AmplitudeProject(url, amplitude.session, amplitude.api_key)
@@ -249,7 +271,7 @@ async def test_the_queue_keeps_what_the_lot_has_no_room_for(
             status = await there.status(address)
             return bool(status["breaker"] != "closed" and status["backlog_events"])
 
-        await poll_until(is_full, what="the lot is full")
+        await poll_until(is_full, within_s=30, what="the lot is full")
         status = await there.status(address)
         assert 0 < status["parked_events"] < 100
         assert status["parked_events"] + status["backlog_events"] == 100
@@ -315,7 +337,7 @@ async def test_forwarding_waits_for_the_warehouse_and_loses_nothing(
         async def are_taken() -> bool:
             return len(await there.taken()) == 10
 
-        await poll_until(are_taken, what="Amplitude has the events")
+        await poll_until(are_taken, within_s=30, what="Amplitude has the events")
         assert await there.backlog() == 1
         process = start_warehouse(place.folder)
         try:

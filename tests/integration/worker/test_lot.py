@@ -3,12 +3,15 @@
 import asyncio
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from worker.core.holds import EVERYBODY, Hold
-from worker.lot import Lot, LotFullError, ToPark
+from worker.lot import Lot, LotFullError
+from worker.lot_rows import ToPark
+from worker.troubles import sentences
 
 MIB = 1024 * 1024
 THROTTLED = Hold(reason="throttled_user", detail="429", since=1.0, until=2.0)
@@ -202,4 +205,18 @@ async def test_a_page_ends_where_its_bytes_are_enough(
     for max_bytes, expected in ((1, 1), (100, 1), (101, 2), (300, 3), (1_000, 4)):
         page = await lot.page("acme", users, limit=100, max_bytes=max_bytes)
         assert len(page) == expected
+    await lot.close()
+
+
+async def test_a_hold_that_ended_long_ago_and_has_no_events_is_no_trouble(tmp_path: Path) -> None:
+    """A tenant that sends nothing makes no try that could show that the outage is over."""
+    lot = await opened(tmp_path / "lot.sqlite")
+    now = time.time()
+    down = replace(DOWN, has_rows=False, until=now)
+    await lot.park([], {("idle", EVERYBODY): replace(down, until=now - 600)})
+    assert sentences(lot) == []
+    await lot.park([], {("acme", EVERYBODY): down})
+    assert [text.split(" ")[0] for text in sentences(lot)] == ["acme:"]
+    await lot.park(rows("a", tenant="idle"), {("idle", EVERYBODY): replace(DOWN, until=now - 600)})
+    assert [text.split(" ")[0] for text in sentences(lot)] == ["idle:", "acme:"]
     await lot.close()
