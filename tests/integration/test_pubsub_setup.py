@@ -141,6 +141,7 @@ async def test_doctor_names_each_thing_that_is_missing(settings: Settings) -> No
         "topic sluice-events",
         "topic sluice-dead-letters",
         "subscription sluice-warehouse",
+        "subscription sluice-amplitude",
         "subscription sluice-dead-letters",
     ]
     assert found["topic sluice-events"].detail.endswith("does not exist: run `sluice setup`.")
