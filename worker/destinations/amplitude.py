@@ -49,8 +49,8 @@ PATIENCE_S: Final = 5.0
 """How long a batch waits for one project before that project goes its own way."""
 TRIAL_PATIENCE_S: Final = 30.0
 TENANTS_AT_ONCE: Final = 16
-MAX_BATCH_ROWS: Final = 40_000
-MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
+MAX_BATCH_ROWS: Final = 25_000
+MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """Smaller than the warehouse's: each event is held as it came and as it goes."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
