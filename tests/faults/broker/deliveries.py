@@ -21,7 +21,7 @@ from tests.faults.broker.stack import BrokerStack, running
 from tests.faults.broker.trial import Report, trial
 from tests.faults.traffic import RATE_PER_S
 from tests.support.broker_proxy import BrokerProxy
-from tests.support.pubsub_gate import Forward, PubSubGate
+from tests.support.pubsub_gate import Act, Forward, PubSubGate
 
 INSERT_DELAY_S: Final = 0.3
 """How much longer each statement takes while leases end in the middle of inserts."""
@@ -86,12 +86,13 @@ class DeliveryFaults:
         self.disturbed = 0
         self._may_go.clear()
         self._gate.acts.clear()
-        self._gate.acts |= {
+        acts: dict[str, dict[str, Act]] = {
             "expired leases": {"Pull": self._pull_for_a_moment, "Acknowledge": self._note_ack},
             "lost acks": {"Pull": self._pull, "Acknowledge": self._lose_first_ack},
             "three times": {"Pull": self._pull_copies, "Acknowledge": self._ack_originals},
             "reversed": {"Pull": self._pull_reversed},
-        }[fault]
+        }
+        self._gate.acts |= {call: _on_warehouse(act) for call, act in acts[fault].items()}
 
     def let_go(self) -> None:
         """Deliver what was held back to be turned round."""
@@ -219,6 +220,17 @@ class DeliveryFaults:
                 retry=None,
                 timeout=CALL_TIMEOUT_S,
             )
+
+
+def _on_warehouse(act: Act) -> Act:
+    """Let calls about other subscriptions pass: no message of one may come out of another."""
+
+    async def acted(request: bytes, forward: Forward) -> bytes:
+        # In both requests the subscription is the first field.
+        is_warehouse = PullRequest.deserialize(request).subscription.endswith("warehouse")
+        return await (act(request, forward) if is_warehouse else forward(request))
+
+    return acted
 
 
 def _received(answer: bytes) -> list[_Received]:
