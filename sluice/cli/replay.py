@@ -170,7 +170,7 @@ def replay(
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
     except (KeyboardInterrupt, asyncio.CancelledError):
-        _say(f"stopped; {GO_ON}")
+        _say(f"Stopped. {GO_ON}")
         raise typer.Exit(INCOMPLETE) from None
     _print_result(told, as_json=as_json)
     if not told.is_whole:
