@@ -160,18 +160,15 @@ class Settings(BaseSettings):
     @classmethod
     def _warehouse_url_is_http(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
-        if url:
-            parts = urlsplit(url)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                message = "use http(s)://user:password@host:port/database"
-                raise ValueError(message)
+        if url and not _is_http(url):
+            message = "use http(s)://user:password@host:port/database"
+            raise ValueError(message)
         return value
 
     @field_validator("worker_url", "jwks_url", "amplitude_url")
     @classmethod
     def _url_is_http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
+        if value and not _is_http(value):
             message = "use http(s)://host:port"
             raise ValueError(message)
         return value
@@ -244,6 +241,15 @@ class Settings(BaseSettings):
     def jwt_secret_file(self) -> Path:
         """Where a JWT secret that Sluice made itself is kept (mode 0600)."""
         return self.data_dir / "jwt.secret"
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where no port can have this number
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def _one_of(value: str, known: tuple[str, ...]) -> str:

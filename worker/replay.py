@@ -135,7 +135,8 @@ class Replay:
         if project is not None:
             return f"{project.reason}: {project.detail}"
         reasons = sorted({hold.reason for hold in holds.values()})
-        return f"{len(holds):,} users: {', '.join(reasons)}" if holds else ""
+        users = "1 user" if len(holds) == 1 else f"{len(holds):,} users"
+        return f"{users}: {', '.join(reasons)}" if holds else ""
 
     async def plan(self) -> Plan:
         """Return what the whole of it would send.

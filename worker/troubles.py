@@ -1,7 +1,8 @@
 """Whose forwarding waits and why, for the people who look."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import NAMESPACE_OID, uuid5
@@ -32,14 +33,26 @@ def sentences(lot: Lot) -> Sequence[str]:
         if project is not None and (project.has_rows or project.until > now - STALE_S):
             since = datetime.fromtimestamp(project.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             found.append(
-                f"{tenant}: {project.reason} since {since} ({project.detail});"
-                f" {count} events are parked"
+                f"{tenant}: {project.reason} since {since} ({project.detail}); {_parked(count)}"
             )
         elif users:
-            found.append(f"{tenant}: {users} users wait; {count} events are parked")
+            who = "1 user waits" if users == 1 else f"{users} users wait"
+            found.append(f"{tenant}: {who} ({_reasons(holds)}); {_parked(count)}")
         if len(found) == MAX_SENTENCES:
             break
     return found
+
+
+def _parked(count: int) -> str:
+    return "1 event is parked" if count == 1 else f"{count} events are parked"
+
+
+def _reasons(holds: Mapping[str, Hold]) -> str:
+    """Return why users wait, the most frequent reason first."""
+    counts = Counter(hold.reason for user, hold in holds.items() if user != EVERYBODY)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
 
 
 def announce(tenant: str, project: Hold, ledger: Notes) -> None:

@@ -205,6 +205,12 @@ async def _worker(url: str) -> Finding:
         for name, each in status.get("destinations", {}).items()
         if each.get("state") != "ok"
     }
+    waiting = [
+        f"{name}: {trouble}"
+        for name, each in status.get("destinations", {}).items()
+        for trouble in each.get("troubles", [])
+    ]
+    more = f" (and {len(waiting) - 1} more)" if len(waiting) > 1 else ""
     for name, each in ill.items():
         if detail := each.get("detail"):
             return Finding("worker", "fail", f"{name} gets no events: {detail}")
@@ -214,14 +220,9 @@ async def _worker(url: str) -> Finding:
             for name, each in ill.items()
         ]
         remedy = "see that the destination answers"
-        return Finding("worker", "warn", f"degraded: {', '.join(slow)}", remedy)
-    waiting = [
-        f"{name}: {trouble}"
-        for name, each in status.get("destinations", {}).items()
-        for trouble in each.get("troubles", [])
-    ]
+        why = f"; {waiting[0]}{more}" if waiting else ""
+        return Finding("worker", "warn", f"degraded: {', '.join(slow)}{why}", remedy)
     if waiting:
-        more = f" (and {len(waiting) - 1} more)" if len(waiting) > 1 else ""
         remedy = "docs/amplitude.md says what each reason means; nothing is dropped meanwhile"
         return Finding("worker", "warn", f"{waiting[0]}{more}", remedy)
     return Finding("worker", "ok", f"serves at {url}")

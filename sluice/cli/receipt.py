@@ -17,7 +17,10 @@ from sluice.warehouse.client import Warehouse
 from sluice.warehouse.receipts import find_event
 
 FAILED: Final = 1
-UNKNOWN: Final = "no event of this tenant has this id: not accepted, not stored yet, or erased"
+UNKNOWN: Final = (
+    "no event of {slug} has the id {name!r}: not accepted (GET /api/ingestion/errors says why), not"
+    " stored yet (try again in a few seconds), or erased"
+)
 
 app = typer.Typer()
 
@@ -58,7 +61,7 @@ def receipt(
     found = asyncio.run(_find(settings, slug, ids)) if ids else Findings()
     told = receipt_of(found, ids, forwards_to=forwarded_to(tenant))
     if told is None:
-        print(f"sluice: {UNKNOWN}", file=sys.stderr)
+        print(f"sluice: {UNKNOWN.format(slug=slug, name=name)}", file=sys.stderr)
         sys.exit(FAILED)
     if as_json:
         print_json(msgspec.to_builtins(told))

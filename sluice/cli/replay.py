@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from sluice.cli.options import AsJson, DataDir, print_json
+from sluice.core.amplitude import SIMULATED_KEY
 from sluice.core.errors import ConfigError
 from sluice.core.event import format_ts
 from sluice.core.outcomes import Fate
@@ -149,7 +150,7 @@ def replay(
         event_types=tuple(sorted(set(event_types or ()))),
         dead_letters=dead_letters,
     )
-    tenants = _checked(asked, settings)
+    tenants = _checked(asked, settings, is_dry=is_dry)
     files = ReplayFiles(settings.replays_path, asked)
     now = datetime.now(UTC)
     window = window_of(since, until, now=now)  # also of a replay that goes on: it says what is bad
@@ -170,14 +171,14 @@ def replay(
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
     except (KeyboardInterrupt, asyncio.CancelledError):
-        _say(f"stopped; {GO_ON}")
+        _say(f"Stopped. {GO_ON}")
         raise typer.Exit(INCOMPLETE) from None
     _print_result(told, as_json=as_json)
     if not told.is_whole:
         raise typer.Exit(INCOMPLETE)
 
 
-def _checked(asked: Asked, settings: Settings) -> TenantsFile:
+def _checked(asked: Asked, settings: Settings, *, is_dry: bool) -> TenantsFile:
     if asked.destination not in DESTINATIONS:
         message = f"--destination is {asked.destination!r}: use {', '.join(DESTINATIONS)}."
         raise ConfigError(message)
@@ -190,6 +191,12 @@ def _checked(asked: Asked, settings: Settings) -> TenantsFile:
         message = (
             f"--tenant is {asked.tenant!r}, which forwards nothing to Amplitude:"
             f" `sluice tenant set {asked.tenant} amplitude.api_key=…` first."
+        )
+        raise ConfigError(message)
+    if found.amplitude.api_key == SIMULATED_KEY and not (settings.amplitude_url or is_dry):
+        message = (
+            f"--tenant is {asked.tenant!r}, whose key is the simulator's: set SLUICE_AMPLITUDE_URL"
+            " to the simulator's address, which `sluice run --simulate-amplitude` prints."
         )
         raise ConfigError(message)
     return tenants

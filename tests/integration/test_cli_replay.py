@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sluice.cli.command_line import build_app
+from sluice.core.amplitude import SIMULATED_KEY
 from sluice.core.errors import ConfigError
 from sluice.tenants import TenantsFile
 
@@ -20,6 +21,7 @@ WORDS = ["replay", "--tenant", "shop", "--destination", "amplitude", "--since", 
             ["--tenant", "keyless"],
             "which forwards nothing to Amplitude: `sluice tenant set keyless",
         ),
+        (["--tenant", "simulated"], "whose key is the simulator's: set SLUICE_AMPLITUDE_URL"),
         (["--destination", "warehouse"], "--destination is 'warehouse': use amplitude."),
         (
             ["--since", "yesterday"],
@@ -34,6 +36,8 @@ def test_wrong_argument_is_one_sentence(tmp_path: Path, words: list[str], senten
     tenants.add_tenant("shop")
     tenants.set_value("shop", "amplitude.api_key", "a-key")
     tenants.add_tenant("keyless")
+    tenants.add_tenant("simulated")
+    tenants.set_value("simulated", "amplitude.api_key", SIMULATED_KEY)
     given = [*WORDS, "--data-dir", str(tmp_path), *words]
     result = CliRunner().invoke(build_app(given), given)
     assert isinstance(result.exception, ConfigError)

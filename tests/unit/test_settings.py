@@ -12,6 +12,7 @@ WRONG = {
     "PUBSUB_ENDPOINT": ("https://pubsub.googleapis.com", "use host:port, for example europe-west1"),
     "WAREHOUSE_URL": ("tcp://u:hidden-secret@h", "use http(s)://user:password@host:port/database"),
     "WORKER_URL": ("localhost:8082", "use http(s)://host:port"),
+    "AMPLITUDE_URL": ("http://127.0.0.1:99999", "use http(s)://host:port"),
     "JWKS_URL": ("file:///keys", "use http(s)://host:port"),
     "JWT_SECRET": ("hidden-secret", "at least 32 bytes"),
     "QUEUE_MAX_BYTES": ("1", "use bytes as a whole number from 1048576 up, for example 1073741824"),

@@ -220,3 +220,16 @@ async def test_a_hold_that_ended_long_ago_and_has_no_events_is_no_trouble(tmp_pa
     await lot.park(rows("a", tenant="idle"), {("idle", EVERYBODY): replace(DOWN, until=now - 600)})
     assert [text.split(" ")[0] for text in sentences(lot)] == ["idle:", "acme:"]
     await lot.close()
+
+
+async def test_a_sentence_says_why_users_wait(tmp_path: Path) -> None:
+    lot = await opened(tmp_path / "lot.sqlite")
+    quota = replace(THROTTLED, reason="daily_quota")
+    await lot.park(rows("a"), {("acme", "a"): THROTTLED})
+    assert sentences(lot) == ["acme: 1 user waits (throttled_user); 1 event is parked"]
+    await lot.park(rows("b", first=1), {("acme", "b"): quota})
+    await lot.park(rows("c", first=2), {("acme", "c"): quota})
+    assert sentences(lot) == [
+        "acme: 3 users wait (daily_quota 2, throttled_user 1); 3 events are parked"
+    ]
+    await lot.close()

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from sluice.cli.checks import _why
+from sluice.cli import checks
+from sluice.cli.checks import _why, _worker
 
 DOWN = {"condition": "unavailable", "detail": "Pub/Sub does not answer.", "since": 1_700_000_000.5}
 SAID = {
@@ -25,3 +26,29 @@ def test_why_and_since_when_are_the_gateways_own_words(
     ready: dict[str, Any] | str, words: tuple[str, str | None]
 ) -> None:
     assert _why(ready) == words
+
+
+async def test_a_destination_that_is_degraded_is_named_with_what_it_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    status = {
+        "destinations": {
+            "amplitude": {
+                "backlog_age_s": 9.2,
+                "breaker": "open",
+                "state": "degraded",
+                "detail": "",
+                "troubles": ["demo: unavailable since … (Amplitude answered 503)"],
+            }
+        }
+    }
+
+    async def get(_: str) -> dict[str, Any]:
+        return status
+
+    monkeypatch.setattr(checks, "_get", get)
+    found = await _worker("http://127.0.0.1:8082")
+    assert found.detail == (
+        "degraded: amplitude (9 s behind, breaker open);"
+        " amplitude: demo: unavailable since … (Amplitude answered 503)"
+    )
