@@ -49,7 +49,7 @@ class Request:
     body: bytes | None = field(repr=False)
 
 
-class UnsendableError(Exception):
+class UnsendableError(ValueError):
     """A request cannot be sent as it is; the words hold no value."""
 
 

@@ -20,6 +20,9 @@ MAX_SOURCE_BYTES: Final = 1024 * 1024
 """Reading YAML takes about 12 s for a MiB on one core."""
 MAX_VALUES: Final = 50_000
 MAX_DEPTH: Final = 64
+_MAX_OPEN: Final = 200
+"""Brackets open at once, those in text counted too: the reader is quadratic in them."""
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _TAG: Final = "tag:yaml.org,2002:"
 _INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+").fullmatch
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?").fullmatch
@@ -48,6 +51,8 @@ def load(text: bytes, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Loaded | Refusa
     """Return what a YAML or JSON text holds."""
     if len(text) > max_bytes:
         return Refusal(1, 1, "", f"is longer than {max_bytes:,} bytes", "too-large")
+    if _most_open(text) > _MAX_OPEN:
+        return Refusal(1, 1, "", f"is nested deeper than {MAX_DEPTH}", "too-deep")
     try:
         node = YAML(typ="safe", pure=True).compose(text.decode())
     except UnicodeDecodeError:
@@ -67,6 +72,15 @@ def load(text: bytes, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Loaded | Refusa
         return Loaded(walk.value(node, ()), walk.marks)
     except _Refused as refused:
         return refused.refusal
+
+
+def _most_open(text: bytes) -> int:
+    """Return how many brackets are open at once at most, whatever stands in quotes."""
+    most = depth = 0
+    for byte in text.translate(None, _NO_BRACKETS):
+        depth = depth + 1 if byte in b"[{" else max(depth - 1, 0)
+        most = max(most, depth)
+    return most
 
 
 class _Walk:
