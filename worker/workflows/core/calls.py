@@ -91,12 +91,19 @@ def _encoded_body(body: object, content_type: str) -> bytes:
         pairs = [(name, as_text(value)) for name, value in body.items()]
         encoded = urlencode(pairs).encode()
     elif is_json(media_type):
-        encoded = orjson.dumps(body)
+        encoded = _dumped(body)
     else:
         raise UnsendableError(f"a body of {media_type[:100]} must be text")
     if len(encoded) > MAX_BODY_BYTES:
         raise UnsendableError(f"its body is longer than {MAX_BODY_BYTES:,} bytes")
     return encoded
+
+
+def _dumped(body: object) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise UnsendableError("its body is nested too deep") from error
 
 
 def is_json(media_type: str) -> bool:

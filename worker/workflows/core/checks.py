@@ -15,6 +15,7 @@ def check_references(document: Document, problems: Problems) -> None:
     """Refuse duplicate ids, references that lead nowhere and workflows that need themselves."""
     if len(document.workflows) > _MAX_WORKFLOWS:
         problems.refuse(("workflows",), f"holds more than {_MAX_WORKFLOWS} workflows", "too-many")
+        return
     _unique(((one.name, one.path) for one in document.sources), "source", "name", problems)
     _unique(((one.id, one.path) for one in document.workflows), "workflow", "workflowId", problems)
     for source in document.sources:

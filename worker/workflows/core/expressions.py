@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+import orjson
 
 from worker.workflows.core.pointers import ABSENT, follow
 
@@ -37,8 +38,36 @@ _FORMS: Final = {
 }
 _WORD: Final = re.compile(r"\$([A-Za-z]+)").match
 MAX_CHARS: Final = 2_000
+MAX_FILLED_BYTES: Final = 10 * 1024 * 1024
+"""In one request."""
 MASK: Final = "***"
 """What stands for a secret wherever its value is not needed."""
+
+
+class TooMuchError(ValueError):
+    """Values that are filled in are larger together than they may be."""
+
+
+class Room:
+    """How many bytes may still be filled in: a document can name a value a thousand times."""
+
+    __slots__ = ("_left", "_size")
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size = self._left = size_bytes
+
+    def take(self, value: object) -> None:
+        """Count a value.
+
+        Raises:
+            TooMuchError: There is no room for it, or it is nested too deep for JSON.
+        """
+        try:
+            self._left -= len(value if isinstance(value, str) else orjson.dumps(value))
+        except orjson.JSONEncodeError as error:
+            raise TooMuchError("its values are nested too deep") from error
+        if self._left < 0:
+            raise TooMuchError(f"its values are larger than {self._size:,} bytes")
 
 
 class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -148,6 +177,8 @@ class Scope:
     exchange: Exchange = field(default_factory=Exchange)
     self_url: str | None = None
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    room: Room = field(default_factory=lambda: Room(MAX_FILLED_BYTES), repr=False)
+    """For what is filled in."""
     secrets: Mapping[str, str] | None = field(default=None, repr=False)
     """Values by reference; without them every secret is ``MASK``."""
 
@@ -160,6 +191,18 @@ def evaluate(expression: Expression, scope: Scope) -> object:
             return found.value
         return MASK if scope.secrets is None else scope.secrets.get(found.secret, ABSENT)
     return found
+
+
+def insert(expression: Expression, scope: Scope) -> object:
+    """Return the same, to become part of something else: it takes room.
+
+    Raises:
+        TooMuchError: There is no room for it.
+    """
+    value = evaluate(expression, scope)
+    if value is not ABSENT:
+        scope.room.take(value)
+    return value
 
 
 def keep(expression: Expression, scope: Scope) -> object:

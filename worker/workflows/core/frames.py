@@ -1,8 +1,10 @@
 """What goes into a workflow that begins, and what comes out of a step or a workflow that ends."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
-from worker.workflows.core.expressions import Expression, Kept, Scope, keep
+from worker.workflows.core.expressions import Expression, Kept, Room, Scope, keep
 from worker.workflows.core.planned import Plan, PlannedParameter
 from worker.workflows.core.pointers import ABSENT
 from worker.workflows.core.state import Frame, Purpose, RunError
@@ -28,14 +30,20 @@ def entered(
     return Frame(workflow_id=workflow_id, purpose=purpose, inputs=filled | secrets)
 
 
+MAX_KEPT_BYTES: Final = 1024 * 1024
+"""Of the outputs of one step or workflow, and of the inputs of one nested workflow."""
+
+
 def given(parameters: tuple[PlannedParameter, ...], scope: Scope) -> dict[str, Kept]:
     """Return the inputs that parameters give; what is missing is not given."""
+    scope = replace(scope, room=Room(MAX_KEPT_BYTES))
     found = {one.name: _kept(one.template, scope) for one in parameters}
     return {name: kept for name, kept in found.items() if kept is not None}
 
 
 def outputs_of(templates: Mapping[str, Template], scope: Scope) -> dict[str, Kept]:
     """Return outputs as they are kept; what is missing is left out."""
+    scope = replace(scope, room=Room(MAX_KEPT_BYTES))
     found = {name: _kept(template, scope) for name, template in templates.items()}
     return {name: kept for name, kept in found.items() if kept is not None}
 
@@ -44,4 +52,6 @@ def _kept(template: Template, scope: Scope) -> Kept | None:
     value = keep(template, scope) if isinstance(template, Expression) else fill(template, scope)
     if value is ABSENT:
         return None
-    return value if isinstance(value, Kept) else Kept(value=value)
+    kept = value if isinstance(value, Kept) else Kept(value=value)
+    scope.room.take(kept.value)
+    return kept

@@ -127,7 +127,7 @@ def why_failed(step: PlannedStep, heard: Heard, scope: Scope) -> RunError | None
         words += f"; its body is not the JSON that it says it is: {_shown(scope)}"
     if first is None or not 200 <= status < 300:
         return RunError(attribution, "sluice.workflow.step/http", words)
-    words += f"; the criterion {first[0].text} does not hold"
+    words += f"; the criterion {first[0].text[:500]} does not hold"
     if first[1] is not None:
         words += f": {first[1]}"
     return RunError(attribution, "sluice.workflow.step/criteria", words)
@@ -160,5 +160,5 @@ def no_action(step: PlannedStep, scope: Scope) -> RunError:
     status = body.get("status") if isinstance(body, dict) else None
     conditions = "; ".join(test.text for action in step.on_success for test in action.criteria)
     said = f" (status {str(status)[:MAX_SHOWN_CHARS]!r})" if status is not None else ""
-    message = f"Step {step.id}: no action on success applies{said}: {conditions}"
+    message = f"Step {step.id}: no action on success applies{said}: {conditions[:500]}"
     return RunError("customer", "sluice.workflow.step/no-action", message)

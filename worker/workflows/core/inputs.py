@@ -13,12 +13,11 @@ from typing import Any, Final
 import jsonschema_rs
 
 from worker.workflows.core.expressions import MASK
-from worker.workflows.core.pointers import ABSENT, follow
+from worker.workflows.core.pointers import follow
 from worker.workflows.core.refusals import pointer_of
 from worker.workflows.core.regex import PATTERN_OPTIONS
 
 _SECRET: Final = re.compile("key|secret|auth|token|password", re.IGNORECASE).search
-_MAX_DEPTH: Final = 16
 MAX_PROBLEMS: Final = 20
 
 
@@ -86,7 +85,7 @@ def read_schema(schema: object, components: Mapping[str, object]) -> InputSchema
     whole: dict[str, Any] = {**root, "components": {"inputs": dict(components)}}
     properties: dict[str, Any] = {}
     required: set[str] = set()
-    _collect(whole, whole, properties, required, 0)
+    _collect(whole, properties, required)
     secrets = frozenset(name for name, one in properties.items() if _is_secret(name, one))
     checked = _without(whole, secrets)
     try:
@@ -113,24 +112,26 @@ def _is_secret(name: str, schema: object) -> bool:
     return marked if isinstance(marked, bool) else _SECRET(name) is not None
 
 
-def _collect(
-    root: dict[str, Any], schema: object, properties: dict[str, Any], required: set[str], depth: int
-) -> None:
-    """Gather the properties that a schema declares, following local references."""
-    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
-        return
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/"):
-        target = follow(root, reference[1:])
-        _collect(root, None if target is ABSENT else target, properties, required, depth + 1)
-    members = schema.get("properties")
-    if isinstance(members, dict):
-        properties.update(members)
-    names = schema.get("required")
-    if isinstance(names, list):
-        required.update(name for name in names if isinstance(name, str))
-    for part in schema["allOf"] if isinstance(schema.get("allOf"), list) else ():
-        _collect(root, part, properties, required, depth + 1)
+def _collect(root: dict[str, Any], properties: dict[str, Any], required: set[str]) -> None:
+    """Gather the properties that a schema declares, following local references, each once."""
+    waiting: list[Any] = [root]
+    seen: set[int] = set()
+    while waiting:
+        schema = waiting.pop()
+        if not isinstance(schema, dict) or id(schema) in seen:
+            continue
+        seen.add(id(schema))
+        properties.update(_typed(schema, "properties", dict))
+        required.update(name for name in _typed(schema, "required", list) if isinstance(name, str))
+        waiting += _typed(schema, "allOf", list)
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/"):
+            waiting.append(follow(root, reference[1:]))
+
+
+def _typed(schema: dict[str, Any], name: str, kind: type[Any]) -> Any:
+    value = schema.get(name)
+    return value if isinstance(value, kind) else kind()
 
 
 def _without(schema: dict[str, Any], secrets: frozenset[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ and ``match`` and ``search`` run on an engine that is linear in the text.
 
 import re
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, SupportsIndex, overload
 
@@ -24,8 +25,26 @@ MAX_LOOKS: Final = 100_000
 _QUOTED_OR_ROOT: Final = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|\$""")
 
 
+MATCH_LOOKS: Final = 100
+"""What a call of ``match`` or ``search`` takes, besides the length of its text."""
+
+
 class JSONPathBudgetError(JSONPathError):
     """An evaluation looked at too much."""
+
+
+class _Budget:
+    def __init__(self) -> None:
+        self.left = MAX_LOOKS
+
+    def take(self, looks: int = 1) -> None:
+        self.left -= looks
+        if self.left < 0:
+            raise JSONPathBudgetError(f"looks at more than {MAX_LOOKS:,} values")
+
+
+_BUDGET: Final[ContextVar[_Budget]] = ContextVar("budget")
+"""Of the evaluation under way; functions of the library get no argument for it."""
 
 
 class _Match(FilterFunction):
@@ -40,6 +59,7 @@ class _Match(FilterFunction):
     def __call__(self, value: object, pattern: object) -> bool:
         if not isinstance(value, str) or not isinstance(pattern, str):
             return False
+        _BUDGET.get().take(MATCH_LOOKS + len(value) // 200)
         compiled = compile_pattern(self._form.format(pattern))
         return isinstance(compiled, Pattern) and compiled.is_in(value)
 
@@ -115,16 +135,6 @@ def _first(query: Query, context: object) -> object:
     return ABSENT
 
 
-class _Budget:
-    def __init__(self) -> None:
-        self.left = MAX_LOOKS
-
-    def take(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise JSONPathBudgetError(f"looks at more than {MAX_LOOKS:,} values")
-
-
 class _Object(dict[str, Any]):
     __slots__ = ("budget",)
     budget: _Budget
@@ -152,13 +162,15 @@ class _Array(list[Any]):
         self.budget.take()
         found = super().__getitem__(at)
         if isinstance(at, slice):
-            self.budget.left -= len(found)
+            self.budget.take(len(found))
         return found
 
 
 def _counted(value: object) -> Any:
     """Return a value whose elements count what looks at them."""
-    return _wrap(value, _Budget())
+    budget = _Budget()
+    _BUDGET.set(budget)
+    return _wrap(value, budget)
 
 
 def _wrap(value: object, budget: _Budget) -> object:

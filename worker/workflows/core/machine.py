@@ -11,8 +11,10 @@ from typing import Final
 import msgspec
 import orjson
 
+from sluice.core.depth import depth_of
 from worker.workflows.core.calls import MAX_REDIRECTS, encode
-from worker.workflows.core.expressions import Kept
+from worker.workflows.core.expressions import Kept, TooMuchError
+from worker.workflows.core.hearing import MAX_BODY_DEPTH
 from worker.workflows.core.inputs import InputProblem
 from worker.workflows.core.planned import Plan
 from worker.workflows.core.rendering import current_step, rendered
@@ -56,7 +58,7 @@ def begin(
     """
     schema = plan.workflows[plan.root].schema
     if not _is_json(inputs):
-        return (InputProblem("", "holds what is no JSON, or a whole number beyond 64 bits"),)
+        return (InputProblem("", "is no JSON, too deep, or has whole numbers beyond 64 bits"),)
     values = schema.filled(inputs)
     problems = schema.problems(values, frozenset(secrets))
     if problems:
@@ -65,7 +67,7 @@ def begin(
     kept |= {name: Kept(secret=reference) for name, reference in secrets.items()}
     state = State(run_id=run_id, digest=plan.digest, started_at=now, now=now)
     state.frames.append(Frame(workflow_id=plan.root, purpose="root", inputs=kept))
-    _go(Run(plan, state).arrive)
+    _go(Run(plan, state).arrive, state=state)
     return _settled(state)
 
 
@@ -118,9 +120,9 @@ def apply(plan: Plan, state: State, event: Event, now: float) -> State:
     elif isinstance(event, Elapsed) is not (state.resume_at is not None):
         raise ValueError("the event does not belong to the state")
     elif isinstance(event, Elapsed):
-        _go(run.resume)
+        _go(run.resume, state=changed)
     else:
-        _go(lambda: run.heard(event))
+        _go(lambda: run.heard(event), state=changed)
     if not changed.is_over and changed.now - changed.started_at >= MAX_RUN_S:
         changed.error = _over_time(plan, changed)
     return _settled(changed)
@@ -128,10 +130,10 @@ def apply(plan: Plan, state: State, event: Event, now: float) -> State:
 
 def _is_json(inputs: Mapping[str, object]) -> bool:
     try:
-        orjson.dumps(dict(inputs))
-    except (orjson.JSONEncodeError, RecursionError):
+        text = orjson.dumps(dict(inputs))
+    except orjson.JSONEncodeError:
         return False
-    return True
+    return depth_of(text) <= MAX_BODY_DEPTH
 
 
 def _settled(state: State) -> State:
@@ -149,13 +151,19 @@ def _check(plan: Plan, state: State) -> None:
 Thunk = Callable[[], object]
 
 
-def _go(move: Thunk) -> None:
+def _go(move: Thunk, *, state: State) -> None:
+    """Go from move to move; values that grow without end, and moves, end the run."""
     following: object = move
-    for _ in range(MAX_MOVES):
-        if not callable(following):
-            return
-        following = following()
-    raise RuntimeError("a transition did not end")
+    try:
+        for _ in range(MAX_MOVES):
+            if not callable(following):
+                return
+            following = following()
+    except TooMuchError as error:
+        message = f"The run keeps too much: {error}"
+    else:
+        message = f"The run made {MAX_MOVES:,} moves without a request"
+    state.error = RunError("customer", "sluice.workflow.config/document", message)
 
 
 def _over_time(plan: Plan, state: State) -> RunError:

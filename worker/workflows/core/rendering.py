@@ -14,7 +14,7 @@ from worker.workflows.core.calls import (
     encode_path,
     encode_query,
 )
-from worker.workflows.core.expressions import Exchange, Kept, Scope
+from worker.workflows.core.expressions import Exchange, Kept, Scope, TooMuchError
 from worker.workflows.core.openapi import Declared
 from worker.workflows.core.planned import Plan, PlannedBody, PlannedCall, PlannedStep
 from worker.workflows.core.pointers import ABSENT, replaced
@@ -93,7 +93,13 @@ def rendered(plan: Plan, state: State, secrets: Mapping[str, str] | None = None)
     step = current_step(plan, state)
     if step.call is None:
         raise UnsendableError("a nested workflow is no request")
-    scope = scope_of(plan, state, secrets=secrets)
+    try:
+        return _rendered(state, step, step.call, scope_of(plan, state, secrets=secrets))
+    except TooMuchError as error:
+        raise UnsendableError(str(error)) from error
+
+
+def _rendered(state: State, step: PlannedStep, planned: PlannedCall, scope: Scope) -> Rendered:
     parts = _Parts()
     for one in step.parameters:
         value = fill(one.template, scope)
@@ -101,16 +107,16 @@ def rendered(plan: Plan, state: State, secrets: Mapping[str, str] | None = None)
             parts.add(one.place or "", one.name, value, one.declared)
         elif one.place == "path":
             raise UnsendableError(f"the path parameter {one.name} has no value")
-    for scheme, template in step.call.schemes:
+    for scheme, template in planned.schemes:
         value = fill(template, scope)
         if value is not ABSENT:
             parts.add(scheme.place, scheme.parameter, f"{scheme.prefix}{as_text(value)}", None)
     asking = Asking(
-        operation_id=step.call.operation.id,
+        operation_id=planned.operation.id,
         path_values=parts.path,
         visit_id=_visit_id(state, step),
     )
-    call = _call(step.call, parts, _body(step.call.body, scope), asking)
+    call = _call(planned, parts, _body(planned.body, scope), asking)
     exchange = Exchange(
         method=call.method,
         url=encode(call).url,
@@ -119,9 +125,9 @@ def rendered(plan: Plan, state: State, secrets: Mapping[str, str] | None = None)
         path=parts.path,
         body=call.body if call.content_type is not None else ABSENT,
     )
-    adapter = step.call.adapter
+    adapter = planned.adapter
     if adapter is not None:
-        memory = state.memory.get(step.call.operation.adapter or "", {})
+        memory = state.memory.get(planned.operation.adapter or "", {})
         call = adapter.ask(call, asking, memory)
     return Rendered(call=call, exchange=exchange, asking=asking)
 

@@ -5,6 +5,7 @@ outside has to happen first.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from worker.workflows.core.calls import UnsendableError
@@ -365,7 +366,7 @@ class Run:
         first = unmet(step.criteria, scope)
         if first is None:
             return self._succeeded(scope)
-        message = f"Step {step.id}: the criterion {first[0].text} does not hold"
+        message = f"Step {step.id}: the criterion {first[0].text[:500]} does not hold"
         error = RunError("customer", "sluice.workflow.step/criteria", message)
         return self._failed(error, exchange)
 
@@ -378,24 +379,10 @@ class Run:
         if done is not True:
             message = f"Step {step.id}: nobody knows whether its request was done"
             return self._end(RunError("platform", "sluice.workflow.worker/lost", message))
-        body = outputs.get("body", Kept()).value
+        body = outputs.get("body", Kept(value=ABSENT)).value
         made = rendered(self._plan, self._state)
-        exchange = made.exchange
-        scope = scope_of(
-            self._plan,
-            self._state,
-            exchange=Exchange(
-                method=exchange.method,
-                url=exchange.url,
-                headers=exchange.headers,
-                query=exchange.query,
-                path=exchange.path,
-                body=exchange.body,
-                status=200,
-                answer_body=ABSENT if body is None else body,
-            ),
-        )
-        return self._succeeded(scope)
+        exchange = replace(made.exchange, status=200, answer_body=body)
+        return self._succeeded(scope_of(self._plan, self._state, exchange=exchange))
 
     def _fail_frame(self, error: RunError) -> Next:
         """End the innermost workflow badly."""

@@ -205,6 +205,8 @@ OBJECTS: Final[Mapping[str, Mapping[str, Member]]] = {
         "failureActions": _optional(MapOf(Of("failure action"))),
     },
 }
+MAX_ITEMS: Final = 500
+"""Of any list that is not a payload or a schema."""
 _WORDS_OF: Final = {dict: "an object", list: "an array", str: "text", bool: "true or false"}
 
 
@@ -265,6 +267,9 @@ class _Shapes:
             return
         if not value and not kind.is_empty_allowed:
             self._problems.refuse(path, "must not be empty", "empty")
+        if len(value) > MAX_ITEMS:
+            self._problems.refuse(path, f"holds more than {MAX_ITEMS} items", "too-many")
+            return
         for at, item in enumerate(value):
             self.check(item, kind.item, (*path, at))
             if item in value[:at]:

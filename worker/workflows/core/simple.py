@@ -43,6 +43,7 @@ _HEAD: Final = re.compile(
     r"|workflows\.[A-Za-z0-9_\-]+\.(?:inputs|outputs)\.[A-Za-z0-9._\-]+(?:\#[^\[]*)?)"
 )
 _STEPS: Final = re.compile(r"(?:\.([A-Za-z0-9_\-]+)|\[(\d+)\])")
+_NUMERIC: Final = re.compile(r"-?[0-9]{1,50}(\.[0-9]{1,50})?([eE][-+]?[0-9]{1,3})?").fullmatch
 _WORDS: Final = {"true": True, "false": False, "null": None}
 _LEVELS: Final = (("||",), ("&&",), ("==", "!="), ("<", "<=", ">", ">="))
 _ORDER: Final[dict[str, Callable[[float | str, float | str], bool]]] = {
@@ -284,9 +285,4 @@ def _comparable(left: object, right: object) -> tuple[float | str, float | str] 
 def _number(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and len(value) < 50:
-        try:
-            return float(value)
-        except ValueError:
-            return None
-    return None
+    return float(value) if isinstance(value, str) and _NUMERIC(value) else None

@@ -19,7 +19,7 @@ from worker.workflows.core.expressions import (
     Expression,
     Names,
     Scope,
-    evaluate,
+    insert,
     parse_expression,
     why_dangling,
 )
@@ -210,12 +210,16 @@ def _quoted(pieces: tuple[str | Piece, ...]) -> tuple[str | Piece, ...]:
 
 
 def fill(template: Template, scope: Scope) -> object:
-    """Return a template's value. What is missing leaves a member out and makes an element null."""
+    """Return a template's value. What is missing leaves a member out and makes an element null.
+
+    Raises:
+        TooMuchError: The values are larger together than the scope has room for.
+    """
     match template:
         case Literal():
             return template.value
         case Expression():
-            return evaluate(template, scope)
+            return insert(template, scope)
         case Text():
             return fill_text(template.pieces, scope)
         case Members():
@@ -224,7 +228,7 @@ def fill(template: Template, scope: Scope) -> object:
         case Items():
             return [None if value is ABSENT else value for value in _each(template, scope)]
         case Selector():
-            context = evaluate(template.context, scope)
+            context = insert(template.context, scope)
             if template.query is not None:
                 return select(template.query, context)
             return follow(context, template.pointer or "")
@@ -241,7 +245,7 @@ def fill_text(pieces: tuple[str | Piece, ...], scope: Scope) -> object:
         if isinstance(piece, str):
             found.append(piece)
             continue
-        value = evaluate(piece.expression, scope)
+        value = insert(piece.expression, scope)
         if value is ABSENT:
             return ABSENT
         found.append(_as_piece(value, piece.quoting))

@@ -15,7 +15,7 @@ from tests.unit.worker.workflows.arazzo import (
     says,
     text_says,
 )
-from worker.workflows.core.machine import apply, next_move
+from worker.workflows.core.machine import apply, begin, next_move
 from worker.workflows.core.state import (
     Answer,
     Done,
@@ -24,6 +24,7 @@ from worker.workflows.core.state import (
     Lost,
     NoAnswer,
     Send,
+    State,
     StepEnd,
     Stop,
 )
@@ -315,7 +316,8 @@ def test_goto_to_a_workflow_does_not_come_back() -> None:
         + step("    onSuccess: [{name: x, type: goto, workflowId: v}]\n")
         + "  - {stepId: b, operationId: makeCart}\n"
         "- workflowId: v\n  inputs: {type: object, properties: {n: {}}}\n  steps:\n"
-        "  - {stepId: z, operationId: getCart,\n     parameters: [{name: id, in: path, value: $inputs.n}]}\n"
+        "  - {stepId: z, operationId: getCart,\n"
+        "     parameters: [{name: id, in: path, value: $inputs.n}]}\n"
         "  outputs: {n: $inputs.n}\n"
     )
     ran = run(planned(text), [says()] * 4, {"n": 5})
@@ -598,3 +600,114 @@ def test_credentials_of_the_description_come_from_the_input_of_their_name() -> N
     own = step("    parameters: [{name: authorization, in: header, value: mine}]\n")
     (request,) = run(planned(one_workflow(own, inputs="basicAuth: {}"), shop), []).requests
     assert request.headers == (("authorization", "mine"),)
+
+
+BOMB = step(
+    "    requestBody: {payload: {a: $steps.a.outputs.sent, b: $steps.a.outputs.sent, c: GROW}}\n"
+    "    outputs: {sent: $request.body}\n"
+    "    onSuccess: [{name: x, type: goto, stepId: a}]\n",
+    "makeCart",
+)
+
+
+@pytest.mark.parametrize("grow", ["x" * 1000, "x"], ids=["wide", "doubled"])
+def test_values_that_grow_with_each_visit_end_the_run(grow: str) -> None:
+    ran = run(planned(one_workflow(BOMB.replace("GROW", grow))), [says()] * 100)
+    assert ran.error is not None
+    assert (ran.error.type, ran.error.attribution) == (
+        "sluice.workflow.config/document",
+        "customer",
+    )
+    assert len(ran.requests) < 30
+
+
+def test_values_that_are_nested_deeper_with_each_visit_end_the_run() -> None:
+    text = BOMB.replace("b: $steps.a.outputs.sent, c: GROW", "c: 1").replace(
+        "    onSuccess", "    x-sluice-poll-seconds: 0\n    onSuccess"
+    )
+    ran = run(planned(one_workflow(text)), [says()] * 300)
+    assert ran.error is not None
+    assert "too deep" in ran.error.message
+
+
+def test_value_that_is_named_a_thousand_times_is_not_sent() -> None:
+    items = ", ".join(["'{$inputs.big}!'"] * 1000)
+    members = f"    requestBody: {{payload: [{items}]}}\n"
+    made = planned(one_workflow(step(members, "makeCart"), inputs="big: {}"))
+    ran = run(made, [], {"big": "x" * 60_000})
+    assert ran.requests == []
+    assert ran.error is not None
+    assert ran.error.message == "Step a was not sent: its values are larger than 10,485,760 bytes"
+
+
+def test_cookies_are_sent_together_and_cannot_be_broken_out_of() -> None:
+    members = (
+        "    parameters:\n    - {name: a, in: cookie, value: 1}\n"
+        "    - {name: b, in: cookie, value: $inputs.b}\n"
+    )
+    made = planned(one_workflow(step(members), inputs="b: {}"))
+    assert run(made, [], {"b": "x"}).requests[0].headers == (("Cookie", "a=1; b=x"),)
+    assert run(made, []).requests[0].headers == (("Cookie", "a=1"),)
+    broken = run(made, [], {"b": "x; admin=1"})
+    assert broken.requests == []
+    assert broken.error is not None
+    assert "admin" not in broken.error.message
+
+
+def test_text_payload_with_a_missing_value_is_not_sent() -> None:
+    members = "    requestBody: {contentType: text/plain, payload: 'x {$inputs.b}'}\n"
+    ran = run(planned(one_workflow(step(members, "makeCart"), inputs="b: {}")), [])
+    assert ran.error is not None
+    assert "payload" in ran.error.message
+
+
+def test_answer_that_the_shell_refused_fails_the_step() -> None:
+    hostile = NoAnswer(kind="hostile", detail="it redirects to a private address")
+    ran = run(planned(one_workflow(LIST)), [hostile])
+    assert ran.error is not None
+    assert ran.error.attribution == "customer"
+    assert "private address" in ran.error.message
+
+
+def test_criterion_of_a_step_that_runs_a_workflow_may_fail_it() -> None:
+    ran = run(planned(document(NESTED)), [says(id=8)], None, {"token": "env:BASIC"})
+    assert ran.error is not None
+    assert ran.error.type == "sluice.workflow.step/criteria"
+    assert "$outputs.made == 7" in ran.error.message
+
+
+def test_goto_to_a_workflow_that_does_not_take_the_inputs_fails() -> None:
+    text = document(
+        "workflows:\n- workflowId: w\n  steps:\n"
+        + step("    onSuccess: [{name: x, type: goto, workflowId: v}]\n")
+        + "- workflowId: v\n  inputs: {type: object, required: [n]}\n  steps:\n"
+        + LIST
+    )
+    ran = run(planned(text), [says()])
+    assert ran.error is not None
+    assert ran.error.type == "sluice.workflow.run/inputs"
+
+
+def test_undecidable_criterion_fails_its_step_and_says_why() -> None:
+    members = (
+        "    successCriteria:\n"
+        "    - {context: $response.body, condition: '^{$response.body#/p}', type: regex}\n"
+    )
+    ran = run(planned(one_workflow(step(members))), [says(p="(")])
+    assert ran.error is not None
+    assert "not a regular expression" in ran.error.message
+
+
+def test_inputs_that_are_no_json_are_refused() -> None:
+    made = planned(one_workflow(LIST, inputs="a: {}"))
+    deep: object = 1
+    for _ in range(70):
+        deep = [deep]
+    for value in (1 << 70, deep, object()):
+        assert not isinstance(begin(made, {"a": value}, {}, run_id="r", now=NOW), State)
+
+
+def test_header_that_is_not_utf_8_does_not_break_the_state() -> None:
+    text = one_workflow(step("    outputs: {h: $response.header.X}\n"))
+    answer = Answer(status=200, headers={"X": "caf\udce9"})
+    assert run(planned(text), [answer]).outputs == {}

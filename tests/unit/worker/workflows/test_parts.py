@@ -369,6 +369,13 @@ def test_inputs_are_checked_without_showing_them(
     assert schema().problems(values, frozenset(secrets)) == problems
 
 
+def test_schema_that_refers_to_itself_again_and_again_is_read_once() -> None:
+    loop = {"allOf": [{"$ref": "#/components/inputs/loop"}] * 10, "properties": {"a": {}}}
+    read = read_schema({"$ref": "#/components/inputs/loop"}, {"loop": loop})
+    assert isinstance(read, InputSchema)
+    assert read.names == {"a"}
+
+
 # Adapters
 
 

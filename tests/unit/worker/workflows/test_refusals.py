@@ -289,6 +289,58 @@ BROKEN = {
     "inputs that reach for the web": Broken(
         one_workflow(GET, rest="  inputs: {$ref: 'http://127.0.0.1/x'}\n"), 9, "inputs-schema"
     ),
+    "too many workflows": Broken(
+        document(
+            "workflows:\n"
+            + "".join(
+                f"- {{workflowId: w{at}, steps: [{{stepId: a, operationId: listCarts}}]}}\n"
+                for at in range(51)
+            )
+        ),
+        5,
+        "too-many",
+    ),
+    "too many steps": Broken(
+        one_workflow("".join(GET.replace("a,", f"a{at},") for at in range(201))), 7, "too-many"
+    ),
+    "too many items": Broken(
+        step("    parameters: [" + "{name: a, in: query, value: 1}, " * 501 + "]\n"),
+        10,
+        "too-many",
+    ),
+    "value for a reusable action": Broken(
+        action(
+            "reference: $components.successActions.x, value: 1",
+            rest="components: {successActions: {x: {name: x, type: end}}}\n",
+        ),
+        11,
+        "reusable-value",
+    ),
+    "reusable parameter that is not there": Broken(
+        step("    parameters: [{reference: $components.parameters.x}]\n"), 10, "reference-unknown"
+    ),
+    "description without paths": Broken(
+        one_workflow(GET), 4, "source-type", b"openapi: 3.1.0\ninfo: {}\n"
+    ),
+    "text for an object": Broken(
+        one_workflow(GET).replace(b'{title: T, version: "1"}', b"x"), 2, "type"
+    ),
+    "null for text": Broken(one_workflow(GET).replace(b"title: T", b"title: ~"), 2, "type"),
+    "selector without an expression": Broken(
+        step(
+            "    outputs: {c: {context: body, selector: /a, type: jsonpointer}}\n", version="1.1.0"
+        ),
+        10,
+        "context",
+    ),
+    "selector with a broken query": Broken(
+        step(
+            "    outputs: {c: {context: $response.body, selector: '$[', type: jsonpath}}\n",
+            version="1.1.0",
+        ),
+        10,
+        "jsonpath",
+    ),
     "selector by XPath": Broken(
         step(
             "    outputs: {c: {context: $response.body, selector: /a, type: xpath}}\n",
