@@ -125,12 +125,15 @@ def encode_path(template: str, values: Mapping[str, object]) -> str:
 def encode_query(
     name: str, value: object, declared: Declared | None
 ) -> tuple[tuple[str, str], ...]:
-    """Return the pairs of one query parameter (rule K13: ``style`` and ``explode`` for arrays)."""
+    """Return the pairs of one query parameter (rule K13: ``style`` and ``explode`` for arrays).
+
+    A parameter that is not declared is written as OpenAPI does without a style: name by name.
+    """
     key = quote(name, safe="")
-    if not isinstance(value, list) or declared is None:
+    if not isinstance(value, list):
         return ((key, quote(as_text(value), safe="")),)
     parts = [quote(as_text(item), safe="") for item in value]
-    if declared.explode:
+    if declared is None or declared.explode:
         return tuple((key, part) for part in parts)
     return ((key, _DELIMITERS.get(declared.style, ",").join(parts)),)
 

@@ -245,9 +245,9 @@ def test_array_in_a_query_follows_its_style(
     assert list(encode_query("a", [1, "x&"], declared)) == pairs
 
 
-def test_objects_and_undeclared_arrays_in_a_query_are_json() -> None:
+def test_objects_in_a_query_are_json_and_undeclared_arrays_repeat_their_name() -> None:
     assert encode_query("a b", {"k": 1}, None) == (("a%20b", "%7B%22k%22%3A1%7D"),)
-    assert encode_query("a", [1], None) == (("a", "%5B1%5D"),)
+    assert encode_query("a", [1, "b c"], None) == (("a", "1"), ("a", "b%20c"))
 
 
 @pytest.mark.parametrize(
