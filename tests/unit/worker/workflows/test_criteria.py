@@ -33,7 +33,7 @@ SCOPE = Scope(
         "user.x": Kept(value="dotted"),
         "limit": Kept(value=3),
         "word": Kept(value="complete"),
-        "quote": Kept(value='" || @.n == 5 || "'),
+        "quote": Kept(value='" || @ == "complete'),
         "pattern": Kept(value="comp.*"),
     },
     steps={"one": {"list": Kept(value=[10, 20])}},

@@ -711,3 +711,20 @@ def test_header_that_is_not_utf_8_does_not_break_the_state() -> None:
     text = one_workflow(step("    outputs: {h: $response.header.X}\n"))
     answer = Answer(status=200, headers={"X": "caf\udce9"})
     assert run(planned(text), [answer]).outputs == {}
+
+
+def test_retries_are_counted_anew_at_each_visit() -> None:
+    members = (
+        "    onFailure: [{name: again, type: retry, retryAfter: 1}]\n"
+        "    onSuccess: [{name: x, type: goto, stepId: a}]\n"
+    )
+    answers = [says(500), says(), says(500), says(), says(500), says(500)]
+    ran = run(planned(one_workflow(step(members))), answers)
+    assert len(ran.requests) == 6
+    assert ran.error is not None
+
+
+def test_clock_that_goes_back_changes_no_wait() -> None:
+    made = planned(one_workflow(LIST))
+    waiting = apply(made, begun(made), says(503), NOW - 50)
+    assert waiting.resume_at == NOW + 1
