@@ -1,5 +1,6 @@
 """What an answer says: its body as a value, whether the step succeeded, and why not."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,10 +19,13 @@ from worker.workflows.core.rendering import Rendered
 from worker.workflows.core.state import Answer, Attribution, FileBody, NoAnswer, RunError
 
 MAX_INLINE_BYTES: Final = 256 * 1024
-"""Above it, and when it is not text, the shell puts a body into a file (rule K14)."""
+"""Of a body that is kept in the state."""
 MAX_BODY_DEPTH: Final = 64
 """A deeper JSON body stays text."""
 MAX_SHOWN_CHARS: Final = 200
+_TEXTUAL: Final = re.compile(
+    r"application/(.*\+xml|xml|csv|yaml|x-ndjson|x-www-form-urlencoded|javascript)"
+).fullmatch
 _TRANSIENT: Final = frozenset({408, 429})
 MAX_RETRY_AFTER_S: Final = 7_200.0
 
@@ -36,6 +40,16 @@ class Heard:
     real_status: int
     retry_after_s: float | None
     is_broken_json: bool
+
+
+def goes_to_file(media_type: str, size_bytes: int) -> bool:
+    """Whether the shell puts a body into a file: it is large, or it is not text (rule K14).
+
+    A body of a type that is not known is tried as text; what is not UTF-8 goes to a file too.
+    """
+    plain = media_type.partition(";")[0].strip().lower()
+    is_text = not plain or plain.startswith("text/") or is_json(plain) or bool(_TEXTUAL(plain))
+    return size_bytes > MAX_INLINE_BYTES or not is_text
 
 
 def hear(answer: Answer, made: Rendered, step: PlannedStep, memory: Memory, now: float) -> Heard:

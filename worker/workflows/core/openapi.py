@@ -6,8 +6,8 @@ only. Swagger 2.0 is refused.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from worker.workflows.core.pointers import ABSENT, follow
@@ -77,26 +77,28 @@ class Description:
 
     source: str
     root: Mapping[str, Any]
+    _by_id: dict[str, tuple[str, str]] = field(default_factory=dict, init=False)
+    """Path and method of each ``operationId``."""
+    _values: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, init=False)
 
-    def by_id(self, operation_id: str) -> Operation | None:
-        """Return the operation with an id."""
-        for path, method, value in self._all():
-            if value.get("operationId") == operation_id:
-                return self._operation(path, method, value)
-        return None
-
-    def at(self, path: str, method: str) -> Operation | None:
-        """Return the operation of a path and a method in lower case."""
-        for one, other, value in self._all():
-            if (one, other) == (path, method):
-                return self._operation(path, method, value)
-        return None
-
-    def _all(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    def __post_init__(self) -> None:
         for path, item in self.root["paths"].items():
             for method, value in self._resolved(item).items():
                 if method in METHODS and isinstance(value, dict):
-                    yield path, method, value
+                    self._values[path, method] = value
+                    name = value.get("operationId")
+                    if isinstance(name, str):
+                        self._by_id.setdefault(name, (path, method))
+
+    def by_id(self, operation_id: str) -> Operation | None:
+        """Return the operation with an id."""
+        place = self._by_id.get(operation_id)
+        return None if place is None else self.at(*place)
+
+    def at(self, path: str, method: str) -> Operation | None:
+        """Return the operation of a path and a method in lower case."""
+        value = self._values.get((path, method))
+        return None if value is None else self._operation(path, method, value)
 
     def _resolved(self, value: Any) -> dict[str, Any]:
         """Follow ``$ref`` inside of this document; what leads nowhere is an empty object."""

@@ -183,7 +183,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The run succeeded."""
+    """The run succeeded. A secret among its outputs is a reference, and shown as ``***``."""
 
     outputs: Mapping[str, Kept]
 

@@ -16,6 +16,7 @@ from worker.workflows.core.calls import (
     encode_query,
     redirected,
 )
+from worker.workflows.core.hearing import goes_to_file
 from worker.workflows.core.inputs import InputProblem, InputSchema, read_schema
 from worker.workflows.core.openapi import Declared, read_description
 from worker.workflows.core.places import (
@@ -309,6 +310,24 @@ def test_redirect_elsewhere_is_not_followed(location: str) -> None:
 def test_what_writes_is_not_redirected() -> None:
     post = Request(method="POST", url="https://a.example/x", headers=(), body=b"")
     assert isinstance(redirected(post, "/y"), str)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "size_bytes", "is_file"),
+    [
+        ("text/csv; charset=utf-8", 262_144, False),
+        ("text/csv", 262_145, True),
+        ("application/problem+json", 5, False),
+        ("application/atom+xml", 5, False),
+        ("", 5, False),
+        ("application/octet-stream", 5, True),
+        ("image/png", 5, True),
+    ],
+)
+def test_large_and_binary_bodies_go_to_a_file(
+    media_type: str, size_bytes: int, *, is_file: bool
+) -> None:
+    assert goes_to_file(media_type, size_bytes) is is_file
 
 
 # Inputs
