@@ -155,7 +155,8 @@ class Run:
     def _silent(self, silence: NoAnswer) -> Next:
         step = self._step
         repeat = step.call.repeat if step.call is not None else None
-        if repeat is not None and repeat.ask is not None and silence.was_sent:
+        may_be_done = silence.was_sent and silence.kind != "unsendable"
+        if repeat is not None and repeat.ask is not None and may_be_done:
             return self._push(repeat.ask, "ask", self._same_inputs(repeat.ask))
         is_passing = silence.kind in ("timeout", "network")
         return self._failed(

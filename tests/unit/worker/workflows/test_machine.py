@@ -728,3 +728,9 @@ def test_clock_that_goes_back_changes_no_wait() -> None:
     made = planned(one_workflow(LIST))
     waiting = apply(made, begun(made), says(503), NOW - 50)
     assert waiting.resume_at == NOW + 1
+
+
+@pytest.mark.parametrize("event", [REFUSED, NoAnswer(kind="unsendable", detail="a line break")])
+def test_request_that_never_left_is_not_asked_about(event: NoAnswer) -> None:
+    ran = run(planned(document(ASKING)), [event, says(id=7)])
+    assert "GET" not in [one.method for one in ran.requests]
