@@ -158,11 +158,10 @@ class Run:
         may_be_done = silence.was_sent and silence.kind != "unsendable"
         if repeat is not None and repeat.ask is not None and may_be_done:
             return self._push(repeat.ask, "ask", self._same_inputs(repeat.ask))
-        is_passing = silence.kind in ("timeout", "network")
         return self._failed(
             why_silent(step, silence),
             Exchange(),
-            is_transient=is_passing,
+            is_transient=silence.kind in ("timeout", "network"),
             is_certain=not silence.was_sent,
         )
 
