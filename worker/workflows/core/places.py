@@ -15,6 +15,8 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from worker.workflows.core.openapi import Operation, Server
 
 _VARIABLE: Final = re.compile(r"\{([^{}]*)\}")
+OUTSIDE: Final = "lies outside of the folder of workflows"
+NOT_FETCHED: Final = "is on the web, and nothing is fetched: keep a copy beside the document"
 AMPLITUDE: Final = re.compile(r"([a-z0-9-]+\.)*amplitude\.com").fullmatch
 
 
@@ -39,6 +41,7 @@ class Bounds:
     roots: tuple[PurePosixPath, ...]
     """Real paths of folders."""
     hosts: frozenset[str] = frozenset()
+    """None: nothing is fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,17 +68,22 @@ def source_place(
         bounds: Where sources may come from.
         self_url: The document's ``$self``; an absolute one is the base of relative addresses.
     """
-    if self_url is not None and urlsplit(self_url).scheme:
-        url = urljoin(self_url, url)
-    parts = urlsplit(url)
+    try:
+        if self_url is not None and urlsplit(self_url).scheme:
+            url = urljoin(self_url, url)
+        parts = urlsplit(url)
+    except ValueError:  # brackets that do not match
+        return "is no address"
     if parts.scheme in ("http", "https"):
+        if not bounds.hosts:
+            return NOT_FETCHED
         is_listed = parts.hostname in bounds.hosts and parts.username is None
         return RemoteSource(url) if is_listed else "is on a host that is not on the list"
     if parts.scheme or parts.netloc or parts.query:
         return "must be a file beside the document, or http(s)"
     path = PurePosixPath(normpath(document.parent / unquote(parts.path)))
     if not is_below(path, bounds.roots):
-        return "lies outside of the folder of workflows"
+        return OUTSIDE
     return LocalSource(path)
 
 
@@ -90,9 +98,12 @@ def base_url(operation: Operation, addresses: Addresses, source_url: str) -> str
     A relative one is relative to the address of the description, if that is one on the web.
     """
     url = addresses.servers.get(operation.source)
-    if url is None and operation.servers:
-        url = _filled(_of_region(operation.servers, addresses.region), addresses.variables)
-    parts = urlsplit(urljoin(source_url, url or "/"))
+    try:
+        if url is None and operation.servers:
+            url = _filled(_of_region(operation.servers, addresses.region), addresses.variables)
+        parts = urlsplit(urljoin(source_url, url or "/"))
+    except ValueError:  # brackets that do not match
+        return None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
         return None
     if addresses.amplitude_url is not None and AMPLITUDE(parts.hostname):

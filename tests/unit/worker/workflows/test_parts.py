@@ -20,6 +20,7 @@ from worker.workflows.core.hearing import goes_to_file
 from worker.workflows.core.inputs import InputProblem, InputSchema, read_schema
 from worker.workflows.core.openapi import Declared, read_description
 from worker.workflows.core.places import (
+    NOT_FETCHED,
     Addresses,
     Bounds,
     LocalSource,
@@ -119,10 +120,17 @@ BOUNDS = Bounds(roots=(PurePosixPath("/flows/t1"),), hosts=frozenset({"specs.exa
         ("https://a@specs.example/b.yaml", "is on a host that is not on the list"),
         ("https://specs.example.evil/b", "is on a host that is not on the list"),
         ("http://127.0.0.1/b", "is on a host that is not on the list"),
+        ("http://[", "is no address"),
     ],
 )
 def test_source_lies_below_its_folder_or_on_a_listed_host(url: str, place: object) -> None:
     assert source_place(url, HERE, BOUNDS) == place
+
+
+def test_source_on_the_web_is_not_fetched_when_no_host_is_listed() -> None:
+    assert source_place("https://specs.example/b.yaml", HERE, Bounds(roots=BOUNDS.roots)) == (
+        NOT_FETCHED
+    )
 
 
 def test_source_is_relative_to_an_absolute_self() -> None:
@@ -141,6 +149,7 @@ paths:
   /item: {servers: [{url: /relative}], get: {operationId: item, responses: {}}}
   /own: {get: {operationId: own, servers: [{url: "http://own.example"}], responses: {}}}
   /bad: {get: {operationId: bad, servers: [{url: "ftp://x"}], responses: {}}}
+  /torn: {get: {operationId: torn, servers: [{url: "http://["}], responses: {}}}
 """
 
 
@@ -155,6 +164,8 @@ paths:
         ("item", Addresses(), "https://docs.example/relative"),
         ("own", Addresses(), "http://own.example"),
         ("bad", Addresses(), None),
+        ("torn", Addresses(), None),
+        ("torn", Addresses(region="eu"), None),
     ],
 )
 def test_server_is_the_nearest_and_settings_come_first(
