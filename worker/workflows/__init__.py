@@ -4,7 +4,8 @@
 writes the state down and waits. They meet in these functions:
 
 1. ``core.document.parse(text)`` and ``core.places.source_place(...)``: the document, and where its
-   sources lie. The shell reads them; a link must be followed and ``is_below`` asked again.
+   sources lie. ``loading.open_document(file)`` reads both; it follows links and asks ``is_below``
+   again.
 2. ``core.plan.plan(document, sources, ...)``: the plan, or every refusal with its line. A plan is
    not stored: the same texts give the same plan, and its ``digest`` says so.
 3. ``core.machine.begin(plan, inputs, secrets, ...)``: the first state, or what is wrong with the
