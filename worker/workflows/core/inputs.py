@@ -146,7 +146,9 @@ def _unasked(schema: Any, secrets: frozenset[str]) -> Any:
         return schema
     found = dict(schema)
     if isinstance(schema.get("required"), list):
-        found["required"] = [name for name in schema["required"] if name not in secrets]
+        found["required"] = [
+            name for name in schema["required"] if not isinstance(name, str) or name not in secrets
+        ]
     if isinstance(schema.get("allOf"), list):
         found["allOf"] = [_unasked(part, secrets) for part in schema["allOf"]]
     return found

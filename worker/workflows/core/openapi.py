@@ -116,7 +116,7 @@ class Description:
         body = self._resolved(value.get("requestBody"))
         return Operation(
             source=self.source,
-            id=value.get("operationId"),
+            id=_text(value.get("operationId")),
             method=method.upper(),
             path=path,
             parameters=self._parameters(item, value),
@@ -124,14 +124,15 @@ class Description:
             answer_is_object=self._answer_is_object(value),
             servers=_servers(value) or _servers(item) or _servers(self.root),
             schemes=self._schemes(value.get("security", self.root.get("security"))),
-            adapter=self.root.get("x-sluice-adapter"),
+            adapter=_text(self.root.get("x-sluice-adapter")),
             idempotency=value.get("x-sluice-idempotency"),
         )
 
     def _parameters(self, *holders: Mapping[str, Any]) -> tuple[Declared, ...]:
         found: dict[tuple[str, str], Declared] = {}
         for holder in holders:
-            for one in holder.get("parameters") or ():
+            parameters = holder.get("parameters")
+            for one in parameters if isinstance(parameters, list) else ():
                 read = self._resolved(one)
                 name, place = read.get("name"), read.get("in")
                 if isinstance(name, str) and isinstance(place, str):
@@ -171,6 +172,11 @@ def read_description(source: str, text: bytes) -> Description | Refusal:
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    """Return what should be text as text, so that the wrong kind of value is just a wrong name."""
+    return None if value is None else str(value)
 
 
 def _declared(name: str, place: str, value: Mapping[str, Any]) -> Declared:

@@ -153,6 +153,17 @@ paths:
 """
 
 
+def test_description_with_members_of_the_wrong_kind_has_the_rest() -> None:
+    odd = SERVED.replace(
+        b"/plain: {get: {operationId: plain,", b"/plain: {get: {operationId: {}, parameters: 1,"
+    )
+    description = read_description("s", odd)
+    assert not isinstance(description, Refusal)
+    found = description.at("/plain", "get")
+    assert found is not None
+    assert (found.id, found.parameters) == ("{}", ())
+
+
 @pytest.mark.parametrize(
     ("name", "addresses", "url"),
     [

@@ -282,6 +282,15 @@ BROKEN = {
     "simple condition that is deep": Broken(
         criterion("condition: '" + "(" * 60 + "1" + ")" * 60 + "'"), 11, "simple"
     ),
+    "adapter that is no text": Broken(
+        one_workflow(GET), 8, "adapter-unknown", SHOP + b"x-sluice-adapter: {a: 1}\n"
+    ),
+    "address that is none": Broken(
+        one_workflow(GET), 8, "server-missing", SHOP.replace(b"https://shop.example", b"'http://['")
+    ),
+    "inputs that require what is no name": Broken(
+        one_workflow(GET, rest="  inputs: {type: object, required: [{a: 1}]}\n"), 9, "inputs-schema"
+    ),
     "inputs that are no schema": Broken(
         one_workflow(GET, rest="  inputs: {type: 5}\n"), 9, "inputs-schema"
     ),
