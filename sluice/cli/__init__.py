@@ -16,6 +16,7 @@ COMMANDS: Final[dict[str, str]] = {
     "replay": "replay",
     "receipt": "receipt",
     "webhook": "webhook",
+    "workflow": "workflow",
     "doctor": "doctor",
 }
 """Each command with the file that holds it, in the order of the help page."""

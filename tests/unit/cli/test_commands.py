@@ -19,7 +19,7 @@ TENANT = ("add", "list", "rotate-key", "add-key", "revoke-key", "set")
     "words",
     [[name] for name in COMMANDS]
     + [["tenant", n] for n in TENANT]
-    + [["webhook", "doctor"], ["webhook", "send"]],
+    + [["webhook", "doctor"], ["webhook", "send"], ["workflow", "lint"], ["workflow", "list"]],
 )
 def test_command_explains_itself(words: list[str]) -> None:
     result = RUN.invoke(build_app(words), [*words, "--help"])

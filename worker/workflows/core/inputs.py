@@ -1,0 +1,154 @@
+"""Inputs of a workflow: what its schema declares, which are secret, defaults, and the check.
+
+JSON Schema 2020-12. Defaults are filled in before validation (rule K11: the standard calls them
+annotations). Secret inputs never come as values, only as references (rule K16), so the schema
+checks only that they are there.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jsonschema_rs
+
+from worker.workflows.core.expressions import MASK
+from worker.workflows.core.pointers import follow
+from worker.workflows.core.refusals import pointer_of
+from worker.workflows.core.regex import PATTERN_OPTIONS
+
+_SECRET: Final = re.compile("key|secret|auth|token|password", re.IGNORECASE).search
+MAX_PROBLEMS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class InputProblem:
+    """Why inputs are refused: never the value."""
+
+    pointer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSchema:
+    """The inputs of one workflow."""
+
+    names: frozenset[str]
+    secrets: frozenset[str]
+    defaults: Mapping[str, object]
+    required: frozenset[str]
+    validator: jsonschema_rs.Draft202012Validator
+
+    def filled(self, given: Mapping[str, object]) -> dict[str, object]:
+        """Return the inputs with the defaults of those that are absent."""
+        return {**self.defaults, **given}
+
+    def problems(
+        self, values: Mapping[str, object], secrets: frozenset[str]
+    ) -> tuple[InputProblem, ...]:
+        """Return what is wrong with inputs, after defaults.
+
+        Args:
+            values: Those that are no secrets.
+            secrets: Names of those that are given as references.
+        """
+        found = [
+            InputProblem(f"/{name}", "is secret: give it as a reference, not as a value")
+            for name in sorted(self.secrets & values.keys())
+        ]
+        found += [
+            InputProblem(f"/{name}", "is not secret: give it as a value, not as a reference")
+            for name in sorted(secrets - self.secrets)
+        ]
+        found += [
+            InputProblem(f"/{name}", "is required")
+            for name in sorted((self.secrets & self.required) - secrets)
+            if name not in values
+        ]
+        for error in self.validator.iter_errors(dict(values)):
+            if len(found) >= MAX_PROBLEMS:
+                break
+            found.append(InputProblem(pointer_of(tuple(error.instance_path)), error.message))
+        return tuple(found)
+
+
+def read_schema(schema: object, components: Mapping[str, object]) -> InputSchema | str:
+    """Return what an input schema says, or why it is no schema.
+
+    Args:
+        schema: As the document has it; ``None`` takes anything and declares nothing.
+        components: ``components.inputs``, for ``$ref``.
+    """
+    root = {"type": "object"} if schema is None else schema
+    if not isinstance(root, dict):
+        return "must be a JSON Schema of an object"
+    whole: dict[str, Any] = {**root, "components": {"inputs": dict(components)}}
+    properties: dict[str, Any] = {}
+    required: set[str] = set()
+    _collect(whole, properties, required)
+    secrets = frozenset(name for name, one in properties.items() if _is_secret(name, one))
+    checked = _without(whole, secrets)
+    try:
+        validator = jsonschema_rs.Draft202012Validator(
+            checked, pattern_options=PATTERN_OPTIONS, offline=True, mask=MASK
+        )
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+        return f"is not a JSON Schema: {str(error).splitlines()[0]}"
+    return InputSchema(
+        names=frozenset(properties) | required,
+        secrets=secrets,
+        defaults={
+            name: one["default"]
+            for name, one in properties.items()
+            if isinstance(one, dict) and "default" in one and name not in secrets
+        },
+        required=frozenset(required),
+        validator=validator,
+    )
+
+
+def _is_secret(name: str, schema: object) -> bool:
+    marked = schema.get("x-sluice-secret") if isinstance(schema, dict) else None
+    return marked if isinstance(marked, bool) else _SECRET(name) is not None
+
+
+def _collect(root: dict[str, Any], properties: dict[str, Any], required: set[str]) -> None:
+    """Gather the properties that a schema declares, following local references, each once."""
+    waiting: list[Any] = [root]
+    seen: set[int] = set()
+    while waiting:
+        schema = waiting.pop()
+        if not isinstance(schema, dict) or id(schema) in seen:
+            continue
+        seen.add(id(schema))
+        properties.update(_typed(schema, "properties", dict))
+        required.update(name for name in _typed(schema, "required", list) if isinstance(name, str))
+        waiting += _typed(schema, "allOf", list)
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/"):
+            waiting.append(follow(root, reference[1:]))
+
+
+def _typed(schema: dict[str, Any], name: str, kind: type[Any]) -> Any:
+    value = schema.get(name)
+    return value if isinstance(value, kind) else kind()
+
+
+def _without(schema: dict[str, Any], secrets: frozenset[str]) -> dict[str, Any]:
+    """Return a schema that does not ask for secret properties: references are not their values."""
+    inputs = schema["components"]["inputs"]
+    kept = {name: _unasked(part, secrets) for name, part in inputs.items()}
+    return {**_unasked(schema, secrets), "components": {"inputs": kept}}
+
+
+def _unasked(schema: Any, secrets: frozenset[str]) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    found = dict(schema)
+    if isinstance(schema.get("required"), list):
+        found["required"] = [
+            name for name in schema["required"] if not isinstance(name, str) or name not in secrets
+        ]
+    if isinstance(schema.get("allOf"), list):
+        found["allOf"] = [_unasked(part, secrets) for part in schema["allOf"]]
+    return found
