@@ -132,7 +132,7 @@ class Forwarder:
             await self._pace.take(len(events))
         with AMPLITUDE_SECONDS.time():
             answer = await self._client.post(config, self._endpoint, events, timeout_s=patience_s)
-        verdict = judge(answer, users)
+        verdict = judge(answer, users, secret=config.api_key)
         AMPLITUDE_REQUESTS.labels(type(verdict).__name__.lower()).inc()
         return verdict
 
