@@ -59,7 +59,12 @@ def project_hold(
         case "bad_credentials":
             wait_s = pauses.key_s
         case "project_throttled":
-            wait_s = held.wait_s if held.wait_s is not None else pauses.project_s
+            asked_s = held.wait_s if held.wait_s is not None else pauses.project_s
+            # "Retry-After: 0" again and again would have it asked without a pause.
+            least_s = backoff_s(
+                failures, base_s=pauses.outage_s[0], cap_s=pauses.project_s, jitter=jitter
+            )
+            wait_s = max(asked_s, least_s)
         case _:
             base_s, cap_s = pauses.outage_s
             wait_s = backoff_s(failures, base_s=base_s, cap_s=cap_s, jitter=jitter)

@@ -32,6 +32,16 @@ def test_a_throttled_project_waits_as_long_as_it_was_told() -> None:
     assert held("project_throttled").until == 1_030.0
 
 
+def test_a_project_that_may_come_back_at_once_is_tried_ever_more_seldom() -> None:
+    waits: list[float] = []
+    hold: Hold | None = None
+    for _ in range(8):
+        hold = held("project_throttled", wait_s=0.0, before=hold)
+        waits.append(hold.until - 1_000.0)
+    assert waits[:3] == [0.5, 1.0, 2.0]
+    assert waits[-1] == 15.0
+
+
 def test_an_outage_is_waited_out_longer_each_time_up_to_a_bound() -> None:
     waits: list[float] = []
     hold: Hold | None = None
