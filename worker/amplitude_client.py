@@ -12,6 +12,7 @@ import msgspec
 
 from sluice.core.amplitude import SIMULATED_KEY, AmplitudeConfig, Region
 from worker.core.amplitude_answers import Answer, NoAnswer
+from worker.core.holds import MAX_RETRY_AFTER_S
 
 Endpoint = Literal["/2/httpapi", "/batch"]
 
@@ -21,7 +22,6 @@ HOSTS: Final[dict[Region, str]] = {
 }
 CONNECT_TIMEOUT_S: Final = 5.0
 MAX_ANSWER_BYTES: Final = 1024 * 1024
-MAX_RETRY_AFTER_S: Final = 3600.0
 MAX_CONNECTIONS: Final = 64
 GZIP_LEVEL: Final = 1
 GZIP_FROM_BYTES: Final = 1_400

@@ -18,7 +18,7 @@ from sluice.core.errors import WarehouseError
 from sluice.core.outcomes import Fate
 from sluice.settings import Settings
 from worker.core.amplitude_answers import DEFAULT_EPS
-from worker.core.holds import EVERYBODY, Hold, Pauses, paced
+from worker.core.holds import EVERYBODY, Hold, Pauses, is_due, paced
 from worker.core.lane import Settled
 from worker.core.settling import Moment, UserHolds, by_hold, holds_of
 from worker.forwarder import Forwarder, jitter
@@ -88,8 +88,8 @@ class Drainer:
         project = holds.get(EVERYBODY)
         now = time.time()
         if project is not None:
-            return project.has_rows and project.until <= now
-        return any(hold.until <= now for hold in holds.values())
+            return project.has_rows and is_due(project, now=now, pauses=self._pauses)
+        return any(is_due(hold, now=now, pauses=self._pauses) for hold in holds.values())
 
     async def _drain(self, tenant: str, stop: asyncio.Event) -> None:
         while not stop.is_set() and self._is_due(tenant):
@@ -125,7 +125,9 @@ class Drainer:
             limit = TRIAL_EVENTS if is_trial else PAGE_EVENTS
         else:
             now = time.time()
-            due = (user for user, hold in holds.items() if hold.until <= now)
+            due = (
+                user for user, hold in holds.items() if is_due(hold, now=now, pauses=self._pauses)
+            )
             users = nsmallest(PAGE_USERS, due, key=lambda user: holds[user].until)
             limit = min(self._eps.get(tenant, DEFAULT_EPS), PAGE_EVENTS)
         rows = await self._lot.page(tenant, users, limit=limit)

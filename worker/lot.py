@@ -63,24 +63,30 @@ class Lot:
         """As the file has them; changed only through this class."""
 
     async def open(self, stop: asyncio.Event) -> bool:
-        """Open the file once no other process has it; False if ``stop`` came first."""
+        """Open the file once no other process has it; False if ``stop`` came first.
+
+        Raises:
+            LotError: It cannot be opened or is damaged; it is left as it is.
+            OSError: Its directory cannot be written.
+        """
         ensure_private_dir(self._path.parent)
         self._lock_file = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         while not _is_locked(self._lock_file):
             await wait_for_event(stop, LOCK_EVERY_S)
             if stop.is_set():
+                self._unlock()
                 return False
-        await self._in_thread(self._open)
+        try:
+            await self._in_thread(self._open)
+        except LotError:
+            await self._disconnect()
+            raise
         return True
 
     async def close(self) -> None:
         """Close the file and let another process have it."""
-        await self._in_thread(_close)
-        self._connection = None
+        await self._disconnect()
         self._thread.shutdown()
-        if self._lock_file >= 0:
-            os.close(self._lock_file)
-            self._lock_file = -1
 
     @property
     def stored_bytes(self) -> int:
@@ -220,6 +226,16 @@ class Lot:
             self.holds.setdefault(tenant, {})[user] = hold
         self._count(connection)
 
+    async def _disconnect(self) -> None:
+        await self._in_thread(_close)
+        self._connection = None
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+            self._lock_file = -1
+
     def _count(self, connection: sqlite3.Connection) -> None:
         found = connection.execute("SELECT tenant, events, bytes FROM figures").fetchall()
         self._figures = {tenant: (events, size) for tenant, events, size in found}
@@ -247,7 +263,7 @@ class Lot:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._thread, lambda: work(self._connection))
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:  # also of a file that is damaged
             message = f"the lot of parked events cannot be used: {error}"
             raise LotError(message) from error
 

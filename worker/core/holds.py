@@ -6,6 +6,8 @@ from typing import Final
 from sluice.core.retry import backoff_s
 from worker.core.amplitude_answers import Held
 
+MAX_RETRY_AFTER_S: Final = 3600.0
+"""A longer time is not waited for, whoever asks for it."""
 EVERYBODY: Final = ""
 """In place of a user: the hold concerns the tenant's whole project."""
 
@@ -24,6 +26,12 @@ class Pauses:
     """A project that is throttled and was given no time."""
     outage_s: tuple[float, float] = (1.0, 60.0)
     """First and longest wait while Amplitude does not answer; it doubles."""
+
+    @property
+    def longest_s(self) -> float:
+        """What no hold is longer than, whatever Amplitude says and however they are spread."""
+        asked_s = max(self.throttled_s, self.quota_s, self.key_s, self.project_s, self.outage_s[1])
+        return 1.1 * max(asked_s, MAX_RETRY_AFTER_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +55,15 @@ class Hold:
     def is_outage(self) -> bool:
         """Whether Amplitude itself seems away, for everybody."""
         return self.reason == "unavailable" and self.failures > 0
+
+
+def is_due(hold: Hold, *, now: float, pauses: Pauses) -> bool:
+    """Whether a hold has ended.
+
+    One that ends later than any can was made before the clock was set back: waiting for it would
+    leave its events for as long as the clock had been wrong.
+    """
+    return not now < hold.until <= now + pauses.longest_s
 
 
 def project_hold(

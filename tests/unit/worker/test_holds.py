@@ -1,7 +1,9 @@
 """How long who waits."""
 
+from dataclasses import replace
+
 from worker.core.amplitude_answers import Held
-from worker.core.holds import EVERYBODY, Hold, Pauses, paced, project_hold, user_hold
+from worker.core.holds import EVERYBODY, Hold, Pauses, is_due, paced, project_hold, user_hold
 from worker.core.lane import Item, Settled
 from worker.core.settling import Moment, by_hold, covered, holds_of
 
@@ -100,3 +102,11 @@ def test_a_parked_event_names_the_hold_of_its_user_first() -> None:
         "throttled_user": 1,
         "unavailable": 1,
     }
+
+
+def test_a_hold_that_ends_later_than_any_can_is_due() -> None:
+    longest = PAUSES.longest_s
+    ends = {900.0: True, 1_001.0: False, 1_000.0 + longest: False, 1_001.0 + longest: True}
+    for until, is_over in ends.items():
+        hold = replace(A_HOLD, until=until)
+        assert is_due(hold, now=1_000.0, pauses=PAUSES) is is_over
