@@ -1,7 +1,7 @@
 """A lane settles each event once, in the order of each user, whatever is answered."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 from hypothesis import given
@@ -140,7 +140,7 @@ def test_a_413_to_everything_kills_no_event() -> None:
 
 
 def test_an_event_that_is_taken_after_the_probe_is_not_dead() -> None:
-    answers = iter([Suspect("refused", "403"), Taken(), Taken()])
+    answers: Iterator[Verdict] = iter([Suspect("refused", "403"), Taken(), Taken()])
     settled = run(items_of(["a"]), lambda _todo: next(answers))
     assert ids(settled.delivered) == [0]
     assert not settled.dead
