@@ -80,7 +80,7 @@ class Held:
     """The whole project has to wait; nothing is wrong with the events."""
 
     reason: str
-    """``bad_credentials``, ``project_throttled`` or ``unavailable``."""
+    """``bad_credentials``, ``project_throttled``, ``unavailable`` or ``slow``."""
     detail: str
     wait_s: float | None = None
     """As Amplitude asked for."""

@@ -39,8 +39,8 @@ class Hold:
     """Who waits, why, and until when."""
 
     reason: str
-    """``bad_credentials``, ``project_throttled``, ``unavailable``; of a user ``throttled_user``,
-    ``daily_quota``."""
+    """``bad_credentials``, ``project_throttled``, ``unavailable``, ``slow``; of a user
+    ``throttled_user``, ``daily_quota``."""
     detail: str
     since: float
     """Unix seconds at which it began; it stays when the same hold is made longer."""
@@ -82,6 +82,8 @@ def project_hold(
                 failures, base_s=pauses.outage_s[0], cap_s=pauses.project_s, jitter=jitter
             )
             wait_s = max(asked_s, least_s)
+        case "slow":
+            wait_s = 0.0  # it takes what it is given
         case _:
             base_s, cap_s = pauses.outage_s
             wait_s = backoff_s(failures, base_s=base_s, cap_s=cap_s, jitter=jitter)

@@ -6,7 +6,8 @@ redelivery with the same ``insert_id``:
 1. Events of a project or user that waits go to the lot (``worker.lot``), behind their elders.
 2. The others are sent, each tenant by itself, tenants at once (``worker.forwarder``).
 3. What cannot be sent now is parked, durably. A project that does not answer within
-   ``PATIENCE_S`` waits from then on, so that no tenant delays another for long.
+   ``PATIENCE_S``, or has not taken all by then, waits from then on, so that no tenant delays
+   another for long.
 4. Outcomes are written to ClickHouse (``worker.ledger``), while the next batch is being sent. Then
    the consumer acknowledges.
 
@@ -210,6 +211,7 @@ class AmplitudeDestination:
             config,
             going,
             patience_s=TRIAL_PATIENCE_S if is_trial else PATIENCE_S,
+            within_s=PATIENCE_S,
             is_trial=is_trial,
         )
         if is_trial and going and settled.held is None:

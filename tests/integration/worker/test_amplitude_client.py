@@ -10,6 +10,8 @@ import pytest
 from sluice.core.amplitude import AmplitudeConfig
 from worker.amplitude_client import MAX_ANSWER_BYTES, AmplitudeClient
 from worker.core.amplitude_answers import Answer, NoAnswer
+from worker.core.lane import Item
+from worker.forwarder import MAX_EVENTS, SLOW, Forwarder
 
 Handler = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 OK = b'{"code":200,"events_ingested":1}'
@@ -113,3 +115,22 @@ async def test_a_request_does_not_wait_for_others_that_hang() -> None:
             tasks.create_task(ask(client, b'"stuck"', timeout_s=20))
         assert await ask(client, b"{}", timeout_s=10) == Answer(200, OK)
         is_over.set()
+
+
+async def test_what_a_slow_project_has_not_taken_in_time_is_left_in_order() -> None:
+    async def answer(body: bytes, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.2)
+        writer.write(reply(b'{"code":200,"events_ingested":1000}'))
+        await writer.drain()
+
+    items = [
+        Item(tenant="acme", user_id="u", event_id=str(number), received_at="", row=b"", body=b"1")
+        for number in range(3 * MAX_EVENTS)
+    ]
+    async with answering(answer) as client:
+        settled = await Forwarder(client, in_flight=1).forward(
+            AmplitudeConfig(api_key="k"), items, patience_s=5, within_s=0.1
+        )
+    assert settled.delivered == items[:MAX_EVENTS]
+    assert settled.left == items[MAX_EVENTS:]
+    assert settled.held == SLOW
