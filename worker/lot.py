@@ -58,6 +58,7 @@ class Lot:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lot")
         self._connection: sqlite3.Connection | None = None
         self._lock_file = -1
+        self._file: tuple[int, int] | None = None
         self._figures: dict[str, tuple[int, int]] = {}
         self.holds: Holds = {}
         """As the file has them; changed only through this class."""
@@ -131,6 +132,7 @@ class Lot:
         hold = catching_up(time.time())
 
         def store(connection: sqlite3.Connection) -> tuple[Events, Sequence[tuple[str, str]]]:
+            self._check_file()
             done = lot_rows.park(connection, rows, holds, late=hold)
             self._count(connection)
             return done
@@ -222,6 +224,7 @@ class Lot:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         connection.executescript(SCHEMA)
+        self._file = _identity(self._path)
         for (tenant, user), hold in lot_rows.read_holds(connection):
             self.holds.setdefault(tenant, {})[user] = hold
         self._count(connection)
@@ -235,6 +238,16 @@ class Lot:
         if self._lock_file >= 0:
             os.close(self._lock_file)
             self._lock_file = -1
+
+    def _check_file(self) -> None:
+        """Take nothing into a file that has no name any more: it ends with this process.
+
+        Raises:
+            LotError: It was deleted, or another stands in its place.
+        """
+        if _identity(self._path) != self._file:
+            message = f"{self._path} was deleted or replaced: put it back, or start the worker anew"
+            raise LotError(message)
 
     def _count(self, connection: sqlite3.Connection) -> None:
         found = connection.execute("SELECT tenant, events, bytes FROM figures").fetchall()
@@ -271,6 +284,14 @@ class Lot:
 def _close(connection: sqlite3.Connection | None) -> None:
     if connection is not None:
         connection.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _is_locked(descriptor: int) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.core.holds import EVERYBODY, Hold
-from worker.lot import Lot, LotFullError
+from worker.lot import Lot, LotError, LotFullError
 from worker.lot_rows import ToPark
 from worker.troubles import sentences
 
@@ -219,4 +219,18 @@ async def test_a_hold_that_ended_long_ago_and_has_no_events_is_no_trouble(tmp_pa
     assert [text.split(" ")[0] for text in sentences(lot)] == ["acme:"]
     await lot.park(rows("a", tenant="idle"), {("idle", EVERYBODY): replace(DOWN, until=now - 600)})
     assert [text.split(" ")[0] for text in sentences(lot)] == ["idle:", "acme:"]
+    await lot.close()
+
+
+async def test_nothing_is_taken_in_once_the_file_was_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "lot.sqlite"
+    lot = await opened(path)
+    await lot.park(rows("a"), {("acme", EVERYBODY): DOWN})
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(LotError, match="was deleted or replaced"):
+        await lot.park(rows("b", first=1), {})
+    assert await ids(lot) == ["event-0"]
+    (tmp_path / "elsewhere").rename(path)
+    await lot.park(rows("b", first=1), {})
+    assert await ids(lot) == ["event-0", "event-1"]
     await lot.close()
