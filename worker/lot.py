@@ -41,6 +41,10 @@ Holds = dict[str, dict[str, Hold]]
 """By tenant, then by user (``EVERYBODY`` for the project)."""
 
 
+_Figures = dict[str, tuple[int, int]]
+"""Of each tenant, how many events wait and about what they take."""
+
+
 class LotError(SluiceError):
     """The lot cannot be written or read now, as on a full disk; nothing was changed."""
 
@@ -59,7 +63,7 @@ class Lot:
         self._connection: sqlite3.Connection | None = None
         self._lock_file = -1
         self._file: tuple[int, int] | None = None
-        self._figures: dict[str, tuple[int, int]] = {}
+        self._figures: _Figures = {}
         self.holds: Holds = {}
         """As the file has them; changed only through this class."""
 
@@ -133,9 +137,7 @@ class Lot:
 
         def store(connection: sqlite3.Connection) -> tuple[Events, Sequence[tuple[str, str]]]:
             self._check_file()
-            done = lot_rows.park(connection, rows, holds, late=hold)
-            self._count(connection)
-            return done
+            return lot_rows.park(connection, rows, holds, late=hold)
 
         found, late = await self._in_transaction(store)
         self._note(holds)
@@ -181,7 +183,6 @@ class Lot:
         def remove(connection: sqlite3.Connection) -> None:
             connection.executemany("DELETE FROM parked WHERE place = ?", [(p,) for p in places])
             lot_rows.write_holds(connection, holds.items())
-            self._count(connection)
 
         await self._in_transaction(remove)
         self._note(holds)
@@ -227,7 +228,7 @@ class Lot:
         self._file = _identity(self._path)
         for (tenant, user), hold in lot_rows.read_holds(connection):
             self.holds.setdefault(tenant, {})[user] = hold
-        self._count(connection)
+        self._figures = _figures_of(connection)
 
     async def _disconnect(self) -> None:
         await self._in_thread(_close)
@@ -249,10 +250,6 @@ class Lot:
             message = f"{self._path} was deleted or replaced: put it back, or start the worker anew"
             raise LotError(message)
 
-    def _count(self, connection: sqlite3.Connection) -> None:
-        found = connection.execute("SELECT tenant, events, bytes FROM figures").fetchall()
-        self._figures = {tenant: (events, size) for tenant, events, size in found}
-
     def _note(self, holds: Mapping[tuple[str, str], Hold]) -> None:
         for (tenant, user), hold in holds.items():
             self.holds.setdefault(tenant, {})[user] = hold
@@ -262,11 +259,13 @@ class Lot:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 done = work(connection)
+                figures = _figures_of(connection)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:  # some errors end it themselves
                     connection.execute("ROLLBACK")
                 raise
+            self._figures = figures
             return done
 
         return await self._in_thread(run)
@@ -284,6 +283,11 @@ class Lot:
 def _close(connection: sqlite3.Connection | None) -> None:
     if connection is not None:
         connection.close()
+
+
+def _figures_of(connection: sqlite3.Connection) -> _Figures:
+    found = connection.execute("SELECT tenant, events, bytes FROM figures").fetchall()
+    return {tenant: (events, size) for tenant, events, size in found}
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
