@@ -12,6 +12,7 @@ import msgspec
 
 from sluice.core.amplitude import SIMULATED_KEY, AmplitudeConfig, Region
 from worker.core.amplitude_answers import Answer, NoAnswer
+from worker.core.holds import MAX_RETRY_AFTER_S
 
 Endpoint = Literal["/2/httpapi", "/batch"]
 
@@ -21,8 +22,6 @@ HOSTS: Final[dict[Region, str]] = {
 }
 CONNECT_TIMEOUT_S: Final = 5.0
 MAX_ANSWER_BYTES: Final = 1024 * 1024
-MAX_RETRY_AFTER_S: Final = 3600.0
-MAX_CONNECTIONS: Final = 64
 GZIP_LEVEL: Final = 1
 GZIP_FROM_BYTES: Final = 1_400
 """A body that fits into one packet is not worth compressing."""
@@ -52,7 +51,9 @@ class AmplitudeClient:
     async def __aenter__(self) -> Self:
         """Open; connects when first used."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ttl_dns_cache=60),
+            # Unlimited here: the callers bound their requests, and who waited for a connection
+            # because others' requests hang would seem not to be answered.
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
             skip_auto_headers=("User-Agent",),
             auto_decompress=True,
         )

@@ -18,12 +18,12 @@ from sluice.core.errors import WarehouseError
 from sluice.core.outcomes import Fate
 from sluice.settings import Settings
 from worker.core.amplitude_answers import DEFAULT_EPS
-from worker.core.holds import EVERYBODY, Hold, Pauses, paced
+from worker.core.holds import EVERYBODY, Hold, Pauses, is_due, paced
 from worker.core.lane import Settled
 from worker.core.settling import Moment, UserHolds, by_hold, holds_of
 from worker.forwarder import Forwarder, jitter
 from worker.ledger import Notes
-from worker.lot import Lot, LotError
+from worker.lot import MAX_PAGE_BYTES, Lot, LotError
 from worker.lot_rows import Parked
 from worker.mapping import Mapping
 from worker.troubles import announce
@@ -35,6 +35,11 @@ PAGE_EVENTS: Final = 4_000
 PAGE_USERS: Final = 200
 TRIAL_EVENTS: Final = 100
 """Sent first to a project that did not take anything lately."""
+TRIAL_BYTES: Final = 256 * 1024
+TRIALS_AT_ONCE: Final = 64
+PAGES_AT_ONCE: Final = 8
+"""Tenants whose pages are in memory. Trials have places of their own: they may hang for long, and
+those of many tenants would keep the backlogs of others waiting."""
 RETRY_S: Final = 1.0
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -68,6 +73,8 @@ class Drainer:
         self._mapping = mapping
         self._pauses = pauses
         self._eps: dict[str, int] = {}
+        self._trials = asyncio.Semaphore(TRIALS_AT_ONCE)
+        self._pages = asyncio.Semaphore(PAGES_AT_ONCE)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send what is due until ``stop``; what is on its way then is sent again later."""
@@ -88,8 +95,8 @@ class Drainer:
         project = holds.get(EVERYBODY)
         now = time.time()
         if project is not None:
-            return project.has_rows and project.until <= now
-        return any(hold.until <= now for hold in holds.values())
+            return project.has_rows and is_due(project, now=now, pauses=self._pauses)
+        return any(is_due(hold, now=now, pauses=self._pauses) for hold in holds.values())
 
     async def _drain(self, tenant: str, stop: asyncio.Event) -> None:
         while not stop.is_set() and self._is_due(tenant):
@@ -99,7 +106,7 @@ class Drainer:
                     await self._wait_for_key(tenant)
                     return
                 await self._ledger.flush()  # what an earlier failure left; before more is sent
-                await self._one_page(tenant, config)
+                await self._one_turn(tenant, config)
             except (WarehouseError, LotError) as error:
                 log.debug("Parked events cannot be settled", detail=str(error))
                 await wait_for_event(stop, RETRY_S)
@@ -116,19 +123,33 @@ class Drainer:
         )
         await self._lot.settle(tenant, [], {(tenant, EVERYBODY): held})
 
-    async def _one_page(self, tenant: str, config: AmplitudeConfig) -> None:
+    def _is_trial(self, tenant: str) -> bool:
+        project = self._lot.hold_of(tenant)
+        return project is not None and project.failures > 0
+
+    async def _one_turn(self, tenant: str, config: AmplitudeConfig) -> None:
+        is_trial = self._is_trial(tenant)
+        async with self._trials if is_trial else self._pages:
+            # It may have waited long, and the project's state may be another.
+            is_same = config == self._mapping.config(tenant) and is_trial == self._is_trial(tenant)
+            if is_same and self._is_due(tenant):
+                await self._one_page(tenant, config, is_trial=is_trial)
+
+    async def _one_page(self, tenant: str, config: AmplitudeConfig, *, is_trial: bool) -> None:
         holds = self._lot.holds[tenant]
         project = holds.get(EVERYBODY)
         users: list[str] | None = None
-        is_trial = project is not None and project.failures > 0
         if project is not None:
             limit = TRIAL_EVENTS if is_trial else PAGE_EVENTS
         else:
             now = time.time()
-            due = (user for user, hold in holds.items() if hold.until <= now)
+            due = (
+                user for user, hold in holds.items() if is_due(hold, now=now, pauses=self._pauses)
+            )
             users = nsmallest(PAGE_USERS, due, key=lambda user: holds[user].until)
             limit = min(self._eps.get(tenant, DEFAULT_EPS), PAGE_EVENTS)
-        rows = await self._lot.page(tenant, users, limit=limit)
+        max_bytes = TRIAL_BYTES if is_trial else MAX_PAGE_BYTES
+        rows = await self._lot.page(tenant, users, limit=limit, max_bytes=max_bytes)
         if not rows:
             await self._lot.let_go(tenant, users or [EVERYBODY])
             return

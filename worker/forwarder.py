@@ -5,6 +5,7 @@ most ``in_flight`` lanes. What the answers mean is decided in ``worker.core``.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ LEAST_BYTES: Final = 20_000
 MAX_EVENTS: Final = 1_000
 MAX_BYTES: Final[dict[Endpoint, int]] = {"/2/httpapi": 900_000, "/batch": 10_000_000}
 
+SLOW: Final = Held("slow", "Amplitude answers slowly; others do not wait for it")
 PROBE: Final = (
     b'{"user_id":"sluice-probe","event_type":"$identify","insert_id":"sluice-probe",'
     b'"user_properties":{"$set":{}}}'
@@ -74,6 +76,7 @@ class Forwarder:
         items: Sequence[Item],
         *,
         patience_s: float,
+        within_s: float = math.inf,
         is_trial: bool = False,
     ) -> Settled:
         """Send the events of one tenant; return what became of each.
@@ -82,6 +85,8 @@ class Forwarder:
             config: The tenant's project.
             items: In order.
             patience_s: How long one request may take, and how long quick failures are retried.
+            within_s: After this time nothing more is begun, however well it goes: what is left
+                then has to wait, as ``slow``.
             is_trial: One request at a time, because the project did not answer lately.
         """
         settled = Settled()
@@ -90,6 +95,7 @@ class Forwarder:
         tenant = items[0].tenant
         limits = LaneLimits(MAX_EVENTS, self._max_bytes(tenant))
         lanes = 1 if is_trial else self._in_flight
+        until = time.monotonic() + within_s
         parts: list[list[Item]] = [[] for _ in range(lanes)]
         for item in items:
             parts[crc32(item.user_id.encode()) % lanes].append(item)
@@ -97,14 +103,20 @@ class Forwarder:
             for part in parts:
                 if part:
                     lane = Lane(part, limits, settled)
-                    tasks.create_task(self._run(config, lane, patience_s), name=f"lane:{tenant}")
+                    running = self._run(config, lane, patience_s, until)
+                    tasks.create_task(running, name=f"lane:{tenant}")
         self._learn(tenant, settled)
         return settled
 
-    async def _run(self, config: AmplitudeConfig, lane: Lane, patience_s: float) -> None:
+    async def _run(
+        self, config: AmplitudeConfig, lane: Lane, patience_s: float, until: float
+    ) -> None:
         failures = 0
         started = time.monotonic()
         while (todo := lane.next()) is not None:
+            if time.monotonic() > until:
+                lane.answered(SLOW)
+                continue
             verdict = await self._ask(config, todo, patience_s)
             if isinstance(verdict, Held) and verdict.reason == "unavailable":
                 failures += 1
@@ -132,7 +144,7 @@ class Forwarder:
             await self._pace.take(len(events))
         with AMPLITUDE_SECONDS.time():
             answer = await self._client.post(config, self._endpoint, events, timeout_s=patience_s)
-        verdict = judge(answer, users)
+        verdict = judge(answer, users, secret=config.api_key)
         AMPLITUDE_REQUESTS.labels(type(verdict).__name__.lower()).inc()
         return verdict
 

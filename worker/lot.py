@@ -41,6 +41,10 @@ Holds = dict[str, dict[str, Hold]]
 """By tenant, then by user (``EVERYBODY`` for the project)."""
 
 
+_Figures = dict[str, tuple[int, int]]
+"""Of each tenant, how many events wait and about what they take."""
+
+
 class LotError(SluiceError):
     """The lot cannot be written or read now, as on a full disk; nothing was changed."""
 
@@ -58,29 +62,36 @@ class Lot:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lot")
         self._connection: sqlite3.Connection | None = None
         self._lock_file = -1
-        self._figures: dict[str, tuple[int, int]] = {}
+        self._file: tuple[int, int] | None = None
+        self._figures: _Figures = {}
         self.holds: Holds = {}
         """As the file has them; changed only through this class."""
 
     async def open(self, stop: asyncio.Event) -> bool:
-        """Open the file once no other process has it; False if ``stop`` came first."""
+        """Open the file once no other process has it; False if ``stop`` came first.
+
+        Raises:
+            LotError: It cannot be opened or is damaged; it is left as it is.
+            OSError: Its directory cannot be written.
+        """
         ensure_private_dir(self._path.parent)
         self._lock_file = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         while not _is_locked(self._lock_file):
             await wait_for_event(stop, LOCK_EVERY_S)
             if stop.is_set():
+                self._unlock()
                 return False
-        await self._in_thread(self._open)
+        try:
+            await self._in_thread(self._open)
+        except LotError:
+            await self._disconnect()
+            raise
         return True
 
     async def close(self) -> None:
         """Close the file and let another process have it."""
-        await self._in_thread(_close)
-        self._connection = None
+        await self._disconnect()
         self._thread.shutdown()
-        if self._lock_file >= 0:
-            os.close(self._lock_file)
-            self._lock_file = -1
 
     @property
     def stored_bytes(self) -> int:
@@ -125,9 +136,8 @@ class Lot:
         hold = catching_up(time.time())
 
         def store(connection: sqlite3.Connection) -> tuple[Events, Sequence[tuple[str, str]]]:
-            done = lot_rows.park(connection, rows, holds, late=hold)
-            self._count(connection)
-            return done
+            self._check_file()
+            return lot_rows.park(connection, rows, holds, late=hold)
 
         found, late = await self._in_transaction(store)
         self._note(holds)
@@ -173,7 +183,6 @@ class Lot:
         def remove(connection: sqlite3.Connection) -> None:
             connection.executemany("DELETE FROM parked WHERE place = ?", [(p,) for p in places])
             lot_rows.write_holds(connection, holds.items())
-            self._count(connection)
 
         await self._in_transaction(remove)
         self._note(holds)
@@ -216,13 +225,30 @@ class Lot:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         connection.executescript(SCHEMA)
+        self._file = _identity(self._path)
         for (tenant, user), hold in lot_rows.read_holds(connection):
             self.holds.setdefault(tenant, {})[user] = hold
-        self._count(connection)
+        self._figures = _figures_of(connection)
 
-    def _count(self, connection: sqlite3.Connection) -> None:
-        found = connection.execute("SELECT tenant, events, bytes FROM figures").fetchall()
-        self._figures = {tenant: (events, size) for tenant, events, size in found}
+    async def _disconnect(self) -> None:
+        await self._in_thread(_close)
+        self._connection = None
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+            self._lock_file = -1
+
+    def _check_file(self) -> None:
+        """Take nothing into a file that has no name any more: it ends with this process.
+
+        Raises:
+            LotError: It was deleted, or another stands in its place.
+        """
+        if _identity(self._path) != self._file:
+            message = f"{self._path} was deleted or replaced: put it back, or start the worker anew"
+            raise LotError(message)
 
     def _note(self, holds: Mapping[tuple[str, str], Hold]) -> None:
         for (tenant, user), hold in holds.items():
@@ -233,11 +259,13 @@ class Lot:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 done = work(connection)
+                figures = _figures_of(connection)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:  # some errors end it themselves
                     connection.execute("ROLLBACK")
                 raise
+            self._figures = figures
             return done
 
         return await self._in_thread(run)
@@ -247,7 +275,7 @@ class Lot:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._thread, lambda: work(self._connection))
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:  # also of a file that is damaged
             message = f"the lot of parked events cannot be used: {error}"
             raise LotError(message) from error
 
@@ -255,6 +283,19 @@ class Lot:
 def _close(connection: sqlite3.Connection | None) -> None:
     if connection is not None:
         connection.close()
+
+
+def _figures_of(connection: sqlite3.Connection) -> _Figures:
+    found = connection.execute("SELECT tenant, events, bytes FROM figures").fetchall()
+    return {tenant: (events, size) for tenant, events, size in found}
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _is_locked(descriptor: int) -> bool:

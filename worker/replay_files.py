@@ -24,6 +24,7 @@ class ReplayFiles:
     """The files of one replay."""
 
     def __init__(self, folder: Path, asked: Asked) -> None:
+        self._asked = asked
         self._progress = folder / f"{asked.digest}.json"
         self.lot_path = folder / f"{asked.digest}.sqlite"
 
@@ -34,12 +35,16 @@ class ReplayFiles:
             ConfigError: The file is not one of a replay.
         """
         try:
-            return _DECODER.decode(self._progress.read_bytes())
+            reached = _DECODER.decode(self._progress.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             message = f"{self._progress} cannot be read ({error}): --restart begins anew."
             raise ConfigError(message) from None
+        if reached.asked != self._asked:  # else it would send what nobody asked for
+            message = f"{self._progress} is of another replay: --restart begins anew."
+            raise ConfigError(message)
+        return reached
 
     async def save(self, reached: Reached) -> None:
         """Note how far it is; durable on return."""

@@ -4,7 +4,7 @@ A 4xx for part of a request refuses the whole of it: nothing was taken. What is 
 time-outs, answers that were cut) is sent again with the same ``insert_id``.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,6 +13,7 @@ import msgspec
 MAX_DETAIL_CHARS: Final = 300
 DEFAULT_EPS: Final = 30
 """Events a second of one user that Amplitude takes, until an answer says otherwise."""
+SUCCESSES: Final = range(200, 300)
 TAKEN_BUT_NOT_200: Final = range(201, 300)
 REDIRECTS: Final = range(300, 400)
 WRONG_ADDRESS_OR_KEY: Final = frozenset({401, 404, 405})
@@ -79,7 +80,7 @@ class Held:
     """The whole project has to wait; nothing is wrong with the events."""
 
     reason: str
-    """``bad_credentials``, ``project_throttled`` or ``unavailable``."""
+    """``bad_credentials``, ``project_throttled``, ``unavailable`` or ``slow``."""
     detail: str
     wait_s: float | None = None
     """As Amplitude asked for."""
@@ -119,23 +120,24 @@ class _Said:
     retry_after_s: float | None = None
 
 
-def judge(answer: Answer | NoAnswer, users: Sequence[str]) -> Verdict:
+def judge(answer: Answer | NoAnswer, users: Sequence[str], *, secret: str = "") -> Verdict:
     """Return what an answer means for a request.
 
     Args:
         answer: What came.
         users: The ``user_id`` of each event of the request, in order.
+        secret: The API key of the request, which no text that comes of the answer may show.
     """
     if isinstance(answer, NoAnswer):
         return Held("unavailable", answer.detail)
-    said = _read(answer)
+    said = _read(answer, secret)
     match said.status:
         case 200:
             return _success(said, len(users))
         case status if status in TAKEN_BUT_NOT_200:
             return Taken()
         case 400:
-            return _bad_request(said, len(users))
+            return _bad_request(said, len(users), secret)
         case 413:
             return TooLarge(said.text)
         case 429:
@@ -154,19 +156,26 @@ def _by_status(said: _Said) -> Verdict:
     return Suspect("refused", said.text)
 
 
-def _read(answer: Answer) -> _Said:
+def _read(answer: Answer, secret: str) -> _Said:
     try:
         body = _BODY.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = f"Amplitude answered {answer.status} with a body that is not its own"
         return _Said(answer.status, text=text, retry_after_s=answer.retry_after_s)
     # The SDKs go by the body's code, so a proxy's 200 around a refusal is a refusal.
-    status = body.code if body.code is not None else answer.status
-    words = body.error[:MAX_DETAIL_CHARS]
+    # Not the other way round: what answers 502 around a success may not have asked Amplitude.
+    status = answer.status
+    if body.code is not None and not (body.code in SUCCESSES and status not in SUCCESSES):
+        status = body.code
+    words = _without(secret, body.error)[:MAX_DETAIL_CHARS]
     if words.startswith("Invalid API key"):
         words = "Invalid API key"  # on the wire the key itself follows
     text = f"Amplitude answered {status}: {words}" if words else f"Amplitude answered {status}"
     return _Said(status, body, is_read=True, text=text, retry_after_s=answer.retry_after_s)
+
+
+def _without(secret: str, text: str) -> str:
+    return text.replace(secret, "...") if secret else text
 
 
 def _success(said: _Said, sent: int) -> Verdict:
@@ -178,7 +187,7 @@ def _success(said: _Said, sent: int) -> Verdict:
     return Taken()
 
 
-def _bad_request(said: _Said, sent: int) -> Verdict:
+def _bad_request(said: _Said, sent: int, secret: str) -> Verdict:
     body = said.body
     if said.is_read and (
         body.missing_field == "api_key"
@@ -187,19 +196,16 @@ def _bad_request(said: _Said, sent: int) -> Verdict:
     ):
         return Held("bad_credentials", said.text)
     bad: dict[int, str] = {}
-    _name(bad, body.events_with_missing_fields, said.text, "is missing", sent)
-    _name(bad, body.events_with_invalid_fields, said.text, "is invalid", sent)
-    _name(bad, body.events_with_invalid_id_lengths, said.text, "is too short", sent)
+    for found, what in (
+        (body.events_with_missing_fields, "is missing"),
+        (body.events_with_invalid_fields, "is invalid"),
+        (body.events_with_invalid_id_lengths, "is too short"),
+    ):
+        for field_name, indexes in found.items():
+            words = f"{said.text} ({_without(secret, field_name)[:50]} {what})"
+            bad.update((index, words) for index in indexes if 0 <= index < sent)
     bad.update((index, said.text) for index in body.silenced_events if 0 <= index < sent)
     return Refused(bad) if bad else Suspect("malformed", said.text)
-
-
-def _name(
-    bad: dict[int, str], found: Mapping[str, Collection[int]], text: str, what: str, sent: int
-) -> None:
-    for name, indexes in found.items():
-        words = f"{text} ({name[:50]} {what})"
-        bad.update((index, words) for index in indexes if 0 <= index < sent)
 
 
 def _too_many(said: _Said, users: Sequence[str]) -> Verdict:

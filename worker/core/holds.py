@@ -6,6 +6,8 @@ from typing import Final
 from sluice.core.retry import backoff_s
 from worker.core.amplitude_answers import Held
 
+MAX_RETRY_AFTER_S: Final = 3600.0
+"""A longer time is not waited for, whoever asks for it."""
 EVERYBODY: Final = ""
 """In place of a user: the hold concerns the tenant's whole project."""
 
@@ -25,14 +27,20 @@ class Pauses:
     outage_s: tuple[float, float] = (1.0, 60.0)
     """First and longest wait while Amplitude does not answer; it doubles."""
 
+    @property
+    def longest_s(self) -> float:
+        """What no hold is longer than, whatever Amplitude says and however they are spread."""
+        asked_s = max(self.throttled_s, self.quota_s, self.key_s, self.project_s, self.outage_s[1])
+        return 1.1 * max(asked_s, MAX_RETRY_AFTER_S)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """Who waits, why, and until when."""
 
     reason: str
-    """``bad_credentials``, ``project_throttled``, ``unavailable``; of a user ``throttled_user``,
-    ``daily_quota``."""
+    """``bad_credentials``, ``project_throttled``, ``unavailable``, ``slow``; of a user
+    ``throttled_user``, ``daily_quota``."""
     detail: str
     since: float
     """Unix seconds at which it began; it stays when the same hold is made longer."""
@@ -49,6 +57,15 @@ class Hold:
         return self.reason == "unavailable" and self.failures > 0
 
 
+def is_due(hold: Hold, *, now: float, pauses: Pauses) -> bool:
+    """Whether a hold has ended.
+
+    One that ends later than any can was made before the clock was set back: waiting for it would
+    leave its events for as long as the clock had been wrong.
+    """
+    return not now < hold.until <= now + pauses.longest_s
+
+
 def project_hold(
     held: Held, before: Hold | None, *, now: float, pauses: Pauses, jitter: float
 ) -> Hold:
@@ -59,7 +76,14 @@ def project_hold(
         case "bad_credentials":
             wait_s = pauses.key_s
         case "project_throttled":
-            wait_s = held.wait_s if held.wait_s is not None else pauses.project_s
+            asked_s = held.wait_s if held.wait_s is not None else pauses.project_s
+            # "Retry-After: 0" again and again would have it asked without a pause.
+            least_s = backoff_s(
+                failures, base_s=pauses.outage_s[0], cap_s=pauses.project_s, jitter=jitter
+            )
+            wait_s = max(asked_s, least_s)
+        case "slow":
+            wait_s = 0.0  # it takes what it is given
         case _:
             base_s, cap_s = pauses.outage_s
             wait_s = backoff_s(failures, base_s=base_s, cap_s=cap_s, jitter=jitter)

@@ -5,7 +5,8 @@ left to send. Every event given ends in exactly one of ``delivered``, ``dead``, 
 ``left``; a test proves it for any sequence of answers.
 
 What the answer does not say is found by halving. A single event that is still refused without a
-word is bad only if a harmless probe passes: else the refusal is not about the event.
+word, or as too large, is bad only if a harmless probe passes and it is refused again after that:
+else the refusal is not about the event.
 """
 
 from collections import deque
@@ -93,6 +94,7 @@ class _Chunk:
     items: Sequence[Item]
     rounds: int = 0
     is_probed: bool = False
+    """Whether it is one event that was refused while a harmless probe passed."""
 
 
 class Lane:
@@ -207,7 +209,7 @@ class Lane:
     def _too_large(self, chunk: _Chunk, detail: str) -> None:
         size = sum(len(item.body) + 1 for item in chunk.items)
         if len(chunk.items) == 1:
-            self._settled.dead.append((chunk.items[0], "too_large", detail))
+            self._suspect(chunk, Suspect("too_large", detail))
             return
         smallest = self._settled.smallest_refused_bytes
         self._settled.smallest_refused_bytes = min(smallest or size, size)
@@ -226,6 +228,9 @@ class Lane:
             # It was answered 200: saying that it is dead would be bolder than what is known.
             self._settled.delivered.append(chunk.items[0])
             return
+        if chunk.is_probed:
+            self._settled.dead.append((chunk.items[0], verdict.reason, verdict.detail))
+            return
         self._suspicion = verdict
         self._is_probing = True
         self._todo.appendleft(chunk)
@@ -235,13 +240,13 @@ class Lane:
         suspicion, self._suspicion = self._suspicion, None
         assert suspicion is not None  # noqa: S101 - a probe follows a suspicion
         match verdict:
-            case Suspect():
+            case Suspect() | TooLarge():
                 self._settled.hold(Held("unavailable", suspicion.detail))
                 self.give_up()
             case Held():
                 self._settled.hold(verdict)
                 self.give_up()
             case _:
-                # Anything that is about the probe's event shows that requests are read.
-                item = self._todo.popleft().items[0]
-                self._settled.dead.append((item, suspicion.reason, suspicion.detail))
+                # Anything that is about the probe's event shows that requests are read. Whether
+                # they were a moment ago is known once the event is refused again.
+                self._todo[0].is_probed = True

@@ -6,7 +6,8 @@ redelivery with the same ``insert_id``:
 1. Events of a project or user that waits go to the lot (``worker.lot``), behind their elders.
 2. The others are sent, each tenant by itself, tenants at once (``worker.forwarder``).
 3. What cannot be sent now is parked, durably. A project that does not answer within
-   ``PATIENCE_S`` waits from then on, so that no tenant delays another for long.
+   ``PATIENCE_S``, or has not taken all by then, waits from then on, so that no tenant delays
+   another for long.
 4. Outcomes are written to ClickHouse (``worker.ledger``), while the next batch is being sent. Then
    the consumer acknowledges.
 
@@ -32,7 +33,7 @@ from sluice.telemetry import PARKED_EVENTS
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from worker.amplitude_client import AmplitudeClient
-from worker.core.holds import EVERYBODY
+from worker.core.holds import EVERYBODY, is_due
 from worker.core.lane import Item, Settled
 from worker.core.settling import Moment, UserHolds, by_hold, covered, holds_of
 from worker.delivery import Destination, RetryLaterError
@@ -43,11 +44,13 @@ from worker.lot import Lot, LotError
 from worker.lot_rows import ToPark
 from worker.mapping import Mapping, Skipped
 from worker.troubles import announce, sentences
+from worker.waiting import wait_for_event
 
 NAME: Final = "amplitude"
 PATIENCE_S: Final = 5.0
 """How long a batch waits for one project before that project goes its own way."""
 TRIAL_PATIENCE_S: Final = 30.0
+REOPEN_S: Final = 2.0
 TENANTS_AT_ONCE: Final = 16
 MAX_BATCH_ROWS: Final = 25_000
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -101,6 +104,7 @@ class AmplitudeDestination:
             pauses=self._pauses,
         )
         self._is_open = False
+        self._problem = ""
 
     @property
     def is_ready(self) -> bool:
@@ -115,11 +119,21 @@ class AmplitudeDestination:
     @property
     def troubles(self) -> Sequence[str]:
         """Which tenants' forwarding waits and why, in sentences."""
-        return sentences(self._lot)
+        return [self._problem] if self._problem else sentences(self._lot)
 
     async def start(self, stop: asyncio.Event) -> None:
         """Open the lot as soon as no other process has it."""
-        self._is_open = await self._lot.open(stop)
+        while not (self._is_open or stop.is_set()):
+            try:
+                self._is_open = await self._lot.open(stop)
+            except (LotError, OSError) as error:
+                # The other destinations go on, and so does this one as soon as the file is mended.
+                if not self._problem:
+                    log.warning("Forwarding waits", detail=str(error))
+                self._problem = f"forwarding waits: {error}"
+                await wait_for_event(stop, REOPEN_S)
+            else:
+                self._problem = ""
 
     def prepare(self, delivery: Delivery) -> Prepared:
         """Map an envelope's events. Called in a thread; never raises."""
@@ -184,7 +198,9 @@ class AmplitudeDestination:
         project = holds.get(EVERYBODY)
         if config is None:
             return _Sent(tenant)  # forwarding was switched off since it was mapped
-        if project is not None and (project.has_rows or project.until > time.time()):
+        if project is not None and (
+            project.has_rows or not is_due(project, now=time.time(), pauses=self._pauses)
+        ):
             return _Sent(tenant, stopped=items)
         going, waiting = items, []
         if holds:
@@ -195,6 +211,7 @@ class AmplitudeDestination:
             config,
             going,
             patience_s=TRIAL_PATIENCE_S if is_trial else PATIENCE_S,
+            within_s=PATIENCE_S,
             is_trial=is_trial,
         )
         if is_trial and going and settled.held is None:

@@ -1,6 +1,7 @@
 """The parking lot: what waits for Amplitude survives, in order, within its bound."""
 
 import asyncio
+import resource
 import sqlite3
 import time
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from worker.core.holds import EVERYBODY, Hold
-from worker.lot import Lot, LotFullError
+from worker.lot import Lot, LotError, LotFullError
 from worker.lot_rows import ToPark
 from worker.troubles import sentences
 
@@ -29,6 +30,17 @@ async def opened(path: Path, *, max_bytes: int = MIB) -> Lot:
     lot = Lot(path, max_bytes=max_bytes)
     assert await lot.open(asyncio.Event())
     return lot
+
+
+async def park_until_refused(lot: Lot) -> int:
+    """Park events of one user until the disk is full; return how many were taken."""
+    taken = 0
+    while True:
+        try:
+            await lot.park(rows(*"u" * 20, first=taken, size=4_000), {("acme", "u"): DOWN})
+        except LotError:
+            return taken
+        taken += 20
 
 
 async def ids(lot: Lot, users: list[str] | None = None, tenant: str = "acme") -> list[str]:
@@ -232,4 +244,35 @@ async def test_a_sentence_says_why_users_wait(tmp_path: Path) -> None:
     assert sentences(lot) == [
         "acme: 3 users wait (daily_quota 2, throttled_user 1); 3 events are parked"
     ]
+    await lot.close()
+
+
+async def test_nothing_is_taken_in_once_the_file_was_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "lot.sqlite"
+    lot = await opened(path)
+    await lot.park(rows("a"), {("acme", EVERYBODY): DOWN})
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(LotError, match="was deleted or replaced"):
+        await lot.park(rows("b", first=1), {})
+    assert await ids(lot) == ["event-0"]
+    (tmp_path / "elsewhere").rename(path)
+    await lot.park(rows("b", first=1), {})
+    assert await ids(lot) == ["event-0", "event-1"]
+    await lot.close()
+
+
+async def test_what_a_full_disk_did_not_take_is_not_counted_and_comes_in_order_later(
+    tmp_path: Path,
+) -> None:
+    lot = await opened(tmp_path / "lot.sqlite", max_bytes=100 * MIB)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))
+    try:
+        taken = await park_until_refused(lot)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert lot.events == taken > 0
+    await lot.park(rows("u", first=taken), {})
+    found = [row.event_id for row in await lot.page("acme", ["u"], limit=10_000)]
+    assert found == [f"event-{number}" for number in range(taken + 1)]
     await lot.close()

@@ -14,6 +14,7 @@ import msgspec
 import orjson
 import pytest
 
+from sluice.core.errors import ConfigError
 from sluice.core.event import Event, format_ts
 from sluice.core.outcomes import Fate, Outcome
 from sluice.tenants import TenantsFile
@@ -24,7 +25,7 @@ from tests.support.poll import poll_until
 from tests.support.stack import environment
 from tests.support.worker_rig import Place, Rig
 from worker.core.letters import Letter, letter_of_row
-from worker.core.replays import Asked
+from worker.core.replays import Asked, Reached
 from worker.encoding import frames
 from worker.lot import Lot
 from worker.replay_files import ReplayFiles
@@ -414,3 +415,20 @@ async def test_same_replay_does_not_run_twice_at_once(shop: Shop) -> None:
     await lot.close()
     assert await shop.requests() == {}
     assert (await shop.replay("--restart")).status == 0
+
+
+async def test_progress_of_another_replay_is_not_gone_on_with(tmp_path: Path) -> None:
+    asked = Asked(
+        tenant=TENANT,
+        destination="amplitude",
+        since="7d",
+        until="now",
+        event_types=(),
+        dead_letters=False,
+    )
+    other = msgspec.structs.replace(asked, tenant="other")
+    at = "2026-01-01T00:00:00.000000"
+    reached = Reached(asked=other, since=at, until=at, started_at=at, after_at=at)
+    await ReplayFiles(tmp_path, asked).save(reached)
+    with pytest.raises(ConfigError, match="of another replay: --restart"):
+        ReplayFiles(tmp_path, asked).load()

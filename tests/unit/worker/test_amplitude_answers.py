@@ -48,6 +48,22 @@ def test_the_code_in_the_body_counts_more_than_the_status_line() -> None:
     assert verdict == Held("project_throttled", "Amplitude answered 429: Too many requests")
 
 
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 413, 429, 500, 503])
+def test_a_success_in_the_body_of_a_refusal_takes_nothing(status: int) -> None:
+    verdict = judge(Answer(status, b'{"code":200,"events_ingested":4}'), USERS)
+    assert not isinstance(verdict, Taken)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 413, 429, 500])
+def test_no_words_of_an_answer_show_the_api_key(status: int) -> None:
+    said = answer(
+        status, error="x" * 290 + " key k-secret-k", events_with_invalid_fields={"k-secret-k": [1]}
+    )
+    verdict = repr(judge(said, USERS, secret="k-secret-k"))
+    assert "k-se" not in verdict
+    assert "x" * 290 in verdict
+
+
 @pytest.mark.parametrize("member", ["events_with_missing_fields", "events_with_invalid_fields"])
 def test_events_that_are_named_are_refused_with_amplitudes_words(member: str) -> None:
     verdict = judge(answer(400, error="Bad", **{member: {"time": [1, 3]}}), USERS)

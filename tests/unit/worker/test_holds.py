@@ -1,7 +1,9 @@
 """How long who waits."""
 
+from dataclasses import replace
+
 from worker.core.amplitude_answers import Held
-from worker.core.holds import EVERYBODY, Hold, Pauses, paced, project_hold, user_hold
+from worker.core.holds import EVERYBODY, Hold, Pauses, is_due, paced, project_hold, user_hold
 from worker.core.lane import Item, Settled
 from worker.core.settling import Moment, by_hold, covered, holds_of
 
@@ -30,6 +32,16 @@ def test_a_refused_key_is_tried_once_a_minute() -> None:
 def test_a_throttled_project_waits_as_long_as_it_was_told() -> None:
     assert held("project_throttled", wait_s=7.0).until == 1_007.0
     assert held("project_throttled").until == 1_030.0
+
+
+def test_a_project_that_may_come_back_at_once_is_tried_ever_more_seldom() -> None:
+    waits: list[float] = []
+    hold: Hold | None = None
+    for _ in range(8):
+        hold = held("project_throttled", wait_s=0.0, before=hold)
+        waits.append(hold.until - 1_000.0)
+    assert waits[:3] == [0.5, 1.0, 2.0]
+    assert waits[-1] == 15.0
 
 
 def test_an_outage_is_waited_out_longer_each_time_up_to_a_bound() -> None:
@@ -90,3 +102,11 @@ def test_a_parked_event_names_the_hold_of_its_user_first() -> None:
         "throttled_user": 1,
         "unavailable": 1,
     }
+
+
+def test_a_hold_that_ends_later_than_any_can_is_due() -> None:
+    longest = PAUSES.longest_s
+    ends = {900.0: True, 1_001.0: False, 1_000.0 + longest: False, 1_001.0 + longest: True}
+    for until, is_over in ends.items():
+        hold = replace(A_HOLD, until=until)
+        assert is_due(hold, now=1_000.0, pauses=PAUSES) is is_over

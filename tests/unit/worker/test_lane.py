@@ -1,7 +1,7 @@
 """A lane settles each event once, in the order of each user, whatever is answered."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 from hypothesis import given
@@ -106,7 +106,10 @@ def test_a_request_that_is_too_large_is_halved_in_order() -> None:
 
 
 def test_one_event_that_is_too_large_alone_is_dead() -> None:
-    settled = run(items_of(["a"]), lambda _todo: TooLarge("413"))
+    def bounded(todo: Sequence[Item] | Probe) -> Verdict:
+        return Taken() if isinstance(todo, Probe) else TooLarge("413")
+
+    settled = run(items_of(["a"]), bounded)
     assert [(item.event_id, reason) for item, reason, _ in settled.dead] == [("0", "too_large")]
 
 
@@ -129,6 +132,20 @@ def test_a_wall_that_refuses_a_harmless_probe_too_kills_no_event() -> None:
     assert settled.held.reason == "unavailable"
 
 
+def test_a_413_to_everything_kills_no_event() -> None:
+    settled = run(items_of(["a"] * 8), lambda _todo: TooLarge("413"))
+    assert not settled.dead
+    assert ids(settled.left) == list(range(8))
+    assert settled.held == Held("unavailable", "413")
+
+
+def test_an_event_that_is_taken_after_the_probe_is_not_dead() -> None:
+    answers: Iterator[Verdict] = iter([Suspect("refused", "403"), Taken(), Taken()])
+    settled = run(items_of(["a"]), lambda _todo: next(answers))
+    assert ids(settled.delivered) == [0]
+    assert not settled.dead
+
+
 def test_an_event_that_amplitude_does_not_count_is_not_called_dead() -> None:
     settled = run(items_of(["a"]), lambda _todo: Suspect("not_counted", "counted 0 of 1"))
     assert ids(settled.delivered) == [0]
@@ -147,7 +164,12 @@ def test_a_held_project_leaves_the_rest_in_order() -> None:
 @st.composite
 def verdicts(draw: st.DrawFn, todo: Sequence[Item] | Probe) -> Verdict | None:
     if isinstance(todo, Probe):
-        answers: list[Verdict] = [Taken(), Suspect("refused", ""), Held("unavailable", "")]
+        answers: list[Verdict] = [
+            Taken(),
+            Suspect("refused", ""),
+            TooLarge(""),
+            Held("unavailable", ""),
+        ]
         return draw(st.sampled_from(answers))
     places = st.integers(0, len(todo) - 1)
     users = frozenset(draw(st.sets(st.sampled_from([item.user_id for item in todo]), min_size=1)))
