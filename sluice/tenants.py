@@ -57,16 +57,28 @@ _Stamp = tuple[int, int, int]
 class TenantsFile:
     """The tenants as the file has them now. The constructor reads it once.
 
+    Args:
+        path: Where the file is.
+        may_be_broken: A file that is broken from the start is no error but a ``problem``, and there
+            are no tenants until it is mended; for who can wait that long.
+
     Raises:
         ConfigError: The file is broken, from the start: serving nobody would refuse every event.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, may_be_broken: bool = False) -> None:
         self.path = path
         self.problem = ""
         """Why the file could not be taken, in one sentence; empty when all is well."""
-        self._stamp = _stamp_of(path)
-        self._directory = _read(path) if self._stamp is not None else Directory()
+        self._stamp: _Stamp | None = None
+        self._directory = Directory()
+        try:
+            self._stamp = _stamp_of(path)
+            self._directory = _read(path) if self._stamp is not None else Directory()
+        except ConfigError as error:
+            if not may_be_broken:
+                raise
+            self.problem = str(error)
 
     @property
     def directory(self) -> Directory:

@@ -122,8 +122,15 @@ class AmplitudeDestination:
         return [self._problem] if self._problem else sentences(self._lot)
 
     async def start(self, stop: asyncio.Event) -> None:
-        """Open the lot as soon as no other process has it."""
+        """Open the lot as soon as no other process has it and the tenants are known."""
         while not (self._is_open or stop.is_set()):
+            if self._tenants.problem:
+                # Without tenants every event would pass as one that nobody wants forwarded.
+                if not self._problem:
+                    log.warning("Forwarding waits", detail=self._tenants.problem)
+                self._problem = f"forwarding waits: {self._tenants.problem}"
+                await wait_for_event(stop, REOPEN_S)
+                continue
             try:
                 self._is_open = await self._lot.open(stop)
             except (LotError, OSError) as error:
@@ -312,7 +319,7 @@ def _by_tenant(batch: Sequence[Prepared]) -> dict[str, list[Item]]:
 
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[AmplitudeDestination]:
-    tenants = TenantsFile(settings.tenants_path)
+    tenants = TenantsFile(settings.tenants_path, may_be_broken=True)
     async with AmplitudeClient(settings.amplitude_url) as client, Warehouse(settings) as warehouse:
         yield AmplitudeDestination(settings, tenants=tenants, client=client, warehouse=warehouse)
 

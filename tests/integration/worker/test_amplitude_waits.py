@@ -306,6 +306,25 @@ async def test_forwarding_alone_waits_while_the_lot_cannot_be_written(
         assert await there.taken() == ids(events[0] + events[1])
 
 
+async def test_forwarding_alone_waits_for_a_tenants_file_that_is_broken_from_the_start(
+    place: Place, amplitude: AmplitudeProject
+) -> None:
+    events = events_of("user-1", 3)
+    async with forwarding(place, amplitude) as there:
+        path = there.rig.settings.tenants_path
+        good = path.read_text()
+        path.write_text("tenants = 3")
+        async with there.rig.worker() as address:
+            await there.rig.publish(*events)
+            await there.rig.drained()
+            (trouble,) = (await there.status(address))["troubles"]
+            assert "the tenants file" in trouble
+            assert await there.taken() == []
+            path.write_text(good)
+            await there.become("delivered", *events)
+            assert await there.taken() == ids(events)
+
+
 async def test_everybody_elses_events_are_delivered_while_one_tenants_requests_hang(
     place: Place, amplitude: AmplitudeProject
 ) -> None:
