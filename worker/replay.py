@@ -311,7 +311,8 @@ class Replay:
             self._moved_at = time.monotonic()
         project = self._lot.hold_of(self._tenant)
         if project is not None and project.reason == "bad_credentials" and project.failures:
-            raise HaltedError(project.detail)
+            remedy = f"`sluice tenant set {self._tenant} amplitude.api_key=…` sets another key"
+            raise HaltedError(f"{project.detail}: {remedy}")
         if time.monotonic() - self._moved_at > self._give_up_after_s:
             why = f" ({self.waits_for})" if self.waits_for else ""
             message = f"nothing could be delivered for {self._give_up_after_s:g} s{why}"

@@ -18,7 +18,7 @@ from sluice.core.errors import ErrorType
 PATH: Final = "/api/ingestion/events/{event_id}"
 UNKNOWN: Final = (
     "No event of this tenant has this id. It was not accepted (see errors), or it is not stored yet"
-    " (try again in a few seconds), or it is older than what is kept."
+    " (try again in a few seconds), or it was erased."
 )
 
 

@@ -222,10 +222,13 @@ class Reasons:
 def plan_lines(plan: Plan, reached: Reached, *, is_resumed: bool) -> list[str]:
     """Return what a replay will do, in sentences."""
     asked = reached.asked
-    what = f"dead letters of {asked.destination}" if asked.dead_letters else "events"
+    plural = "" if plan.matching == 1 else "s"
+    what = f"event{plural}"
+    if asked.dead_letters:
+        what = f"dead letter{plural} of {asked.destination}"
     types = f" of type {', '.join(asked.event_types)}" if asked.event_types else ""
     lines = [
-        f"{asked.tenant}: {plan.matching:,} {what}{types} received from {reached.since}Z on and"
+        f"{asked.tenant}: {plan.matching:,} {what}{types} received from {reached.since}Z to just"
         f" before {reached.until}Z",
         f"  at {asked.destination} so far: {plan.of('delivered'):,} delivered,"
         f" {plan.of('parked'):,} parked, {plan.of('dead'):,} dead,"
