@@ -86,13 +86,22 @@ class ForwardingStack:
 
     async def status(self) -> dict[str, Any] | None:
         """Return what the worker says of forwarding; None while it is away."""
+        found = await self._destinations()
+        return found.get("amplitude")
+
+    async def is_drained(self) -> bool:
+        """Whether every destination has acknowledged everything."""
+        found = await self._destinations()
+        return bool(found) and not any(one["backlog_events"] for one in found.values())
+
+    async def _destinations(self) -> dict[str, dict[str, Any]]:
         try:
             async with self.session.get(f"{self.worker_url}/status") as answer:
                 found: dict[str, Any] = orjson.loads(await answer.read())
         except (aiohttp.ClientError, OSError, TimeoutError):
-            return None
-        one: dict[str, Any] = found["destinations"]["amplitude"]
-        return one
+            return {}
+        destinations: dict[str, dict[str, Any]] = found["destinations"]
+        return destinations
 
     async def waiting_users(self) -> set[tuple[str, str]]:
         """Return the tenant and id of each user of whom something is parked."""

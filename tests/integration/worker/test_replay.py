@@ -356,7 +356,7 @@ async def test_users_over_their_quota_are_named_and_wait_for_the_same_command(sh
     ran = await shop.replay("--json")
     assert ran.status == 1
     assert (ran.json["delivered"], ran.json["waiting"]) == (192, 2)
-    assert ran.json["problem"] == "2 events wait (1 users: daily_quota)"
+    assert ran.json["problem"] == "2 events wait (1 user: daily_quota)"
     await shop.amplitude.set(release=True)
     again = await shop.replay("--json")
     assert again.status == 0, again
@@ -372,7 +372,7 @@ async def test_refused_key_stops_it_and_the_same_command_goes_on_once_it_is_mend
     await shop.amplitude.set(revoked=True)
     ran = await shop.replay()
     assert ran.status == 1
-    assert "Not everything was sent: Amplitude answered 400: Invalid API key." in ran.stderr
+    assert "Not everything was sent: Amplitude answered 400: Invalid API key: `sluice" in ran.stderr
     assert shop.amplitude.api_key not in ran.stdout + ran.stderr
     await shop.amplitude.set(revoked=False)
     assert (await shop.replay()).status == 0
