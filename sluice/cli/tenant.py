@@ -1,6 +1,7 @@
 """``sluice tenant``: the tenants file. Running gateways see a change within a moment."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 import typer
@@ -17,6 +18,8 @@ from sluice.settings import load_settings
 from sluice.tenants import TenantsFile
 
 SHOWN_DIGITS = 12
+MAX_SECRET_CHARS = 16_384
+"""Read of standard input: more than all values of one list."""
 
 Digest = Annotated[str, typer.Argument(help="First digits of the key's digest, or the key itself.")]
 
@@ -159,7 +162,8 @@ def set_value(
     assignment: Annotated[
         str,
         typer.Argument(
-            help=f"KEY=VALUE, several values with commas. Keys: {', '.join(PROPERTIES)}."
+            help="KEY=VALUE, several values with commas; a secret as KEY=- is read from standard"
+            f" input, where no list of processes shows it. Keys: {', '.join(PROPERTIES)}."
         ),
     ],
     *,
@@ -170,7 +174,7 @@ def set_value(
 
     Example: `sluice tenant set shop enabled=false`
     """
-    name, text = _parts(assignment)
+    name, text = _with_secret(*_parts(assignment), PROPERTIES)
     value = _file(data_dir).set_value(slug, name, text)
     _print_set(PROPERTIES[name], value, {"tenant": slug}, as_json=as_json)
 
@@ -193,7 +197,7 @@ def set_key_value(
 
     Example: `sluice tenant set-key shop 3f6a09c1 allowed_origins=https://shop.example`
     """
-    name, text = _parts(assignment)
+    name, text = _with_secret(*_parts(assignment), KEY_PROPERTIES)
     file = _file(data_dir)
     value = file.set_key_value(slug, digest, name, text)
     _print_set(KEY_PROPERTIES[name], value, {"tenant": slug}, as_json=as_json)
@@ -245,6 +249,18 @@ def _parts(assignment: str) -> tuple[str, str]:
         message = "give KEY=VALUE, such as enabled=false."
         raise ConfigError(message)
     return name.strip(), text.strip()
+
+
+def _with_secret(name: str, text: str, known: Mapping[str, Property]) -> tuple[str, str]:
+    """Return a property and its text, which for a secret given as ``-`` is the first line read."""
+    one = known.get(name)
+    if text != "-" or one is None or one.kind not in {"secret", "secrets"}:
+        return name, text
+    line = sys.stdin.readline(MAX_SECRET_CHARS).strip()
+    if not line:
+        message = f"{name}=- is to be read from standard input, and nothing came."
+        raise ConfigError(message)
+    return name, line
 
 
 def _print_set(one: Property, value: object, of: dict[str, object], *, as_json: bool) -> None:

@@ -35,6 +35,8 @@ def _is_origin(text: str) -> bool:
     if "@" in text or (parts.scheme, port) in {("http", 80), ("https", 443)}:
         return False
     host = (parts.hostname or "").removeprefix("*.")
+    if parts.netloc.startswith("*.") and "." not in host:
+        return False  # https://*.com would be half of the web
     is_bare = f"{parts.scheme}://{parts.netloc}" == text and "*" not in host
     return is_bare and parts.scheme in {"http", "https"} and bool(host) and text == text.lower()
 

@@ -115,6 +115,21 @@ async def test_tenant_shows_how_it_is_forwarded_and_no_secret(tmp_path: Path) ->
     assert (ran.status, "use us or eu" in ran.error) == (2, True)
 
 
+async def test_secret_is_read_from_standard_input_where_no_process_list_shows_it(
+    tmp_path: Path,
+) -> None:
+    settings = {"DATA_DIR": str(tmp_path)}
+    await sluice("tenant", "add", "shop", settings=settings)
+    words = ("tenant", "set", "shop", "amplitude.api_key=-")
+    ran = await sluice(*words, settings=settings, stdin=b"0123456789abcdef\n")
+    assert ran.stdout == "shop: amplitude.api_key is (hidden) now.\n"
+    assert 'api_key = "0123456789abcdef"' in (tmp_path / "tenants.toml").read_text()
+    ran = await sluice(*words, settings=settings)
+    assert (ran.status, "nothing came" in ran.error) == (2, True)
+    ran = await sluice("tenant", "set", "shop", "name=-", settings=settings)
+    assert ran.stdout == "shop: name is - now.\n"
+
+
 async def test_token_reads_its_tenant_s_stats(stack: Stack) -> None:
     slug, _, _ = stack.new_tenant()
     token = (await ask(stack, "token", slug, "--ttl", "15m"))["token"]

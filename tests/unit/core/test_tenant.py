@@ -140,6 +140,7 @@ def test_shop_domain_is_taken_when_it_is_a_whole_domain(domain: str, is_taken: b
     "origin",
     [
         "https://shop.example:443",
+        "https://*.com",
         "http://shop.example:80",
         "https://user@shop.example",
         "https://user:word@shop.example",
