@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -21,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sluice.cli.bars import ended
 from sluice.cli.options import AsJson, DataDir, print_json
 from sluice.core.amplitude import SIMULATED_KEY
 from sluice.core.errors import ConfigError
@@ -279,27 +280,20 @@ async def _show(told: _Told, done: asyncio.Event) -> None:
     if told.reached.asked.dead_letters:  # those that were delivered before are not there any more
         total += told.reached.read
     if not console.is_terminal:
-        while not await _ended(done, LINE_EVERY_S):
+        while not await ended(done, LINE_EVERY_S):
             waits = f", {told.replay.waiting:,} wait" if told.replay.waiting else ""
             why = f" ({told.replay.waits_for})" if told.replay.waits_for else ""
             _say(f"{told.replay.delivered:,} of {total:,} delivered{waits}{why}")
         return
     with _progress(console) as progress:
         task = progress.add_task("replaying", total=total, delivered="0", waits="")
-        while not await _ended(done, BAR_EVERY_S):
+        while not await ended(done, BAR_EVERY_S):
             progress.update(
                 task,
                 completed=told.replay.settled,
                 delivered=f"{told.replay.delivered:,}",
                 waits=f"waiting: {told.replay.waits_for}" if told.replay.waits_for else "",
             )
-
-
-async def _ended(done: asyncio.Event, within_s: float) -> bool:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(within_s):
-            await done.wait()
-    return done.is_set()
 
 
 def _progress(console: Console) -> Progress:

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final
@@ -24,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sluice.cli.bars import ended
 from sluice.cli.options import AsJson, print_json
 from sluice.cli.sender import Sender, SendOptions, Source, Tally
 from sluice.core.errors import ConfigError
@@ -129,7 +129,7 @@ async def _show(tally: Tally, total: int, done: asyncio.Event) -> None:
     console = Console(stderr=True)
     started = time.monotonic()
     if not console.is_terminal:
-        while not await _ended(done, LINE_EVERY_S):
+        while not await ended(done, LINE_EVERY_S):
             share = f"{100 * tally.settled_bytes // total} % " if total else ""
             rate = _rate(tally, time.monotonic() - started)
             line = f"{share}queued {tally.queued:,} skipped {tally.skipped:,} at {rate:,}/s"
@@ -137,18 +137,11 @@ async def _show(tally: Tally, total: int, done: asyncio.Event) -> None:
         return
     with _progress(console) as progress:
         task = progress.add_task("sending", total=total or None, rate="0", queued="0")
-        while not await _ended(done, BAR_EVERY_S):
+        while not await ended(done, BAR_EVERY_S):
             rate = _rate(tally, time.monotonic() - started)
             progress.update(
                 task, completed=tally.settled_bytes, queued=f"{tally.queued:,}", rate=f"{rate:,}"
             )
-
-
-async def _ended(done: asyncio.Event, within_s: float) -> bool:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(within_s):
-            await done.wait()
-    return done.is_set()
 
 
 def _progress(console: Console) -> Progress:

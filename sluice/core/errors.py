@@ -416,9 +416,9 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         0,
         "store",
         "operator",
-        "A destination judged the event undeliverable; it is kept in dead_letters.",
+        "The warehouse cannot take the event for what it holds; it is kept in dead_letters.",
         "Read its reason in dead_letters, where the row is kept whole, and mend the cause; no"
-        " command replays it yet: send what you need again as a new event.",
+        " command stores it then: send what you need again as a new event.",
         is_recorded=True,
     ),
     ErrorType.DESTINATION_REJECTED: ErrorSpec(
