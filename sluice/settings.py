@@ -134,6 +134,24 @@ class Settings(BaseSettings):
         description="Bytes of events that may wait on the worker's disk for Amplitude; past it the"
         " rest waits in the queue.",
     )
+    workflows_dir: Path | None = Field(
+        None,
+        description="Folder of the tenants' own workflow documents, one folder for each tenant;"
+        " unset: `workflows` in the data dir.",
+    )
+    run_files_dir: Path | None = Field(
+        None,
+        description="Folder of the files that workflow runs leave; workers and gateways share it."
+        " Unset: `files` in the data dir.",
+    )
+    run_file_max_bytes: Annotated[int, Field(ge=MIB)] = Field(
+        4096 * MIB, description="Bytes of one file that a workflow run may leave."
+    )
+    workflow_private_hosts: str = Field(
+        "",
+        description="`host:port` of private or loopback addresses that workflow documents may call,"
+        " several with commas; empty: none but that of SLUICE_AMPLITUDE_URL.",
+    )
     log_format: str = Field(
         "auto", description="`json`, `text`, or `auto`: text on a terminal, else JSON."
     )
@@ -216,6 +234,16 @@ class Settings(BaseSettings):
     def replays_path(self) -> Path:
         """The folder of replays that are not finished."""
         return self.data_dir / "replays"
+
+    @property
+    def workflows_path(self) -> Path:
+        """The folder of the tenants' own workflow documents."""
+        return self.workflows_dir or self.data_dir / "workflows"
+
+    @property
+    def run_files_path(self) -> Path:
+        """The folder of the files that runs leave."""
+        return self.run_files_dir or self.data_dir / "files"
 
     @property
     def tenants_path(self) -> Path:

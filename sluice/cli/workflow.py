@@ -9,10 +9,10 @@ import typer
 
 from sluice.cli.options import AsJson, print_json
 from sluice.core.errors import ConfigError
+from sluice.workflows.core.refusals import Refusal
+from sluice.workflows.loading import open_document, shipped_files
 from worker.workflows.core.plan import plan
 from worker.workflows.core.planned import Plan
-from worker.workflows.core.refusals import Refusal
-from worker.workflows.loading import open_document, shipped_files
 
 REFUSED: Final = 1
 

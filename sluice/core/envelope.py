@@ -18,7 +18,7 @@ MAX_RAW_BYTES: Final = 2 * MAX_BODY_BYTES
 """Nothing that is received may announce more: it bounds what is allocated for one message."""
 ZSTD_LEVEL: Final = 1
 
-Kind = Literal["events", "errors", "runs"]
+Kind = Literal["events", "errors", "runs", "commands"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _ENCODER: Final = msgspec.json.Encoder()

@@ -20,8 +20,12 @@ from typing import Final, Literal, Protocol, Self
 
 from sluice.core.envelope import Envelope
 
-TOPICS: Final[dict[str, tuple[str, ...]]] = {"events": ("warehouse", "amplitude")}
-"""Each topic with its subscriptions, one for each destination (design, decision 6)."""
+TOPICS: Final[dict[str, tuple[str, ...]]] = {
+    "events": ("warehouse", "amplitude"),
+    "commands": ("workflows",),
+}
+"""Each topic with its subscriptions: one for each destination (design, decision 6), and what starts
+and stops workflow runs (decision 11)."""
 
 QueueCondition = Literal["ok", "degraded", "full", "unavailable"]
 """``degraded``: envelopes are stored durably, but not yet where they belong."""

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from sluice.cli import main
+from sluice.workflows.loading import SHIPPED
 from tests.support.command import Ran, sluice
-from tests.unit.worker.workflows.arazzo import SHIPPED, SHOP, one_workflow
+from tests.unit.worker.workflows.arazzo import SHOP, one_workflow
 
 GOOD = SHIPPED / "ingest-and-segment.arazzo.yaml"
 LIST = "  - {stepId: a, operationId: listCarts}\n"

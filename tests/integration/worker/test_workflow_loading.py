@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.worker.workflows.arazzo import SHOP, one_workflow
-from worker.workflows.core.plan import plan
-from worker.workflows.core.planned import Plan
-from worker.workflows.core.refusals import Refusal
-from worker.workflows.core.yaml_text import MAX_DOCUMENT_BYTES, MAX_SOURCE_BYTES
-from worker.workflows.loading import (
+from sluice.workflows.core.refusals import Refusal
+from sluice.workflows.core.yaml_text import MAX_DOCUMENT_BYTES, MAX_SOURCE_BYTES
+from sluice.workflows.loading import (
     MAX_ALL_SOURCES_BYTES,
     Opened,
     open_document,
     shipped_files,
 )
+from tests.unit.worker.workflows.arazzo import SHOP, one_workflow
+from worker.workflows.core.plan import plan
+from worker.workflows.core.planned import Plan
 
 OUTSIDE = "lies outside of the folder of workflows"
 MISSING = "leads to a file that cannot be read: No such file or directory"

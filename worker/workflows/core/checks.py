@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from worker.workflows.core.document import Action, Document, Step, Workflow
-from worker.workflows.core.refusals import Path, Problems
+from sluice.workflows.core.document import Action, Document, Step, Workflow
+from sluice.workflows.core.refusals import Path, Problems
 
 _MAX_STEPS: Final = 200
 """Of a workflow."""

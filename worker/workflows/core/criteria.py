@@ -6,11 +6,11 @@ from typing import Final
 
 from jsonpath_rfc9535 import JSONPathError
 
-from worker.workflows.core.document import Criterion
+from sluice.workflows.core.document import Criterion
+from sluice.workflows.core.pointers import ABSENT
+from sluice.workflows.core.regex import Pattern, compile_pattern
 from worker.workflows.core.expressions import Names, Scope
 from worker.workflows.core.jsonpath import Query, compile_query, passes
-from worker.workflows.core.pointers import ABSENT
-from worker.workflows.core.regex import Pattern, compile_pattern
 from worker.workflows.core.simple import (
     Condition,
     Operand,

@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 import orjson
 
-from worker.workflows.core.pointers import ABSENT, follow
+from sluice.workflows.core.inputs import MASK
+from sluice.workflows.core.pointers import ABSENT, follow
 
 _STRICT: Final = r"[A-Za-z0-9_\-]+"
 _NAME: Final = r"[A-Za-z0-9._\-]+"
@@ -40,7 +41,6 @@ _WORD: Final = re.compile(r"\$([A-Za-z]+)").match
 MAX_CHARS: Final = 2_000
 MAX_FILLED_BYTES: Final = 10 * 1024 * 1024
 """In one request."""
-MASK: Final = "***"
 """What stands for a secret wherever its value is not needed."""
 
 

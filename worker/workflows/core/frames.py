@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from sluice.workflows.core.pointers import ABSENT
+from sluice.workflows.core.runs import RunError
 from worker.workflows.core.expressions import Expression, Kept, Room, Scope, keep
 from worker.workflows.core.planned import Plan, PlannedParameter
-from worker.workflows.core.pointers import ABSENT
-from worker.workflows.core.state import Frame, Purpose, RunError
+from worker.workflows.core.state import Frame, Purpose
 from worker.workflows.core.templates import Template, fill
 
 

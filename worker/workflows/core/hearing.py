@@ -10,13 +10,14 @@ from typing import Final
 import orjson
 
 from sluice.core.depth import depth_of, may_be_deeper
+from sluice.workflows.core.runs import Attribution, RunError
 from worker.workflows.core.adapters import Memory, Seen
 from worker.workflows.core.calls import is_json
 from worker.workflows.core.criteria import Test, decide
 from worker.workflows.core.expressions import Exchange, Scope
 from worker.workflows.core.planned import PlannedStep
 from worker.workflows.core.rendering import Rendered
-from worker.workflows.core.state import Answer, Attribution, FileBody, NoAnswer, RunError
+from worker.workflows.core.state import Answer, FileBody, NoAnswer
 
 MAX_INLINE_BYTES: Final = 256 * 1024
 """Of a body that is kept in the state."""

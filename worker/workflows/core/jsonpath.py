@@ -16,8 +16,8 @@ from typing import Any, Final, SupportsIndex, overload
 from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathQuery
 from jsonpath_rfc9535.function_extensions import ExpressionType, FilterFunction
 
-from worker.workflows.core.pointers import ABSENT
-from worker.workflows.core.regex import Pattern, compile_pattern
+from sluice.workflows.core.pointers import ABSENT
+from sluice.workflows.core.regex import Pattern, compile_pattern
 
 MAX_CHARS: Final = 1_000
 MAX_LOOKS: Final = 100_000

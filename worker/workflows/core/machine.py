@@ -12,10 +12,11 @@ import msgspec
 import orjson
 
 from sluice.core.depth import depth_of
+from sluice.workflows.core.inputs import InputProblem
+from sluice.workflows.core.runs import CANCELED, RunError
 from worker.workflows.core.calls import MAX_REDIRECTS, encode
 from worker.workflows.core.expressions import Kept, TooMuchError
 from worker.workflows.core.hearing import MAX_BODY_DEPTH
-from worker.workflows.core.inputs import InputProblem
 from worker.workflows.core.planned import Plan
 from worker.workflows.core.rendering import current_step, rendered
 from worker.workflows.core.running import Run
@@ -27,14 +28,12 @@ from worker.workflows.core.state import (
     Failed,
     Frame,
     Move,
-    RunError,
     Send,
     State,
     Stop,
     Wait,
 )
 
-_CANCELED: Final = RunError("customer", "sluice.workflow.run/cancel", "Workflow manually stopped")
 MAX_MOVES: Final = 20_000
 """Inside of one transition; a document within its bounds stays far below."""
 
@@ -116,7 +115,7 @@ def apply(plan: Plan, state: State, event: Event, now: float) -> State:
     changed.ended = []
     run = Run(plan, changed)
     if isinstance(event, Stop):
-        changed.error = _CANCELED
+        changed.error = CANCELED
     elif isinstance(event, Elapsed) is not (state.resume_at is not None):
         raise ValueError("the event does not belong to the state")
     elif isinstance(event, Elapsed):

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from worker.workflows.core.pointers import ABSENT, follow
-from worker.workflows.core.refusals import Refusal
-from worker.workflows.core.yaml_text import MAX_SOURCE_BYTES, load
+from sluice.workflows.core.pointers import ABSENT, follow
+from sluice.workflows.core.refusals import Refusal
+from sluice.workflows.core.yaml_text import MAX_SOURCE_BYTES, load
 
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 MAX_HOPS: Final = 16

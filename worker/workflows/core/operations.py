@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
+from sluice.workflows.core.document import Document, Step
+from sluice.workflows.core.pointers import parts_of
 from worker.workflows.core.adapters import ADAPTERS
-from worker.workflows.core.document import Document, Step
 from worker.workflows.core.openapi import METHODS, Description, Operation
-from worker.workflows.core.pointers import parts_of
 
 _START: Final = "$sourceDescriptions."
 _READS: Final = frozenset({"GET", "HEAD"})

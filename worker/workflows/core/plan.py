@@ -1,19 +1,15 @@
 """From a document and its sources to a plan: everything that can be refused is refused here."""
 
 from collections.abc import Mapping
-from hashlib import sha256
 
+from sluice.workflows.core.document import Document, SourceText, digest_of
+from sluice.workflows.core.inputs import InputSchema, read_schema
+from sluice.workflows.core.refusals import Problems, Refusal
+from worker.workflows.core.addresses import Addresses
 from worker.workflows.core.checks import check_references
-from worker.workflows.core.document import Document
-from worker.workflows.core.inputs import InputSchema, read_schema
 from worker.workflows.core.openapi import Description, read_description
-from worker.workflows.core.places import Addresses
 from worker.workflows.core.planned import Plan
 from worker.workflows.core.planner import Planner
-from worker.workflows.core.refusals import Problems, Refusal
-
-SourceText = bytes | str
-"""The text of a source, or, as ``str``, why it could not be read."""
 
 
 def plan(
@@ -46,7 +42,7 @@ def plan(
         return tuple(problems.refusals)
     return Plan(
         root=root,
-        digest=_digest(document, sources),
+        digest=digest_of(document, sources),
         self_url=document.self_url,
         sources={one.name: {"url": one.url, "type": one.type} for one in document.sources},
         workflows=workflows,
@@ -83,12 +79,3 @@ def _schemas(document: Document, problems: Problems) -> dict[str, InputSchema]:
         else:
             found[workflow.id] = read
     return found
-
-
-def _digest(document: Document, sources: Mapping[str, SourceText]) -> str:
-    whole = sha256(document.digest.encode())
-    for name in sorted(sources):
-        text = sources[name]
-        whole.update(name.encode() + b"\0")
-        whole.update(sha256(text.encode() if isinstance(text, str) else text).digest())
-    return whole.hexdigest()

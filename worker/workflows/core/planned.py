@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sluice.workflows.core.inputs import InputSchema
+from sluice.workflows.core.refusals import Refusal
 from worker.workflows.core.adapters import Adapter
 from worker.workflows.core.criteria import Test
-from worker.workflows.core.inputs import InputSchema
 from worker.workflows.core.openapi import Declared, Operation, Scheme
 from worker.workflows.core.operations import Repeat
-from worker.workflows.core.refusals import Refusal
 from worker.workflows.core.templates import Template
 
 

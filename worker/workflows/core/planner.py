@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from worker.workflows.core.adapters import ADAPTERS
-from worker.workflows.core.calls import is_json
-from worker.workflows.core.criteria import compile_criteria, names_without_answer
-from worker.workflows.core.document import (
+from sluice.workflows.core.document import (
     Action,
     Body,
     Criterion,
@@ -15,12 +12,16 @@ from worker.workflows.core.document import (
     Step,
     Workflow,
 )
+from sluice.workflows.core.inputs import InputSchema
+from sluice.workflows.core.refusals import Path, Problems
+from worker.workflows.core.adapters import ADAPTERS
+from worker.workflows.core.addresses import Addresses, base_url
+from worker.workflows.core.calls import is_json
+from worker.workflows.core.criteria import compile_criteria, names_without_answer
 from worker.workflows.core.expressions import Expression, Names
-from worker.workflows.core.inputs import InputSchema
 from worker.workflows.core.jsonpath import Query, compile_query
 from worker.workflows.core.openapi import Declared, Description, Operation, Scheme
 from worker.workflows.core.operations import find_operation, read_repeat
-from worker.workflows.core.places import Addresses, base_url
 from worker.workflows.core.planned import (
     PlannedAction,
     PlannedBody,
@@ -29,7 +30,6 @@ from worker.workflows.core.planned import (
     PlannedStep,
     PlannedWorkflow,
 )
-from worker.workflows.core.refusals import Path, Problems
 from worker.workflows.core.templates import (
     Compiler,
     Literal,

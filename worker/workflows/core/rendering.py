@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
+from sluice.workflows.core.pointers import ABSENT, replaced
 from worker.workflows.core.adapters import Asking
 from worker.workflows.core.calls import (
     Call,
@@ -17,7 +18,6 @@ from worker.workflows.core.calls import (
 from worker.workflows.core.expressions import Exchange, Kept, Scope, TooMuchError
 from worker.workflows.core.openapi import Declared
 from worker.workflows.core.planned import Plan, PlannedBody, PlannedCall, PlannedStep
-from worker.workflows.core.pointers import ABSENT, replaced
 from worker.workflows.core.state import Frame, State
 from worker.workflows.core.templates import Text, as_text, fill
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
+from sluice.workflows.core.pointers import ABSENT
+from sluice.workflows.core.runs import RunError
 from worker.workflows.core.calls import UnsendableError
 from worker.workflows.core.expressions import Exchange, Kept, Scope
 from worker.workflows.core.frames import entered, given, outputs_of
@@ -25,7 +27,6 @@ from worker.workflows.core.planned import (
     PlannedStep,
     PlannedWorkflow,
 )
-from worker.workflows.core.pointers import ABSENT
 from worker.workflows.core.rendering import current_step, rendered, scope_of
 from worker.workflows.core.state import (
     MAX_LOST,
@@ -38,7 +39,6 @@ from worker.workflows.core.state import (
     Outcome,
     Purpose,
     Result,
-    RunError,
     State,
     StepEnd,
 )

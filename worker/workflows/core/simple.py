@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from sluice.workflows.core.pointers import ABSENT, step_into
 from worker.workflows.core.expressions import (
     Expression,
     Names,
@@ -19,7 +20,6 @@ from worker.workflows.core.expressions import (
     parse_expression,
     why_dangling,
 )
-from worker.workflows.core.pointers import ABSENT, step_into
 from worker.workflows.core.templates import longest_declared
 
 MAX_CHARS: Final = 2_000

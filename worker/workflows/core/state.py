@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from sluice.workflows.core.runs import RunError
 from worker.workflows.core.calls import Request
 from worker.workflows.core.expressions import Kept
 
@@ -18,19 +19,10 @@ MAX_RUN_S: Final = 7_200.0
 MAX_LOST: Final = 3
 """Times that workers may be lost on one visit of a step."""
 
-Attribution = Literal["customer", "platform"]
 Purpose = Literal["root", "step", "depends", "helper", "helper step", "ask"]
 """Why a workflow runs: it is the run; a step is it; a workflow depends on it; before a retry; to
 find out whether a request was done."""
 Outcome = Literal["succeeded", "failed", "up for retry"]
-
-
-class RunError(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a step or a run failed (reference "Error types"). No secret is in it."""
-
-    attribution: Attribution
-    type: str
-    message: str
 
 
 class StepEnd(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -15,6 +15,8 @@ from typing import Final
 
 import orjson
 
+from sluice.workflows.core.pointers import ABSENT, follow
+from sluice.workflows.core.refusals import Path, Problems
 from worker.workflows.core.expressions import (
     Expression,
     Names,
@@ -24,8 +26,6 @@ from worker.workflows.core.expressions import (
     why_dangling,
 )
 from worker.workflows.core.jsonpath import Query, compile_query, select
-from worker.workflows.core.pointers import ABSENT, follow
-from worker.workflows.core.refusals import Path, Problems
 
 _EMBEDDED: Final = re.compile(r"\{(\$[^{}]*)\}")
 _BARE: Final = re.compile(

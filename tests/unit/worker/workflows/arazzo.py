@@ -2,19 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 import orjson
 
-import worker.workflows
+from sluice.workflows.core.document import parse
+from sluice.workflows.core.refusals import Refusal
+from sluice.workflows.core.runs import RunError
+from sluice.workflows.loading import SHIPPED
+from worker.workflows.core.addresses import Addresses
 from worker.workflows.core.calls import Request
-from worker.workflows.core.document import parse
 from worker.workflows.core.machine import apply, begin, next_move
-from worker.workflows.core.places import Addresses
 from worker.workflows.core.plan import plan
 from worker.workflows.core.planned import Plan
-from worker.workflows.core.refusals import Refusal
 from worker.workflows.core.rendering import render
 from worker.workflows.core.state import (
     Answer,
@@ -23,14 +23,12 @@ from worker.workflows.core.state import (
     Failed,
     Lost,
     NoAnswer,
-    RunError,
     Send,
     State,
     StepEnd,
     Wait,
 )
 
-SHIPPED = Path(worker.workflows.__file__).parent / "documents"
 NOW = 1_800_000_000.0
 SECRETS = {"env:BASIC": "QTpC", "env:KEY": "k-1"}
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from sluice.workflows.core.document import Criterion
+from sluice.workflows.core.refusals import Problems
 from worker.workflows.core.criteria import Verdict, compile_criteria, decide
-from worker.workflows.core.document import Criterion
 from worker.workflows.core.expressions import Exchange, Kept, Names, Scope
-from worker.workflows.core.refusals import Problems
 from worker.workflows.core.simple import parse_condition
 from worker.workflows.core.templates import Compiler
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from sluice.workflows.core.inputs import MASK
+from sluice.workflows.core.pointers import ABSENT
 from worker.workflows.core.expressions import (
-    MASK,
     Exchange,
     Kept,
     Names,
@@ -12,7 +13,6 @@ from worker.workflows.core.expressions import (
     parse_expression,
     why_dangling,
 )
-from worker.workflows.core.pointers import ABSENT
 
 SCOPE = Scope(
     inputs={"user.name": Kept(value="ada"), "tags": Kept(value=["x", {"y": 1}]), "nil": Kept()},

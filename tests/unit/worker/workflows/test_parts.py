@@ -5,8 +5,20 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from sluice.workflows.core.inputs import InputProblem, InputSchema, read_schema
+from sluice.workflows.core.places import (
+    NOT_FETCHED,
+    Bounds,
+    LocalSource,
+    RemoteSource,
+    source_place,
+)
+from sluice.workflows.core.pointers import ABSENT, replaced
+from sluice.workflows.core.refusals import Refusal
+from sluice.workflows.core.yaml_text import Loaded, load
 from tests.unit.worker.workflows.arazzo import SHOP, one_workflow, planned, run
 from worker.workflows.core.adapters import ADAPTERS, Asking, Seen
+from worker.workflows.core.addresses import Addresses, base_url
 from worker.workflows.core.calls import (
     Call,
     Request,
@@ -17,21 +29,8 @@ from worker.workflows.core.calls import (
     redirected,
 )
 from worker.workflows.core.hearing import goes_to_file
-from worker.workflows.core.inputs import InputProblem, InputSchema, read_schema
 from worker.workflows.core.openapi import Declared, read_description
-from worker.workflows.core.places import (
-    NOT_FETCHED,
-    Addresses,
-    Bounds,
-    LocalSource,
-    RemoteSource,
-    base_url,
-    source_place,
-)
-from worker.workflows.core.pointers import ABSENT, replaced
-from worker.workflows.core.refusals import Refusal
 from worker.workflows.core.waits import own_retry_wait_s, poll_wait_s
-from worker.workflows.core.yaml_text import Loaded, load
 
 # YAML 1.2
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from sluice.workflows.core.document import parse
 from tests.unit.worker.workflows.arazzo import SHOP, document, one_workflow, refusals
-from worker.workflows.core.document import parse
 from worker.workflows.core.plan import plan
 from worker.workflows.core.planned import Plan
 

@@ -5,11 +5,12 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 import pytest
 
-from tests.unit.worker.workflows.arazzo import NOW, SHIPPED, begun, run, says, shipped, text_says
-from worker.workflows.core.document import parse
-from worker.workflows.core.inputs import InputProblem
+from sluice.workflows.core.document import parse
+from sluice.workflows.core.inputs import InputProblem
+from sluice.workflows.loading import SHIPPED
+from tests.unit.worker.workflows.arazzo import NOW, begun, run, says, shipped, text_says
+from worker.workflows.core.addresses import Addresses
 from worker.workflows.core.machine import apply, begin, next_move
-from worker.workflows.core.places import Addresses
 from worker.workflows.core.plan import plan
 from worker.workflows.core.rendering import render
 from worker.workflows.core.state import Answer, Failed, FileBody, Lost, NoAnswer, Send, Stop, Wait

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sluice.workflows.core.pointers import ABSENT
+from sluice.workflows.core.refusals import Problems
 from worker.workflows.core.expressions import Exchange, Kept, Names, Scope
-from worker.workflows.core.pointers import ABSENT
-from worker.workflows.core.refusals import Problems
 from worker.workflows.core.templates import Compiler, fill
 
 NAMES = Names(

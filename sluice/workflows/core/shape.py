@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from worker.workflows.core.refusals import Path, Problems
+from sluice.workflows.core.refusals import Path, Problems
 
 NAME: Final = r"[a-zA-Z0-9.\-_]+"
 STRICT_NAME: Final = r"[A-Za-z0-9_\-]+"

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import jsonschema_rs
 
-from worker.workflows.core.expressions import MASK
-from worker.workflows.core.pointers import follow
-from worker.workflows.core.refusals import pointer_of
-from worker.workflows.core.regex import PATTERN_OPTIONS
+from sluice.workflows.core.pointers import follow
+from sluice.workflows.core.refusals import pointer_of
+from sluice.workflows.core.regex import PATTERN_OPTIONS
 
 _SECRET: Final = re.compile("key|secret|auth|token|password", re.IGNORECASE).search
+MASK: Final = "***"
+"""What is shown of a secret."""
 MAX_PROBLEMS: Final = 20
 
 

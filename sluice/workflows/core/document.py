@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
-from worker.workflows.core.refusals import Mark, Path, Problems, Refusal
-from worker.workflows.core.shape import check_shape
-from worker.workflows.core.yaml_text import load
+from sluice.workflows.core.refusals import Mark, Path, Problems, Refusal
+from sluice.workflows.core.shape import check_shape
+from sluice.workflows.core.yaml_text import load
 
+SourceText = bytes | str
+"""The text of a source, or, as ``str``, why it could not be read."""
 GOESSNER: Final = "draft-goessner-dispatch-jsonpath-00"
 
 
@@ -151,6 +153,16 @@ def parse(text: bytes) -> Document | tuple[Refusal, ...]:
         return tuple(problems.refusals)
     document = _Reader(loaded.value, problems).document(sha256(text).hexdigest(), loaded.marks)
     return tuple(problems.refusals) if problems.refusals else document
+
+
+def digest_of(document: Document, sources: Mapping[str, SourceText]) -> str:
+    """Return the SHA-256, in hex, over a document and its sources by name."""
+    whole = sha256(document.digest.encode())
+    for name in sorted(sources):
+        text = sources[name]
+        whole.update(name.encode() + b"\0")
+        whole.update(sha256(text.encode() if isinstance(text, str) else text).digest())
+    return whole.hexdigest()
 
 
 class _Reader:

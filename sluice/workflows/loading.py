@@ -13,8 +13,8 @@ from pathlib import Path, PurePath, PurePosixPath
 from stat import S_ISREG
 from typing import Final
 
-from worker.workflows.core.document import Document, parse
-from worker.workflows.core.places import (
+from sluice.workflows.core.document import Document, SourceText, parse
+from sluice.workflows.core.places import (
     NOT_FETCHED,
     OUTSIDE,
     Bounds,
@@ -22,9 +22,8 @@ from worker.workflows.core.places import (
     is_below,
     source_place,
 )
-from worker.workflows.core.plan import SourceText
-from worker.workflows.core.refusals import Refusal
-from worker.workflows.core.yaml_text import MAX_DOCUMENT_BYTES, MAX_SOURCE_BYTES
+from sluice.workflows.core.refusals import Refusal
+from sluice.workflows.core.yaml_text import MAX_DOCUMENT_BYTES, MAX_SOURCE_BYTES
 
 SHIPPED: Final = Path(__file__).parent / "documents"
 """The folder of the documents that are part of Sluice."""

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from worker.workflows.core.refusals import Mark, Path, Refusal, pointer_of
+from sluice.workflows.core.refusals import Mark, Path, Refusal, pointer_of
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 MAX_SOURCE_BYTES: Final = 1024 * 1024

@@ -1,0 +1,1 @@
+"""Workflows as both sides know them: documents, configurations, runs and commands."""
