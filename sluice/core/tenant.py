@@ -14,6 +14,7 @@ from typing import Final, Literal, get_args
 
 from sluice.core.amplitude import AmplitudeConfig
 from sluice.core.errors import ConfigError
+from sluice.core.workflows import DEFAULTS, WorkflowConfig
 
 KeyKind = Literal["secret", "public"]
 KEY_KINDS: Final[tuple[KeyKind, ...]] = get_args(KeyKind)
@@ -70,6 +71,8 @@ class Tenant:
     """Of Standard Webhooks, ``whsec_…``; any of them may match."""
     amplitude: AmplitudeConfig | None = None
     """Where events are forwarded to; None: nowhere."""
+    workflows: Mapping[str, WorkflowConfig] = field(default_factory=lambda: DEFAULTS)
+    """What may be run, by ``config_id``."""
     has_limits: bool = field(init=False, repr=False, compare=False, default=False)
     """Whether any rate is limited; said once, because it is asked of every request."""
 

@@ -19,7 +19,6 @@ TaskState = Literal[
 ]
 LIVE: Final[frozenset[RunState]] = frozenset({"scheduled", "started", "in progress", "stopping"})
 ENDED: Final[frozenset[RunState]] = frozenset({"canceled", "succeeded", "failed"})
-RunMode = Literal["source", "refresh", "full"]
 Source = Literal["api", "schedule", "shopify"]
 Attribution = Literal["customer", "platform"]
 

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from sluice.workflows.core.runs import RunMode
-
+RunMode = Literal["source", "refresh", "full"]
+"""Reads and counts; also writes the warehouse; also sends to destinations."""
 CONFIG_ID: Final = re.compile(r"(cg|og|cc)-[0-9A-Za-z][0-9A-Za-z_-]{1,63}", re.ASCII)
 ARAZZO: Final = "arazzo."
 """Start of the types that are a tenant's own documents: ``arazzo.<workflowId>``."""
