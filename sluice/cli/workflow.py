@@ -140,6 +140,14 @@ def run(
             show_default=False,
         ),
     ] = None,
+    servers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--server",
+            metavar="SOURCE=URL",
+            help="Base address of a source, in the place of its own; again for more.",
+        ),
+    ] = None,
     allowed_hosts: Annotated[
         list[str] | None,
         typer.Option(
@@ -172,6 +180,7 @@ def run(
             inputs=inputs or (),
             secrets=secrets or (),
             amplitude_url=amplitude_url,
+            servers=servers or (),
             allowed_hosts=allowed_hosts or (),
             out=out,
             as_json=as_json,
