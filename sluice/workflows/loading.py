@@ -7,7 +7,7 @@ is parsed on the spot, which takes up to seconds: call it off the event loop.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from errno import EINVAL
 from pathlib import Path, PurePath, PurePosixPath
 from stat import S_ISREG
@@ -38,6 +38,8 @@ class Opened:
     document: Document
     sources: Mapping[str, SourceText]
     """By the name of the source description, as ``plan`` takes them."""
+    text: bytes = field(default=b"", repr=False)
+    """Of the document itself."""
 
 
 def shipped_files() -> list[Path]:
@@ -59,11 +61,12 @@ def open_document(file: Path, *, root: Path | None = None) -> Opened | tuple[Ref
         OSError: The document itself cannot be read.
     """
     real = _real(file)
-    document = parse(_read(real, MAX_DOCUMENT_BYTES))
+    text = _read(real, MAX_DOCUMENT_BYTES)
+    document = parse(text)
     if not isinstance(document, Document):
         return document
     folder = real.parent if root is None else _real(root)
-    return Opened(document, _sources(document, real, folder))
+    return Opened(document, _sources(document, real, folder), text)
 
 
 def _sources(document: Document, file: PurePosixPath, root: PurePosixPath) -> dict[str, SourceText]:
