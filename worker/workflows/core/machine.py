@@ -90,6 +90,7 @@ def next_move(plan: Plan, state: State) -> Move:
         request=request,
         timeout_s=min(step.timeout_s, left),
         max_redirects=MAX_REDIRECTS if request.method in ("GET", "HEAD") else 0,
+        may_leave_origin=step.call is not None and step.call.operation.may_redirect,
         is_repeatable=step.call is not None and step.call.repeat.is_safe,
     )
 

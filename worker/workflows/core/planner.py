@@ -138,7 +138,7 @@ class Planner:
             and following is not None
             and any(one.type == "goto" and one.step_id == following for one in on_success),
             outputs=self._outputs(step.outputs, (*step.path, "outputs"), names),
-            timeout_s=min(step.timeout_s or DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S),
+            timeout_s=min(step.timeout_s or _usual_timeout_s(call), MAX_TIMEOUT_S),
             poll_s=step.poll_s,
         )
 
@@ -335,6 +335,12 @@ class Planner:
                 if isinstance(query, Query) and query.starts_with_filter():
                     reason = "filters the members of the body, which is an object, not the body"
                     self._problems.warn((*one.path, "condition"), reason, "filter-on-object")
+
+
+def _usual_timeout_s(call: PlannedCall | None) -> float:
+    """Return the bound of a step that names none: files may be large, and take their time."""
+    types = call.operation.answer_types if call is not None else ()
+    return MAX_TIMEOUT_S if any(not is_json(one) for one in types) else DEFAULT_TIMEOUT_S
 
 
 def _is_in(parameter: PlannedParameter, others: tuple[PlannedParameter, ...]) -> bool:
