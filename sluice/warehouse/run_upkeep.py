@@ -20,7 +20,9 @@ RUN_COLUMNS: Final = (
     *("range_from", "range_to", "inputs", "outputs", "request_key", "request_digest", "due_at"),
     *("has_retry", "program", "resume_at", "epoch", "seq"),
 )
-_TIMES: Final = frozenset({"created_at", "ended_at", "range_from", "range_to", "due_at", "resume_at"})
+_TIMES: Final = frozenset(
+    {"created_at", "ended_at", "range_from", "range_to", "due_at", "resume_at"}
+)
 _SELECTED: Final = ", ".join(
     f"replaceOne(toString(runs.{name}), ' ', 'T')" if name in _TIMES else f"runs.{name}"
     for name in RUN_COLUMNS
@@ -30,40 +32,55 @@ _AMONG_WANTED: Final = """(tenant, run_id) IN (SELECT tenant, run_id FROM wanted
     AND created_at >= toDateTime64({earliest:UInt32}, 3, 'UTC')
     AND created_at <= toDateTime64({latest:UInt32}, 3, 'UTC')"""
 
+_PARTS: Final = {
+    "<days>": str(LIVE_DAYS),
+    "<live>": _LIVE,
+    "<among>": _AMONG_WANTED,
+    "<columns>": _SELECTED,
+}
+
+
+def _filled(sql: str) -> str:
+    """Return a statement with the parts that several share."""
+    for name, part in _PARTS.items():
+        sql = sql.replace(name, part)
+    return sql
+
+
 LIVE_RUNS: Final = Query(
     "live_runs",
-    f"""
+    _filled("""
 SELECT tenant, run_id, argMax(state, version) AS newest
 FROM workflow_runs
-WHERE created_at >= now64(3) - INTERVAL {LIVE_DAYS} DAY
+WHERE created_at >= now64(3) - INTERVAL <days> DAY
 GROUP BY tenant, created_at, run_id
-HAVING newest IN {_LIVE}
+HAVING newest IN <live>
 ORDER BY created_at, run_id
-LIMIT {{limit:UInt32}}
-""",
+LIMIT {limit:UInt32}
+"""),
 )
 """Runs that have not ended, the oldest first."""
 
 LIVE_AMONG: Final = Query(
     "live_runs_among",
-    f"""
+    _filled("""
 SELECT tenant, run_id, argMax(state, version) AS newest
 FROM workflow_runs
-WHERE {_AMONG_WANTED}
+WHERE <among>
 GROUP BY tenant, created_at, run_id
-HAVING newest IN {_LIVE}
-""",
+HAVING newest IN <live>
+"""),
 )
 
 RUN_ROWS: Final = Query(
     "run_rows",
-    f"""
-SELECT {_SELECTED}
+    _filled("""
+SELECT <columns>
 FROM workflow_runs AS runs
-WHERE {_AMONG_WANTED}
+WHERE <among>
 ORDER BY runs.version DESC
 LIMIT 1 BY runs.tenant, runs.run_id
-""",
+"""),
 )
 """The newest rows of runs, in the order of ``RUN_COLUMNS``."""
 
@@ -132,28 +149,28 @@ GROUP BY tenant, config_id, schedule
 
 SCHEDULED_RUNS: Final = Query(
     "scheduled_runs",
-    f"""
+    _filled("""
 SELECT tenant, config_id, toUnixTimestamp64Milli(max(created_at))
 FROM workflow_runs
-WHERE source = 'schedule' AND created_at >= now64(3) - INTERVAL {LIVE_DAYS} DAY
+WHERE source = 'schedule' AND created_at >= now64(3) - INTERVAL <days> DAY
 GROUP BY tenant, config_id
-""",
+"""),
 )
 """When each configuration was last run by its schedule."""
 
 LIVE_OF_CONFIG: Final = Query(
     "live_runs_of_config",
-    f"""
+    _filled("""
 SELECT count()
 FROM (
     SELECT argMax(state, version) AS newest
     FROM workflow_runs
-    WHERE tenant = {{tenant:String}} AND config_id = {{config_id:String}}
-        AND created_at >= now64(3) - INTERVAL {LIVE_DAYS} DAY
+    WHERE tenant = {tenant:String} AND config_id = {config_id:String}
+        AND created_at >= now64(3) - INTERVAL <days> DAY
     GROUP BY created_at, run_id
-    HAVING newest IN {_LIVE}
+    HAVING newest IN <live>
 )
-""",
+"""),
 )
 
 KEPT_AMONG: Final = Query(

@@ -115,8 +115,9 @@ class BuiltinProgram:
             started_at=state.started_at,
             stop=stop,
         )
+        limit = asyncio.timeout(act.timeout_s)
         try:
-            async with asyncio.timeout(act.timeout_s) as limit:
+            async with limit:
                 found = await self._steps[act.step_id].do(context)
         except StoppedError:
             return Stop()

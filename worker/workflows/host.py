@@ -43,7 +43,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class HostOptions:
     """Paces and bounds of a host; the defaults serve every worker."""
 
-    lease_s: float = 10.0
     max_runs: int = 1_000
     look_s: float = 0.05
     """How soon a run that was handed over is looked at."""
@@ -78,7 +77,17 @@ class _Candidates:
 
 
 class Host:
-    """One worker's runs."""
+    """One worker's runs.
+
+    Args:
+        store: The tables of runs.
+        journal: Writes transitions down; it runs as long as the host does.
+        programs: What runs execute.
+        queue: Where commands come from; it is only looked at.
+        lease: This host's right to act.
+        options: Paces and bounds.
+        rows: Where transitions go instead of straight to the journal.
+    """
 
     def __init__(
         self,
@@ -87,9 +96,9 @@ class Host:
         journal: Journal,
         programs: Programs,
         queue: Queue,
+        lease: Lease,
         options: HostOptions = HostOptions(),
         rows: Rows | None = None,
-        lease: Lease | None = None,
     ) -> None:
         self._store = store
         self._journal = journal
@@ -97,7 +106,7 @@ class Host:
         self._programs = programs
         self._queue = queue
         self._options = options
-        self.lease = lease or Lease(store, lease_s=options.lease_s)
+        self.lease = lease
         self._held: dict[Key, _Held] = {}
         self._new = _Candidates()
         self._stops: OrderedDict[Key, None] = OrderedDict()
@@ -192,7 +201,7 @@ class Host:
         if now < self._hosts_at + self._options.hosts_every_s:
             return
         self._hosts_at = now
-        alive = deciding.living(await self._store.signs(), self._options.lease_s)
+        alive = deciding.living(await self._store.signs(), self.lease.lease_s)
         if not self._alive <= alive:
             self._scan_at = float("-inf")  # somebody ended, whose runs are free now
         self._alive = alive
@@ -248,7 +257,7 @@ class Host:
             known = deciding.by_run(await self._store.claims(left))
             # Read after the claims: who claimed had given a sign before. What is ours by name
             # only is free, since runs that this host really has were left out.
-            alive = deciding.living(await self._store.signs(), self._options.lease_s)
+            alive = deciding.living(await self._store.signs(), self.lease.lease_s)
             asked = deciding.next_epochs(left, known, alive - self.lease.names)
             won = await self._ask(asked, host_id)
             mine |= {key: asked[key] for key in won}
@@ -265,9 +274,7 @@ class Host:
         await self._store.claim(lost, host_id, is_yielded=True)
         return won
 
-    def _take(
-        self, row: RunRow, epoch: int, tasks: asyncio.TaskGroup, *, is_stopped: bool
-    ) -> None:
+    def _take(self, row: RunRow, epoch: int, tasks: asyncio.TaskGroup, *, is_stopped: bool) -> None:
         key = key_of(row)
         grip = Grip(row=row, epoch=epoch)
         if is_stopped:

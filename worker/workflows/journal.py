@@ -94,7 +94,9 @@ class Journal:
                     await self._write_alone(group, error)
                     return
                 failures += 1
-                log.warning("Transitions wait for the warehouse", detail=str(error), rows=len(group))
+                log.warning(
+                    "Transitions wait for the warehouse", detail=str(error), rows=len(group)
+                )
                 base_s, cap_s = BACKOFF_S
                 jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
                 await asyncio.sleep(backoff_s(failures, base_s=base_s, cap_s=cap_s, jitter=jitter))

@@ -18,6 +18,7 @@ from sluice.core.errors import WarehouseError
 from worker.waiting import wait_for_event
 from worker.workflows.store import Store
 
+LEASE_S: Final = 10.0
 OWN_SHARE: Final = 0.8
 """Of the lease that the host itself counts on; the rest is for clocks that differ."""
 RENEWALS: Final = 4
@@ -41,13 +42,14 @@ TakeOver = Callable[[str], Awaitable[None]]
 class Lease:
     """This process's name among the hosts, and whether it counts."""
 
-    def __init__(self, store: Store, *, lease_s: float) -> None:
+    def __init__(self, store: Store, *, lease_s: float = LEASE_S) -> None:
         self.lease_s = lease_s
         self._store = store
         self._host_id = ""
         self._names: list[str] = []
         self._until = float("-inf")
         self._may_act = False
+        self._renewed = asyncio.Event()
 
     @property
     def host_id(self) -> str:
@@ -63,6 +65,12 @@ class Lease:
     def is_held(self) -> bool:
         """Whether this host may act: send, and take runs. Ask at the very moment."""
         return self._may_act and clock() < self._until
+
+    async def wait_until_held(self) -> None:
+        """Return when this host may act; it may be another one by then."""
+        while not self.is_held:
+            self._renewed.clear()
+            await self._renewed.wait()
 
     async def run(self, stop: asyncio.Event, take_over: TakeOver) -> None:
         """Give signs of life until ``stop``; a failure is made good by the next."""
@@ -85,6 +93,7 @@ class Lease:
         if was_held:
             if self.is_held:
                 self._until = before + self.lease_s * OWN_SHARE
+                self._renewed.set()
             return  # one that came too late counts for nothing: the next is another host's
         if self._host_id:
             log.warning("The lease was lost; going on as another host", host_id=name)
@@ -93,6 +102,7 @@ class Lease:
         await take_over(name)
         self._until = before + self.lease_s * OWN_SHARE
         self._may_act = True
+        self._renewed.set()
 
     async def end(self) -> None:
         """Act no more, and tell the others; call when nothing is under way."""

@@ -36,7 +36,6 @@ MAX_TAKE_OVERS: Final = 10
 OVERTIME_S: Final = 30.0
 """Beyond an act's own time-out, after which it is broken off from outside."""
 MAX_MESSAGE_CHARS: Final = 2_000
-LOOK_S: Final = 0.05
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -219,9 +218,8 @@ class Runner:
     async def _after_act(self, program: Program[Any], state: Any, act: Act) -> Any:
         self._the_book.began(act, datetime.now(UTC))
         await self._commit(program, state, is_acting=True)
-        while not self._lease.is_held:
-            # Another host may have the run by now; if so this task is cancelled.
-            await asyncio.sleep(LOOK_S)
+        # Another host may have the run by now; if so this task is cancelled meanwhile.
+        await self._lease.wait_until_held()
         outcome = await self._performed(program, state, act)
         if isinstance(outcome, RunError):
             raise _BrokenError(outcome)

@@ -5,18 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sluice.core.errors import SluiceError
 from sluice.warehouse import run_upkeep
 from sluice.warehouse.client import External, Warehouse
+from sluice.warehouse.queries import Query
 from sluice.workflows.core.runs import RUN_ID, Run, Stop
 from worker.encoding import frames
 from worker.workflows.core.claims import Claim, Sign
-from worker.workflows.core.progress import Key, RunRow, TaskRow
+from worker.workflows.core.progress import Key, RunRow
 
 DUPLICATE: Final = "sluice.workflow.run/duplicate"
 SAME_REQUEST_DAYS: Final = 7
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
-
 
 
 class Store:
@@ -164,7 +163,7 @@ class Store:
         return {(tenant, run_id) for tenant, run_id in rows}
 
     async def _about(
-        self, query: run_upkeep.Query, keys: list[Key], *, is_bounded: bool = False
+        self, query: Query, keys: list[Key], *, is_bounded: bool = False
     ) -> list[tuple[Any, ...]]:
         if not keys:
             return []
@@ -183,7 +182,6 @@ class Store:
 def new_row(run: Run) -> RunRow:
     """Return the row with which a run is asked for."""
     return RunRow(**{name: getattr(run, name) for name in Run.__struct_fields__})
-
 
 
 def created_of(run_id: str) -> datetime | None:
@@ -207,9 +205,7 @@ def _created_within(keys: Iterable[Key]) -> tuple[int, int]:
 
 def _external(keys: Sequence[tuple[str, str]]) -> External:
     lines = [f"{one.translate(_ESCAPES)}\t{two.translate(_ESCAPES)}\n" for one, two in keys]
-    return External(
-        name="wanted", structure=run_upkeep.WANTED, data="".join(lines).encode()
-    )
+    return External(name="wanted", structure=run_upkeep.WANTED, data="".join(lines).encode())
 
 
 def _moment(milliseconds: int) -> datetime:

@@ -104,7 +104,9 @@ def apply(type_name: str, steps: Sequence[str], state: State, event: Event, now:
     if not is_over and now - state.started_at >= MAX_RUN_S:
         days = MAX_RUN_S / 86_400
         message = f"The run took longer than {days:g} days, at step {changed.step}"
-        return _failed(type_name, state, RunError("platform", "sluice.workflow.run/deadline", message))
+        return _failed(
+            type_name, state, RunError("platform", "sluice.workflow.run/deadline", message)
+        )
     return changed
 
 
@@ -133,9 +135,7 @@ def _after(type_name: str, steps: Sequence[str], state: State, event: Event) -> 
             return _failed(type_name, state, event.error)
 
 
-def _did(
-    type_name: str, steps: Sequence[str], state: State, outputs: Mapping[str, Any]
-) -> State:
+def _did(type_name: str, steps: Sequence[str], state: State, outputs: Mapping[str, Any]) -> State:
     place = steps.index(state.step) + 1
     is_last = place == len(steps)
     return msgspec.structs.replace(
@@ -155,14 +155,18 @@ def _lost(type_name: str, state: State) -> State:
     lost = state.lost + 1
     if lost >= MAX_LOST:
         message = f"Workers were lost {lost} times in step {state.step}"
-        return _failed(type_name, state, RunError("platform", "sluice.workflow.worker/lost", message))
+        return _failed(
+            type_name, state, RunError("platform", "sluice.workflow.worker/lost", message)
+        )
     return msgspec.structs.replace(state, lost=lost, attempt=state.attempt + 1)
 
 
 def _shaken(type_name: str, state: State, event: Shaken) -> State:
     failures = state.failures + 1
     rule = "timeout" if event.is_timeout else "failed"
-    error = RunError("platform", f"sluice.workflow.step/{rule}", f"Step {state.step}: {event.detail}")
+    error = RunError(
+        "platform", f"sluice.workflow.step/{rule}", f"Step {state.step}: {event.detail}"
+    )
     if failures >= MAX_ATTEMPTS:
         return _failed(type_name, state, error)
     wait_s = min(MAX_WAIT_S, FIRST_WAIT_S * float(1 << min(failures - 1, 10)))

@@ -6,18 +6,41 @@ A row of a task is one visit of a step. Rows of one transition share epoch and s
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
 from sluice.workflows.core.runs import ENDED, Run, RunError, RunState, TaskState, run_time
 from worker.workflows.core.state import StepEnd
-from worker.workflows.program import Act
 
 MAX_DAYS: Final = 60
 """A run lives no longer, so a task's row that is kept for so much more outlives its run's."""
 NEVER: Final = "2106-01-01T00:00:00"
 Execution = Literal["arazzo", "builtin"]
+
+
+class Attempt(Protocol):
+    """What a program calls an ``Act``, as far as rows say it."""
+
+    @property
+    def workflow_id(self) -> str:
+        """Of the step."""
+
+    @property
+    def step_id(self) -> str:
+        """The step."""
+
+    @property
+    def visit(self) -> int:
+        """Of the step."""
+
+    @property
+    def attempt(self) -> int:
+        """Of the visit."""
+
+    @property
+    def timeout_s(self) -> float:
+        """Of the attempt."""
 
 
 class RunRow(Run, frozen=True, kw_only=True):
@@ -147,7 +170,7 @@ class Book:
         """Whether a step is up for retry."""
         return bool(self._waiting)
 
-    def began(self, act: Act, now: datetime) -> None:
+    def began(self, act: Attempt, now: datetime) -> None:
         """Note that an attempt begins."""
         key = task_id(self._run.run_id, act.workflow_id, act.step_id, act.visit)
         known = self._open.get(key)
