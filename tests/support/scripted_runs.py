@@ -111,6 +111,8 @@ class ScriptedProgram:
 
     def apply(self, state: State, event: Any, now: float) -> State:
         """Return the state after something happened."""
+        if state.error is not None or state.at == len(self._steps):
+            return msgspec.structs.replace(state, ended=())
         state = msgspec.structs.replace(state, ended=(), resume_at=None)
         match event:
             case Stop():
