@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from sluice.cli.options import AsJson, print_json
+from sluice.cli.workflow_file import Asked, run_file
 from sluice.core.errors import ConfigError
 from sluice.workflows.core.refusals import Refusal
 from sluice.workflows.loading import open_document, shipped_files
@@ -94,6 +95,88 @@ def lint(
         print(_plain(_verdict(file, checked)))
     if checked.plan is None:
         raise typer.Exit(REFUSED)
+
+
+@workflow.command()
+def run(
+    *,
+    file: Annotated[
+        Path,
+        typer.Option("--file", metavar="FILE", help="An Arazzo document.", show_default=False),
+    ],
+    workflow_id: Annotated[
+        str,
+        typer.Option("--workflow", metavar="ID", help="The one to run.", show_default="first"),
+    ] = "",
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            "--root",
+            metavar="DIR",
+            help="Folder that sources must lie in.",
+            show_default="that of FILE",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME=VALUE", help="Text, or JSON; again for more."),
+    ] = None,
+    secrets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--secret",
+            metavar="NAME=REFERENCE",
+            help="env:NAME, file:PATH, or - for standard input; again for more.",
+        ),
+    ] = None,
+    amplitude_url: Annotated[
+        str | None,
+        typer.Option(
+            "--amplitude-url",
+            metavar="URL",
+            help="Takes the place of Amplitude's addresses (SLUICE_AMPLITUDE_URL).",
+            show_default=False,
+        ),
+    ] = None,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="HOST:PORT",
+            help="A private address that the document may call; again for more.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Where large answers are put.", file_okay=False),
+    ] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Run a document here and now; no running Sluice is needed, and nothing is kept.
+
+    Prints each step as it ends, then the outputs. Answers that are large or not text become files
+    in `--out`, named after their step.
+
+    Exit status: 0 succeeded; 1 failed, or FILE is refused; 2 wrong argument; 130 stopped.
+
+    Example: `sluice workflow run --file flows/nightly.arazzo.yaml --input day=20260131
+    --secret basicAuth=env:AMPLITUDE_BASIC`
+    """
+    run_file(
+        Asked(
+            file=file,
+            workflow_id=workflow_id,
+            root=root,
+            inputs=inputs or (),
+            secrets=secrets or (),
+            amplitude_url=amplitude_url,
+            allowed_hosts=allowed_hosts or (),
+            out=out,
+            as_json=as_json,
+        )
+    )
 
 
 @workflow.command(name="list")
