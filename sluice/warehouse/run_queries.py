@@ -28,6 +28,8 @@ _SELECTED: Final = """
 
 _BESIDE: Final = """
     AND run_id NOT IN (SELECT run_id FROM recent)"""
+_UNCACHED: Final = "SETTINGS use_query_condition_cache = 0\n"
+"""The cache would take two external tables of one name for the same."""
 
 _PAGE: Final = """
 SELECT {columns}
@@ -60,13 +62,13 @@ def _made(text: str, beside: str = "") -> str:
 RUN_PAGE: Final = Query("run_page", _made(_PAGE))
 """Runs behind a position, newest first."""
 
-RUN_PAGE_BESIDE: Final = Query("run_page_beside", _made(_PAGE, _BESIDE))
+RUN_PAGE_BESIDE: Final = Query("run_page_beside", _made(_PAGE, _BESIDE) + _UNCACHED)
 """The same but for the runs of the external table ``recent``."""
 
 RUN_TOTAL: Final = Query("run_total", _made(_TOTAL))
 """How many runs there are."""
 
-RUN_TOTAL_BESIDE: Final = Query("run_total_beside", _made(_TOTAL, _BESIDE))
+RUN_TOTAL_BESIDE: Final = Query("run_total_beside", _made(_TOTAL, _BESIDE) + _UNCACHED)
 """The same but for the runs of the external table ``recent``."""
 
 RUNS_BY_ID: Final = Query(
@@ -78,7 +80,8 @@ WHERE tenant = {tenant:String}
     AND created_at >= fromUnixTimestamp64Milli({created_from:Int64}, 'UTC')
     AND created_at < fromUnixTimestamp64Milli({created_to:Int64}, 'UTC')
     AND run_id IN (SELECT run_id FROM wanted)
-"""),
+""")
+    + _UNCACHED,
 )
 """The runs of the external table ``wanted``, looked for where their ids say that they began."""
 
