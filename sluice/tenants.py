@@ -27,6 +27,7 @@ from tomlkit.items import Table
 
 from sluice.core.errors import ConfigError
 from sluice.core.property import Property
+from sluice.core.property_values import one_line, parse_value
 from sluice.core.tenant import (
     SLUG,
     SLUG_RULE,
@@ -38,9 +39,7 @@ from sluice.core.tenant import (
 from sluice.core.tenant_file import (
     KEY_PROPERTIES,
     PROPERTIES,
-    one_line,
     parse_directory,
-    parse_value,
 )
 from sluice.credentials import new_api_key, new_identity_secret
 from sluice.private_files import ensure_private_dir, replace_file
