@@ -36,7 +36,8 @@ MAX_INPUTS_DEPTH: Final = 32
 MAX_INPUTS: Final = 200
 CONFIG_ID_RULE: Final = "cg-, og- or cc- and 2 to 64 letters, digits, _ and -"
 _TYPE: Final = re.compile(r"arazzo\.[!-~]{1,200}", re.ASCII)
-_ENV: Final = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]{0,254}", re.ASCII)
+_ENV: Final = re.compile(r"env:(?!(?i:SLUICE_))[A-Za-z_][A-Za-z0-9_]{0,254}", re.ASCII)
+"""Sluice's own variables are not to be had by workflows."""
 _FILE: Final = re.compile(r"file:/[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,4095}")
 TENANT_SECRETS: Final = ("amplitude.api_key", "amplitude.secret_key", "amplitude.basic_auth")
 """What ``tenant:`` may name; ``basic_auth`` is the pair of keys as HTTP's Basic wants it."""

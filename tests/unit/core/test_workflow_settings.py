@@ -137,6 +137,7 @@ MINE = "type = 'arazzo.mine'\ndocument = 'mine.yaml'\n"
         (MINE + f"secrets.key = ['{SECRET}']", "secrets.key is not a reference"),
         (MINE + "secrets.key = 'file:relative'", "secrets.key is not a reference"),
         (MINE + "secrets.key = 'env:'", "secrets.key is not a reference"),
+        (MINE + "secrets.key = 'env:sluice_JWT_SECRET'", "secrets.key is not a reference"),
         (MINE + "secrets.key = 'tenant:name'", "secrets.key is not a reference"),
         (f"type = 'amplitude.ingest-and-segment'\ninputs.apiKey = '{SECRET}'", "apiKey is secret"),
     ],
