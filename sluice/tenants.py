@@ -186,6 +186,43 @@ class TenantsFile:
             (table.setdefault(group, tomlkit.table()) if group else table)[own_name] = value
         return value
 
+    def set_workflow(
+        self, slug: str, config_id: str, changes: Mapping[tuple[str, ...], object]
+    ) -> None:
+        """Change keys of a workflow's table, which is made if absent.
+
+        Args:
+            slug: The tenant.
+            config_id: The workflow.
+            changes: Values by path, such as ``("inputs", "cohortId")``; None takes a key away.
+
+        Raises:
+            ConfigError: There is no such tenant, or the table would be wrong.
+        """
+        with self._edited_tenant(slug) as table:
+            workflows = table.setdefault("workflows", tomlkit.table(is_super_table=True))
+            own = workflows.setdefault(config_id, tomlkit.table())
+            for (*groups, name), value in changes.items():
+                part = own
+                for group in groups:
+                    part = part.setdefault(group, tomlkit.table())
+                if value is None:
+                    part.pop(name, None)
+                else:
+                    part[name] = value
+
+    def remove_workflow(self, slug: str, config_id: str) -> None:
+        """Take a workflow's table away; a default one is then as it was.
+
+        Raises:
+            ConfigError: There is no such tenant or table.
+        """
+        with self._edited_tenant(slug) as table:
+            if config_id not in table.get("workflows", {}):
+                message = f"the settings of {slug!r} have no workflow {config_id!r}."
+                raise ConfigError(message)
+            del table["workflows"][config_id]
+
     def set_key_value(self, slug: str, digest_prefix: str, name: str, text: str) -> object:
         """Set one property of a public key from its text; return the value.
 

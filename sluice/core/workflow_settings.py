@@ -16,7 +16,14 @@ import msgspec
 from sluice.core.cron import ACCEPTED, check_cron
 from sluice.core.errors import ConfigError
 from sluice.core.property import Property
-from sluice.core.property_values import MAX_NAME_CHARS, check, check_names, one_line, table_of
+from sluice.core.property_values import (
+    MAX_NAME_CHARS,
+    check,
+    check_names,
+    one_line,
+    parse_value,
+    table_of,
+)
 from sluice.core.workflows import (
     ARAZZO,
     CONFIG_ID,
@@ -110,6 +117,26 @@ def parse_workflows(value: object, where: str) -> Mapping[str, WorkflowConfig]:
     return with_defaults(
         {config_id: _config(config_id, one, where) for config_id, one in tables.items()}
     )
+
+
+def parse_setting(path: tuple[str, ...], text: str) -> object:
+    """Return the value of a property from its text, such as ``sluice workflow configure`` is given.
+
+    Raises:
+        ConfigError: There is no such property, or the text does not fit; never shows a secret.
+    """
+    match path:
+        case ("secrets", name):
+            return _secrets({name: text}, "secrets")[name]
+        case (name,) if name in PROPERTIES:
+            return parse_value(PROPERTIES[name], text)
+    known = ", ".join((*PROPERTIES, "inputs.NAME", "secrets.NAME"))
+    raise ConfigError(f"{'.'.join(path)[:MAX_NAME_CHARS]!r} cannot be set: known are {known}.")
+
+
+def check_input(name: str, value: object) -> None:
+    """Raise a ConfigError if the tenants file cannot hold a value of an input."""
+    _inputs({name: value}, "inputs")
 
 
 def _config(config_id: str, value: object, above: str) -> WorkflowConfig:
@@ -231,6 +258,8 @@ def _check_json(value: object, where: str, depth: int) -> None:
             return
         case float() if math.isfinite(value):
             return
+        case None:
+            raise ConfigError(f"{where} is null, which TOML does not have: leave it out")
         case _:
             kind = "number that JSON has" if isinstance(value, int | float) else "value of JSON"
             raise ConfigError(f"{where} is no {kind}: write it as a string")
