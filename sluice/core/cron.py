@@ -39,16 +39,16 @@ def check_cron(text: str, where: str) -> str:
     """
     shown = repr(text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}…")
     if len(text) > MAX_CHARS or not text.isascii():
-        raise ConfigError(f"{where} is {shown}: use {ACCEPTED}.")
+        raise ConfigError(f"{where} is {shown}: use {ACCEPTED}")
     fields = _fields(text)
     if len(fields.split()) != FIELDS:
-        raise ConfigError(f"{where} is {shown}: use {ACCEPTED}.")
+        raise ConfigError(f"{where} is {shown}: use {ACCEPTED}")
     try:
         first = next(CronSim(fields, _AFTER_A_LEAP_DAY), None)
     except CronSimError as error:
-        raise ConfigError(f"{where} is {shown} ({_lower(error)}): use {ACCEPTED}.") from None
+        raise ConfigError(f"{where} is {shown} ({_lower(error)}): use {ACCEPTED}") from None
     if first is None or first - _AFTER_A_LEAP_DAY > MAX_GAP:
-        raise ConfigError(f"{where} is {shown}, which names no day within five years.")
+        raise ConfigError(f"{where} is {shown}, which names no day within five years")
     return text
 
 

@@ -269,7 +269,8 @@ async def _answer(response: aiohttp.ClientResponse, place: FilePlace) -> Answer:
         if not 200 <= response.status < 300:
             body: bytes | FileBody = await _start_of(pieces, media_type)
         else:
-            body = await _body(pieces, media_type, place)
+            announced = response.content_length or 0
+            body = await _body(pieces, media_type, place, announced)
     return Answer(status=response.status, headers=headers, body=body)
 
 
@@ -284,7 +285,7 @@ async def _start_of(pieces: AsyncIterator[bytes], media_type: str) -> bytes:
 
 
 async def _body(
-    pieces: AsyncIterator[bytes], media_type: str, place: FilePlace
+    pieces: AsyncIterator[bytes], media_type: str, place: FilePlace, announced: int
 ) -> bytes | FileBody:
     start = bytearray()
     async for piece in pieces:
@@ -293,6 +294,8 @@ async def _body(
             break
     if not start or (not goes_to_file(media_type, len(start)) and _is_text(start)):
         return bytes(start)
+    if announced > place.files.max_bytes:
+        raise FileTooLargeError(place.files.max_bytes)
     plain = media_type.partition(";")[0].strip().lower()[:100] or _UNKNOWN_TYPE
     name = f"{place.stem}.{extension_of(plain)}"
     try:
@@ -358,10 +361,17 @@ def _network(error: Exception, sending: _Sending) -> NoAnswer:
             return _silent("its body was cut short", sending)
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
             return _silent("the connection was cut", sending)
-        case aiohttp.ClientResponseError() if isinstance(error.__cause__, LineTooLong):
+        case aiohttp.ClientResponseError() if _is_too_long(error):
             words = f"one of its headers is longer than {MAX_FIELD_BYTES:,} bytes"
             return NoAnswer(kind="hostile", detail=words)
         case aiohttp.ClientResponseError():
             return NoAnswer(kind="hostile", detail="it is not HTTP as it should be")
         case _:
             return _silent(f"the request failed: {type(error).__name__}", sending)
+
+
+def _is_too_long(error: BaseException | None) -> bool:
+    """Whether a bound of the parser is behind an error; it comes wrapped, once or twice."""
+    while error is not None and not isinstance(error, LineTooLong):
+        error = error.__cause__
+    return error is not None
