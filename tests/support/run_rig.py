@@ -145,7 +145,7 @@ class RunRig:
         """Return the steps that were done, as often as they were."""
         return effects_of(self.effects, run.run_id)
 
-    async def rows(self, sql: str, **params: object) -> list[tuple[Any, ...]]:
+    async def rows(self, sql: str, **params: Any) -> list[tuple[Any, ...]]:
         """Return the rows of a SELECT."""
         return await self.warehouse.fetch(Query("test", sql), **params)
 

@@ -27,21 +27,15 @@ from sluice.telemetry import RUN_COMMANDS
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
-from sluice.workflows.catalogue import Catalogue
 from sluice.workflows.core.runs import Command, RunError, Start, Stop
-from sluice.workflows.files import RunFiles
 from worker.core.refusals import is_about_rows
 from worker.delivery import Destination, RetryLaterError
 from worker.waiting import wait_for_event
-from worker.workflows.builtin import Tools
 from worker.workflows.core.progress import Key, RunRow, ended_row, key_of
-from worker.workflows.core.reach import listed
 from worker.workflows.host import SUBSCRIPTION, Host, HostOptions
-from worker.workflows.http import HttpShell
 from worker.workflows.journal import Journal
 from worker.workflows.lease import Lease
-from worker.workflows.plans import Plans
-from worker.workflows.programs import ProgramsOfTenants
+from worker.workflows.programs import open_programs
 from worker.workflows.retention import Retention
 from worker.workflows.runner import Programs
 from worker.workflows.schedules import Schedules
@@ -232,30 +226,14 @@ def _drop(reason: str, count: int = 1) -> None:
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[WorkflowsDestination]:
     tenants = TenantsFile(settings.tenants_path, may_be_broken=True)
-    files = RunFiles(settings.run_files_path, max_bytes=settings.run_file_max_bytes)
-    private_hosts = listed(settings.workflow_private_hosts, settings.amplitude_url)
     warehouse = Warehouse(settings)
     store = Store(warehouse)
     lease = Lease(store)
     async with (
-        open_queue(settings) as queue,
         warehouse,
-        Warehouse(settings) as steps_warehouse,
-        HttpShell(private_hosts, may_send=lambda: lease.is_held) as http,
+        open_queue(settings) as queue,
+        open_programs(settings, tenants=tenants, store=store, queue=queue, lease=lease) as programs,
     ):
-        plans = Plans(settings)
-        catalogue = Catalogue(settings.workflows_path)
-        # Steps have connections of their own: a long statement must not keep a sign of life.
-        tools = Tools(
-            settings=settings,
-            tenants=tenants,
-            warehouse=steps_warehouse,
-            queue=queue,
-            files=files,
-        )
-        programs = ProgramsOfTenants(
-            tools, catalogue=catalogue, store=store, plans=plans, http=http
-        )
         host = Host(
             store=store,
             journal=Journal(warehouse),
@@ -264,8 +242,10 @@ async def _open(settings: Settings) -> AsyncIterator[WorkflowsDestination]:
             lease=lease,
             options=HostOptions(stop_timeout_s=settings.stop_timeout_s),
         )
-        schedules = Schedules(store=store, tenants=tenants, catalogue=catalogue, queue=queue)
-        retention = Retention(store, files)
+        schedules = Schedules(
+            store=store, tenants=tenants, catalogue=programs.catalogue, queue=queue
+        )
+        retention = Retention(store, programs.tools.files)
         yield WorkflowsDestination(
             warehouse,
             store,
@@ -273,7 +253,6 @@ async def _open(settings: Settings) -> AsyncIterator[WorkflowsDestination]:
             programs=programs,
             beside=(tenants.run, schedules.run, retention.run),
         )
-        plans.close()
 
 
 DESTINATION: Final = Destination(subscription=SUBSCRIPTION, open=_open)

@@ -6,6 +6,8 @@ and are taken from there when the files have changed since.
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from typing import Any, Final
 
 import msgspec
@@ -13,16 +15,23 @@ import structlog
 
 from sluice.core.tenant import Tenant
 from sluice.core.workflows import RETENTION_DAYS, TYPES, WorkflowConfig
+from sluice.queue.protocol import Queue
+from sluice.settings import Settings
+from sluice.tenants import TenantsFile
+from sluice.warehouse.client import Warehouse
 from sluice.workflows.catalogue import Catalogue, Entry
 from sluice.workflows.core.document import Document, SourceText, digest_of, parse
 from sluice.workflows.core.runs import Run, RunError
+from sluice.workflows.files import RunFiles
 from sluice.workflows.loading import Opened
 from worker.workflows import builtins
 from worker.workflows.arazzo import ArazzoProgram
 from worker.workflows.builtin import Tools
 from worker.workflows.builtin_program import BuiltinProgram
 from worker.workflows.core.progress import RunRow
+from worker.workflows.core.reach import listed
 from worker.workflows.http import HttpShell
+from worker.workflows.lease import Lease
 from worker.workflows.plans import Plans
 from worker.workflows.program import Program
 from worker.workflows.secrets import Resolver
@@ -49,8 +58,8 @@ class ProgramsOfTenants:
     def __init__(
         self, tools: Tools, *, catalogue: Catalogue, store: Store, plans: Plans, http: HttpShell
     ) -> None:
-        self._tools = tools
-        self._catalogue = catalogue
+        self.tools = tools
+        self.catalogue = catalogue
         self._store = store
         self._plans = plans
         self._http = http
@@ -76,7 +85,7 @@ class ProgramsOfTenants:
         if found is None:
             return _refused(f"The configuration {run.config_id} is not among the tenant's any more")
         tenant, config = found
-        entry = await self._catalogue.entry(run.tenant, config)
+        entry = await self.catalogue.entry(run.tenant, config)
         known = TYPES.get(run.type)
         if known is not None and known.document is None:
             return self._builtin(run, entry)
@@ -98,21 +107,21 @@ class ProgramsOfTenants:
             config=config,
             secrets=self._secrets(run.tenant),
             http=self._http,
-            files=self._tools.files,
+            files=self.tools.files,
         )
 
     def _found(self, run: Run) -> tuple[Tenant, WorkflowConfig] | None:
-        tenant = self._tools.tenants.directory.by_slug.get(run.tenant)
+        tenant = self.tools.tenants.directory.by_slug.get(run.tenant)
         config = tenant.workflows.get(run.config_id) if tenant is not None else None
         if tenant is None or config is None or config.type != run.type:
             return None
         return tenant, config
 
     def _secrets(self, slug: str) -> Resolver:
-        directory = self._tools.tenants
+        directory = self.tools.tenants
         return Resolver(
             lambda: tenant.amplitude if (tenant := directory.directory.by_slug.get(slug)) else None,
-            is_simulated=bool(self._tools.settings.amplitude_url),
+            is_simulated=bool(self.tools.settings.amplitude_url),
         )
 
     def _builtin(self, run: Run, entry: Entry) -> Program[Any] | RunError:
@@ -127,7 +136,7 @@ class ProgramsOfTenants:
         problems = entry.schema.problems(inputs, frozenset())
         if problems:
             return _inputs("; ".join(f"{one.pointer or '/'} {one.reason}" for one in problems))
-        return BuiltinProgram(builtin, run=run, inputs=inputs, tools=self._tools)
+        return BuiltinProgram(builtin, run=run, inputs=inputs, tools=self.tools)
 
     async def _keep(self, opened: Opened) -> None:
         digest = _digest_of(opened)
@@ -171,3 +180,39 @@ def _refused(problem: str) -> RunError:
 def _inputs(problem: str) -> RunError:
     message = f"The workflow does not take its inputs: {problem}"
     return RunError("customer", "sluice.workflow.run/inputs", message)
+
+
+@asynccontextmanager
+async def open_programs(
+    settings: Settings, *, tenants: TenantsFile, store: Store, queue: Queue, lease: Lease
+) -> AsyncIterator[ProgramsOfTenants]:
+    """Open what programs work with.
+
+    Args:
+        settings: All of them.
+        tenants: Whose configurations are run.
+        store: Keeps documents.
+        queue: What steps publish to.
+        lease: Without it nothing is sent.
+    """
+    private_hosts = listed(settings.workflow_private_hosts, settings.amplitude_url)
+    # Steps have connections of their own: a long statement must not keep a sign of life.
+    async with (
+        Warehouse(settings) as warehouse,
+        HttpShell(private_hosts, may_send=lambda: lease.is_held) as http,
+    ):
+        tools = Tools(
+            settings=settings,
+            tenants=tenants,
+            warehouse=warehouse,
+            queue=queue,
+            files=RunFiles(settings.run_files_path, max_bytes=settings.run_file_max_bytes),
+        )
+        with closing(Plans(settings)) as plans:
+            yield ProgramsOfTenants(
+                tools,
+                catalogue=Catalogue(settings.workflows_path),
+                store=store,
+                plans=plans,
+                http=http,
+            )
