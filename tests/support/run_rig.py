@@ -13,6 +13,7 @@ from sluice.core.envelope import encode, seal
 from sluice.queue import open_queue
 from sluice.queue.protocol import Queue
 from sluice.settings import Settings, load_settings
+from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
 from sluice.warehouse.queries import Query
@@ -26,6 +27,7 @@ from worker.workflows.core.progress import RunRow
 from worker.workflows.host import SUBSCRIPTION, Host, HostOptions
 from worker.workflows.journal import Journal
 from worker.workflows.lease import Lease
+from worker.workflows.programs import open_programs
 from worker.workflows.runner import Programs
 from worker.workflows.store import Store
 
@@ -94,6 +96,7 @@ class RunRig:
         options: HostOptions = QUICK,
         programs: Programs | None = None,
         settings: Settings | None = None,
+        lease: Lease | None = None,
     ) -> AsyncIterator[RunningHost]:
         """Run a host and the consumer of its commands inside the block."""
         stop, drained = asyncio.Event(), asyncio.Event()
@@ -105,7 +108,7 @@ class RunRig:
                 journal=Journal(warehouse),
                 programs=programs,
                 queue=self.queue,
-                lease=Lease(store, lease_s=lease_s),
+                lease=lease or Lease(store, lease_s=lease_s),
                 options=options,
             )
             destination = WorkflowsDestination(warehouse, store, host, programs=programs)
@@ -167,3 +170,23 @@ async def open_run_rig(folder: Path, engine_url: str, **overrides: object) -> As
     async with open_queue(settings) as queue, Warehouse(settings) as warehouse:
         await migrate(warehouse)
         yield RunRig(settings, queue, warehouse, Store(warehouse), folder / "effects")
+
+
+@asynccontextmanager
+async def open_host(
+    rig: RunRig, *, lease_s: float, is_scripted: bool
+) -> AsyncIterator[RunningHost]:
+    """Run a host of scripts, or of what the tenants have configured, inside the block."""
+    if is_scripted:
+        async with rig.worker(lease_s=lease_s) as host:
+            yield host
+        return
+    tenants = TenantsFile(rig.settings.tenants_path)
+    lease = Lease(rig.store, lease_s=lease_s)
+    async with (
+        open_programs(
+            rig.settings, tenants=tenants, store=rig.store, queue=rig.queue, lease=lease
+        ) as programs,
+        rig.worker(programs=programs, lease=lease) as host,
+    ):
+        yield host
