@@ -17,7 +17,6 @@ from sluice.cli.runs_target import TenantOption, TokenOption, UrlOption, api_of,
 from sluice.cli.runs_view import (
     ENDED,
     SUCCEEDED,
-    drawn,
     ended_words,
     file_words,
     files_of,
@@ -220,10 +219,8 @@ def show(
     if as_json:
         print_json(found)
     else:
-        now = datetime.now(UTC)
-        for line in whole(found, now):
+        for line in whole(found, datetime.now(UTC)):
             print(line)
-        Console(markup=False).print(drawn(found, now, is_live=False))
     if is_watched:
         _exit_as(found)
 
