@@ -31,8 +31,8 @@ from sluice.warehouse.queries import Query
 LOW_DISK_BYTES: Final = 1024 * MIB
 NO_DISK_BYTES: Final = 100 * MIB
 PROCESSES: Final = ("gateway", "worker")
-OTHER_VARIABLES: Final = ("SLUICE_URL", "SLUICE_API_KEY")
-"""Not settings of a server, but options of ``sluice send``."""
+OTHER_VARIABLES: Final = ("SLUICE_URL", "SLUICE_API_KEY", "SLUICE_TOKEN")
+"""Not settings of a server, but options of ``sluice send`` and ``sluice workflow``."""
 
 _VERSION: Final = Query("doctor_version", "SELECT version()")
 _APPLIED: Final = Query("doctor_migrations", "SELECT DISTINCT name FROM migrations ORDER BY name")

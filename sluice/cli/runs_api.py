@@ -212,8 +212,8 @@ class RunsApi:
 
 
 _REMEDIES: Final = {
-    401: "give --token one that `sluice token SLUG --scope 'read runs'` printed there",
-    403: "use a token of this tenant with the scopes `read runs`",
+    401: "give --token what `sluice token SLUG` prints there",
+    403: "use a token of this tenant, as `sluice token SLUG` prints it there",
     429: "wait a moment; the API takes 10 requests a second of a tenant",
     500: "see the gateway's log",
     503: "nothing was done; try again, or see `sluice doctor`",

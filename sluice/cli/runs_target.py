@@ -45,7 +45,7 @@ TokenOption = Annotated[
     typer.Option(
         "--token",
         envvar="SLUICE_TOKEN",
-        help="Token with the scopes `read runs`, for a gateway elsewhere; default: one is made with"
+        help="What `sluice token SLUG` prints, for a gateway elsewhere; default: one is made with"
         " the secret of the data dir.",
         show_default=False,
     ),

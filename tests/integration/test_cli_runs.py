@@ -289,8 +289,8 @@ async def test_start_is_repeated_with_the_same_key_when_the_gateway_had_no_time(
             401,
             {"status": 401, "message": "The token is expired."},
             2,
-            "sluice: The token is expired (401): give --token one that"
-            " `sluice token SLUG --scope 'read runs'` printed there.",
+            "sluice: The token is expired (401): give --token what"
+            " `sluice token SLUG` prints there.",
         ),
         (
             409,
