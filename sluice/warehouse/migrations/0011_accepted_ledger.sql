@@ -24,6 +24,20 @@ ORDER BY (tenant, hour, envelope_id)
 TTL hour + INTERVAL 400 DAY
 SETTINGS index_granularity = 256 @fsync@;
 
+-- Events that were accepted and are gone because a person was erased: random ids and times, no person.
+-- Who removes an accepted event, from a table or on its way, writes it down here first.
+CREATE TABLE IF NOT EXISTS accepted_erased (
+    tenant LowCardinality(String),
+    event_id UUID,
+    received_at DateTime64(6, 'UTC'),
+    run_id String
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(received_at)
+ORDER BY (tenant, toStartOfHour(received_at), event_id, received_at)
+TTL toDateTime(received_at) + INTERVAL 400 DAY
+SETTINGS index_granularity = 1024 @fsync@;
+
 -- What Amplitude's Export API gave to a reconciliation, of the hours and types that differed: large,
 -- and compared here instead of in memory. uid is Amplitude's own name of an event.
 CREATE TABLE IF NOT EXISTS amplitude_exports (
