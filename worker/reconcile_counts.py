@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -106,8 +106,8 @@ async def balance_of(
     accepted = await all_rows(warehouse, ledgers.ACCEPTED, **given)
     balance.take([row for row in accepted if int(row["hour"]) >= began], _ACCEPTED)
     for query, names in _TERMS.items():
-        slices = {"slices": 1, "slice": 0}
-        balance.take(await all_rows(warehouse, query, **given, **slices), names)
+        rows = await all_rows(warehouse, query, **given, slices=1, slice=0)
+        balance.take(rows, names)
     slices = await slices_of(warehouse, tenant, span)
     if has_keys:
         for part in range(slices):
@@ -157,8 +157,3 @@ async def stale_hours(warehouse: Warehouse, tenant: str, span: Span) -> set[int]
     start, end = int(span.since.timestamp()), int(span.until.timestamp())
     rows = await warehouse.fetch(STATS_STALE_HOURS, tenant=tenant, start=start, end=end, grace_ms=0)
     return {int(hour) for (hour,) in rows}
-
-
-def now_utc() -> datetime:
-    """Return the present time."""
-    return datetime.now(UTC)

@@ -28,6 +28,8 @@ class RunType:
     """JSON Schema of a built-in type's inputs, the range apart."""
     needs_range: bool = False
     max_concurrent: int = MAX_CONCURRENT
+    run_mode: RunMode = "full"
+    """Where a configuration or a start names none."""
 
 
 TYPES: Final[Mapping[str, RunType]] = {
@@ -55,7 +57,7 @@ TYPES: Final[Mapping[str, RunType]] = {
         ),
         RunType(
             name="reconcile",
-            needs_range=True,
+            run_mode="source",
             inputs={"type": "object", "additionalProperties": False, "properties": {}},
         ),
         RunType(
@@ -131,6 +133,7 @@ def _of(config_id: str, type_name: str, name: str) -> WorkflowConfig:
         name=name,
         needs_range=known.needs_range,
         max_concurrent=known.max_concurrent,
+        run_mode=known.run_mode,
         secrets=_SECRETS.get(type_name, {}),
     )
 

@@ -36,8 +36,11 @@ _STORED: Final = """
 
 _DEAD: Final = """
     SELECT toUUIDOrZero(JSONExtractString(row, 'event_id')) AS event_id,
+        JSONExtractString(row, 'event_type') AS event_type,
         parseDateTime64BestEffortOrZero(JSONExtractString(row, 'received_at'), 6, 'UTC')
-            AS received_at
+            AS received_at,
+        parseDateTime64BestEffortOrZero(JSONExtractString(row, 'occurred_at'), 9, 'UTC')
+            AS occurred_at
     FROM dead_letters FINAL
     WHERE tenant = {tenant:String}
         AND destination = 'warehouse'
@@ -112,7 +115,8 @@ _MADE: Final = """
 _HALVES: Final = "(toUInt64(bitShiftRight(toUInt128(event_id), 64)), @low@)"
 
 
-def _query(name: str, sql: str) -> Query:
+def made_of_parts(name: str, sql: str) -> Query:
+    """Return a statement with the parts in it that the statements of the ledger share."""
     for part, text in _PARTS.items():
         sql = sql.replace(f"@{part}@", text)
     return Query(name, sql)
@@ -139,7 +143,7 @@ _PARTS: Final = {
     "settings": _SETTINGS,
 }
 
-BEGAN: Final = _query(
+BEGAN: Final = made_of_parts(
     "ledger_began",
     """
 SELECT toUInt32(minIf(applied_at, name = '0001_events')) AS first,
@@ -149,7 +153,7 @@ FROM migrations
 )
 """When the warehouse was made, and since when what is accepted is written down; 0: never."""
 
-ACCEPTED: Final = _query(
+ACCEPTED: Final = made_of_parts(
     "ledger_accepted",
     """
 SELECT toUInt32(accepted.hour) AS hour, count() AS envelopes, sum(events) AS events,
@@ -166,7 +170,7 @@ GROUP BY hour
 """,
 )
 
-STORED: Final = _query(
+STORED: Final = made_of_parts(
     "ledger_stored",
     """
 SELECT @hour@ AS hour, count() AS events, countIf(@is_named@) AS named,
@@ -177,7 +181,7 @@ GROUP BY hour
 """,
 )
 
-DEAD: Final = _query(
+DEAD: Final = made_of_parts(
     "ledger_dead",
     """
 SELECT @hour@ AS hour, count() AS events, countIf(@is_named@) AS named,
@@ -188,7 +192,7 @@ GROUP BY hour
 """,
 )
 
-ERASED: Final = _query(
+ERASED: Final = made_of_parts(
     "ledger_erased",
     """
 SELECT @hour@ AS hour, count() AS events, countIf(@is_named@) AS named,
@@ -209,7 +213,7 @@ GROUP BY hour
 """.replace("@all_keys@", _KEYS.replace("@slice@", "1")),
 )
 
-KEY_COUNT: Final = _query(
+KEY_COUNT: Final = made_of_parts(
     "ledger_key_count",
     """
 SELECT count() AS keys FROM event_keys
@@ -219,7 +223,7 @@ WHERE tenant = {tenant:String}
 )
 """About how many keys there are: it says into how many slices the rest is cut."""
 
-KEYS: Final = _query(
+KEYS: Final = made_of_parts(
     "ledger_keys",
     """
 SELECT @hour@ AS hour, countIf(NOT is_copy) AS firsts, countIf(is_copy) AS copies,
@@ -232,7 +236,7 @@ GROUP BY hour
 )
 """Of what clients named: how many were accepted first, and how many again."""
 
-NOTED_COPIES: Final = _query(
+NOTED_COPIES: Final = made_of_parts(
     "ledger_noted_copies",
     """
 SELECT toUInt32(event_duplicates.hour) AS hour, count() AS copies
@@ -245,7 +249,7 @@ GROUP BY hour
 )
 """Copies that were stored before they were recognised."""
 
-FATES: Final = _query(
+FATES: Final = made_of_parts(
     "ledger_fates",
     """
 SELECT @hour@ AS hour, fate, count() AS events, countIf(@is_named@) AS named
@@ -257,7 +261,7 @@ GROUP BY hour, fate
 )
 """What became of the stored events at a destination; an empty fate: nothing was noted."""
 
-FATES_ELSEWHERE: Final = _query(
+FATES_ELSEWHERE: Final = made_of_parts(
     "ledger_fates_elsewhere",
     """
 SELECT @hour@ AS hour, said.fate AS fate, count() AS events
@@ -269,7 +273,7 @@ GROUP BY hour, fate
 )
 """The same of events whose outcome was noted with a copy of theirs, received at another time."""
 
-WITHOUT_FATE: Final = _query(
+WITHOUT_FATE: Final = made_of_parts(
     "ledger_without_fate",
     """
 SELECT toString(event_id) AS id, event_type, replaceOne(toString(received_at), ' ', 'T') AS received
@@ -282,7 +286,7 @@ LIMIT {limit:UInt32}
 )
 """Stored events of which nothing was noted at a destination."""
 
-FATES_WITHOUT_EVENT: Final = _query(
+FATES_WITHOUT_EVENT: Final = made_of_parts(
     "ledger_fates_without_event",
     """
 SELECT toString(event_id) AS id, fate, toUInt32(toStartOfHour(at)) AS hour,
@@ -312,7 +316,7 @@ LIMIT {limit:UInt32}
 )
 """Outcomes of events that are not stored and were not put aside either."""
 
-MISSING_MADE: Final = _query(
+MISSING_MADE: Final = made_of_parts(
     "ledger_missing_made",
     """
 SELECT toString(id.1) AS upper, toString(id.2) AS lower, envelope_id
@@ -326,7 +330,7 @@ LIMIT {limit:UInt32}
 )
 """Accepted events whose id the edge made, and that are neither stored nor put aside."""
 
-MISSING_NAMED: Final = _query(
+MISSING_NAMED: Final = made_of_parts(
     "ledger_missing_named",
     """
 SELECT toString(event_id) AS id, event_type, replaceOne(toString(received_at), ' ', 'T') AS received
@@ -344,7 +348,7 @@ LIMIT {limit:UInt32}
 )
 """The same of events that a client named, the first copy of each."""
 
-SURPLUS_MADE: Final = _query(
+SURPLUS_MADE: Final = made_of_parts(
     "ledger_surplus_made",
     """
 SELECT toString(event_id) AS id, event_type, replaceOne(toString(received_at), ' ', 'T') AS received
@@ -364,7 +368,7 @@ LIMIT {limit:UInt32}
 )
 """Stored events that nobody accepted in this hour, or that are stored twice."""
 
-SURPLUS_NAMED: Final = _query(
+SURPLUS_NAMED: Final = made_of_parts(
     "ledger_surplus_named",
     """
 SELECT toString(event_id) AS id, event_type, replaceOne(toString(received_at), ' ', 'T') AS received
@@ -381,7 +385,7 @@ LIMIT {limit:UInt32}
 )
 """The same of events that a client named."""
 
-COPIES_OF: Final = _query(
+COPIES_OF: Final = made_of_parts(
     "ledger_copies_of",
     """
 SELECT toString(event_id) AS id, event_type, replaceOne(toString(received_at), ' ', 'T') AS received
@@ -394,7 +398,7 @@ LIMIT 5000
 )
 """All rows of some events, in whatever hours."""
 
-ENVELOPES_OF_NAMED: Final = _query(
+ENVELOPES_OF_NAMED: Final = made_of_parts(
     "ledger_envelopes_of_named",
     """
 SELECT envelope_id, named, repeats, left_out
@@ -408,7 +412,7 @@ LIMIT 20
 )
 """Envelopes of an hour that held events that clients named and that were to be stored."""
 
-ROLLUPS: Final = _query(
+ROLLUPS: Final = made_of_parts(
     "ledger_rollups",
     """
 SELECT toUInt32(hour) AS hour, event_type, sum(raw) AS raw_events, sum(rolled) AS rolled_events
