@@ -52,13 +52,23 @@ TYPES: Final[Mapping[str, RunType]] = {
                     },
                     "event_type": {"type": "string", "minLength": 1, "maxLength": 200},
                     "dead_letters": {"type": "boolean", "default": False},
+                    "rate": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": 1_000_000,
+                        "default": 1_000,
+                    },
                 },
             },
         ),
         RunType(
             name="reconcile",
             run_mode="source",
-            inputs={"type": "object", "additionalProperties": False, "properties": {}},
+            inputs={
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {"compare_all": {"type": "boolean", "default": False}},
+            },
         ),
         RunType(
             name="erase",

@@ -1,4 +1,4 @@
-"""Runs the steps of a built-in workflow in the test's process, as a worker would one after another."""
+"""Runs the steps of a built-in workflow in the test's process, one after another."""
 
 import asyncio
 import time

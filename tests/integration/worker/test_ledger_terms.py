@@ -9,6 +9,7 @@ import pytest
 from sluice.core.envelope import Rows, seal
 from sluice.core.event import Event
 from sluice.warehouse.migrate import migrate
+from tests.support.tampering import copy_event, remove_event
 from tests.support.worker_rig import TENANT, Rig, envelopes, make_event
 from worker.core.reconciling import Balance, Span
 from worker.reconcile_counts import balance_of, began_at
@@ -72,15 +73,8 @@ async def test_hour_differs_when_one_event_vanished_and_another_is_stored_twice(
     found = await balance(rig)
     assert not found.unequal, found.unequal
     assert (found.total("stored"), found.total("duplicates")) == (14, 5)
-    await rig.warehouse.command(
-        f"DELETE FROM events WHERE event_id = '{events[0].event_id}'"  # noqa: S608
-    )
-    copy = "tenant, event_id, user_id, anonymous_id, 'twice', occurred_at, received_at, source"
-    await rig.warehouse.command(
-        "INSERT INTO events (tenant, event_id, user_id, anonymous_id, event_type, occurred_at,"
-        f" received_at, source, payload) SELECT {copy}, payload FROM events"  # noqa: S608
-        f" WHERE event_id = '{events[1].event_id}'"
-    )
+    await remove_event(rig, events[0].event_id)
+    await copy_event(rig, events[1].event_id, event_type="'by_hand'")
     [hour] = (await balance(rig)).unequal
     assert (hour.hour, hour.difference) == (int(at(3).timestamp()), 0)
 

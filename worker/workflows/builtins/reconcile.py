@@ -190,6 +190,7 @@ async def _ask(context: Context, config: AmplitudeConfig) -> Mapping[str, Any] |
     except AmplitudeReadError as error:
         return {"asked": False, "reason": str(error)}
     types = memory["types"]
+    doubtful = None if context.inputs.get("compare_all") else _doubtful_hours(context)
     return {
         "asked": True,
         "days": [day.since.strftime("%Y-%m-%d") for day in check.days.days],
@@ -197,8 +198,28 @@ async def _ask(context: Context, config: AmplitudeConfig) -> Mapping[str, Any] |
         "counted": sum(theirs for _, theirs in types.values()),
         "types": {name: {"delivered": a, "counted": b} for name, (a, b) in types.items()},
         "types_not_asked": max(0, len(delivered.names) - MAX_TYPES),
-        "different": memory["different"],
+        "different": with_doubtful(memory["different"], delivered, doubtful),
+        "numbers_differ": memory["different"],
     }
+
+
+def _doubtful_hours(context: Context) -> frozenset[int]:
+    return frozenset(context.outputs["count"]["unequal_hours"])
+
+
+def with_doubtful(
+    different: Mapping[str, Sequence[int]], delivered: Delivered, doubtful: frozenset[int] | None
+) -> dict[str, list[int]]:
+    """Return the hours to compare event by event, by name: also those whose numbers agree by chance.
+
+    What is missing here and what is missing there make equal numbers, so that an hour that is wrong
+    in the warehouse is always compared. None stands for all hours.
+    """
+    found = {name: set(hours) for name, hours in different.items()}
+    for name in delivered.names[:MAX_TYPES]:
+        hours = delivered.counts[name].keys()
+        found.setdefault(name, set()).update(hours if doubtful is None else doubtful & hours)
+    return {name: sorted(hours) for name, hours in found.items() if hours}
 
 
 def _check_of(context: Context) -> AmplitudeCheck:
@@ -329,7 +350,9 @@ async def _name(context: Context) -> Mapping[str, Any]:
         "until": counted["until"],
         "ledger": ledger,
         "destinations": counted["destinations"],
-        "amplitude": {name: value for name, value in asked.items() if name != "different"},
+        "amplitude": {
+            name: asked[name] for name in asked if name not in {"different", "numbers_differ"}
+        },
         "rollups": {"wrong_hours": [hour_text(hour) for hour in wrong]},
         "difference_counts": found.counts,
         "differences": [msgspec.to_builtins(one) for one in found.named[:SHOWN]],
@@ -376,17 +399,15 @@ async def _name_at_amplitude(context: Context, found: Differences) -> list[str]:
         notes.append(f"{undecided:,} events were sent after {until}: exports do not hold them yet")
     if "problem" in loaded:
         notes.append(f"Amplitude's export could not be read: {loaded['problem']}")
-    if found.total == before:
-        _add_counts(found, asked, different)
+    if found.total == before and not undecided:
+        _add_counts(found, asked)
     await check.forget()
     return notes
 
 
-def _add_counts(
-    found: Differences, asked: Mapping[str, Any], different: Mapping[str, Sequence[int]]
-) -> None:
+def _add_counts(found: Differences, asked: Mapping[str, Any]) -> None:
     """Name the types and hours whose numbers differ where no event explains it."""
-    for name, hours in different.items():
+    for name, hours in asked["numbers_differ"].items():
         numbers = asked["types"][name]
         said = f"delivered {numbers['delivered']:,}, counted by Amplitude {numbers['counted']:,}"
         found.add(
