@@ -17,7 +17,8 @@ from sluice.core.erasures import CUSTOMER_EVENTS, ORDER_EVENTS
 from sluice.warehouse.queries import Query
 
 
-def _digest(what: str, value: str, tenant: str = "tenant") -> str:
+def digest_sql(what: str, value: str, tenant: str = "tenant") -> str:
+    """Return the expression of a value's digest (``sluice.core.erasures.digest_of``)."""
     return rf"lower(hex(SHA256(concat({tenant}, '\0{what}\0', {value}))))"
 
 
@@ -45,18 +46,18 @@ _SAID: Final = {
 """As ``sluice.core.erasures.said_by_shopify``."""
 
 _SHOPIFY: Final = " OR ".join(
-    f"({_digest(what, value)} IN @theirs@)" for what, values in _SAID.items() for value in values
+    f"({digest_sql(what, value)} IN @theirs@)" for what, values in _SAID.items() for value in values
 )
-_IS_THEIRS: Final = f"""(({_digest("user", "@user@")} IN @theirs@)
+_IS_THEIRS: Final = f"""(({digest_sql("user", "@user@")} IN @theirs@)
         OR (@with_shopify@ AND @source@ = 'shopify' AND ({_SHOPIFY})))"""
 
-_EVENT: Final = {
+EVENT: Final = {
     "user": "events.user_id",
     "source": "source",
     "type": "event_type",
     "payload": "payload",
 }
-_LETTER: Final = {
+LETTER: Final = {
     "user": "JSONExtractString(row, 'user_id')",
     "source": "JSONExtractString(row, 'source')",
     "type": "JSONExtractString(row, 'event_type')",
@@ -68,7 +69,7 @@ _LETTER: Final = {
 _NOTED: Final = """(
         SELECT digest FROM erasures
         WHERE tenant = {tenant:String} AND run_id = {run_id:String})"""
-_GIVEN: Final = "{digests:Array(String)}"
+GIVEN: Final = "{digests:Array(String)}"
 _CUT_OFF: Final = "toDateTime64({cut_off:String}, 6, 'UTC')"
 _TARGETS: Final = """(
         SELECT event_id FROM erasure_targets
@@ -81,7 +82,13 @@ def _filled(sql: str, parts: dict[str, str]) -> str:
     return sql
 
 
-def _whose(fields: dict[str, str], theirs: str) -> str:
+def whose(fields: dict[str, str], theirs: str) -> str:
+    """Return the condition of a record being theirs.
+
+    Args:
+        fields: Where it has what is looked at: ``EVENT`` or ``LETTER``.
+        theirs: The set of digests.
+    """
     with_shopify = {"with_shopify": "{with_shopify:Bool}", "theirs": theirs}
     return _filled(_IS_THEIRS, {**fields, **with_shopify})
 
@@ -109,24 +116,32 @@ _VISITORS: Final = """
         AND NOT startsWith(events.user_id, 'anon_')
 """
 
+VISITORS_OF: Final = _filled(
+    """
+    SELECT @digest@ AS found
+    FROM (@visitors@)
+    GROUP BY token
+    HAVING min(is_theirs) = 1
+""",
+    {
+        "digest": digest_sql("user", "concat('anon_', token)", "{tenant:String}"),
+        "visitors": _VISITORS,
+        "is_theirs": whose(EVENT, "@theirs@"),
+    },
+)
+"""The digests of visitors that are theirs alone; ``@theirs@`` is still to be filled."""
+
 NOTE_VISITORS: Final = Query(
     "erase_note_visitors",
     _filled(
         """
 INSERT INTO erasures (tenant, run_id, what, digest, cut_off)
 SELECT {tenant:String}, {run_id:String}, 'user', found, @cut_off@
-FROM (
-    SELECT @digest@ AS found
-    FROM (@visitors@)
-    GROUP BY token
-    HAVING min(is_theirs) = 1
-)
+FROM (@visitors@)
 WHERE found NOT IN @noted@
 """,
         {
-            "visitors": _VISITORS,
-            "is_theirs": _whose(_EVENT, _NOTED),
-            "digest": _digest("user", "concat('anon_', token)", "{tenant:String}"),
+            "visitors": VISITORS_OF.replace("@theirs@", _NOTED),
             "cut_off": _CUT_OFF,
             "noted": _NOTED,
         },
@@ -143,7 +158,7 @@ FROM (
     SELECT token FROM (@visitors@) GROUP BY token HAVING max(is_theirs) = 1 AND min(is_theirs) = 0
 )
 """,
-        {"visitors": _VISITORS, "is_theirs": _whose(_EVENT, _NOTED)},
+        {"visitors": _VISITORS, "is_theirs": whose(EVENT, _NOTED)},
     ),
 )
 """How many visitors' ids are theirs and somebody else's too, so that their events stay."""
@@ -160,15 +175,18 @@ USERS_ALONE: Final = Query(
     "erase_users_alone",
     _filled(
         """
-SELECT user_id AS found FROM events
+SELECT user_id AS found, @digest@ AS digest
+FROM events
 WHERE tenant = {tenant:String}
     AND user_id IN (
         SELECT user_id FROM events WHERE tenant = {tenant:String} AND @is_theirs@)
-GROUP BY user_id
+    AND digest > {after:String}
+GROUP BY tenant, user_id
 HAVING min(@is_theirs@) = 1
-ORDER BY user_id
+ORDER BY digest
+LIMIT {limit:UInt32}
 """,
-        {"is_theirs": _whose(_EVENT, _NOTED)},
+        {"is_theirs": whose(EVENT, _NOTED), "digest": digest_sql("user", "events.user_id")},
     ),
 )
 """The user ids under which nothing but theirs is filed: whom Amplitude may be asked to delete."""
@@ -177,7 +195,7 @@ _EVENTS_WHERE: Final = _filled(
     """tenant = {tenant:String}
     AND received_at < @cut_off@
     AND @is_theirs@""",
-    {"is_theirs": _whose(_EVENT, _NOTED), "cut_off": _CUT_OFF},
+    {"is_theirs": whose(EVENT, _NOTED), "cut_off": _CUT_OFF},
 )
 _BY_EVENT: Final = _filled(
     """tenant = {tenant:String}
@@ -189,14 +207,14 @@ _LETTERS_WHERE: Final = _filled(
     """tenant = {tenant:String}
     AND parseDateTime64BestEffortOrZero(JSONExtractString(row, 'received_at'), 6, 'UTC') < @cut_off@
     AND (@is_theirs@ OR toUUIDOrZero(JSONExtractString(row, 'event_id')) IN @targets@)""",
-    {"is_theirs": _whose(_LETTER, _NOTED), "cut_off": _CUT_OFF, "targets": _TARGETS},
+    {"is_theirs": whose(LETTER, _NOTED), "cut_off": _CUT_OFF, "targets": _TARGETS},
 )
 _ERRORS_WHERE: Final = _filled(
     """tenant = {tenant:String}
     AND ts < @cut_off@
     AND (@digest@ IN @noted@ OR toUUIDOrZero(ifNull(event_id, '')) IN @targets@)""",
     {
-        "digest": _digest("user", "ifNull(user_id, '')"),
+        "digest": digest_sql("user", "ifNull(user_id, '')"),
         "noted": _NOTED,
         "cut_off": _CUT_OFF,
         "targets": _TARGETS,
@@ -206,7 +224,7 @@ _TRAITS_WHERE: Final = _filled(
     """tenant = {tenant:String}
     AND tupleElement(latest, 2) < @cut_off@
     AND @digest@ IN @noted@""",
-    {"digest": _digest("user", "user_id"), "noted": _NOTED, "cut_off": _CUT_OFF},
+    {"digest": digest_sql("user", "user_id"), "noted": _NOTED, "cut_off": _CUT_OFF},
 )
 
 PLACES: Final[dict[str, tuple[str, str]]] = {
@@ -220,6 +238,15 @@ PLACES: Final[dict[str, tuple[str, str]]] = {
 }
 """The tables that hold something of people: which rows are theirs, and what makes one of copies
 that are not merged yet."""
+
+_OLD_ROLLUPS: Final = """tenant = {tenant:String}
+    AND computed_at < toDateTime64({computed_at:String}, 6, 'UTC')
+    AND hour IN (
+        SELECT toStartOfHour(received_at) FROM erasure_targets
+        WHERE tenant = {tenant:String} AND run_id = {run_id:String})"""
+"""The counts from before, which still knew of them."""
+
+_WHERE: Final = {table: where for table, (where, _) in PLACES.items()} | {"rollups": _OLD_ROLLUPS}
 
 COUNTS: Final = {
     table: Query(
@@ -235,7 +262,7 @@ STORED: Final = {
         f"erase_stored_{table}",
         f"SELECT count() AS found FROM {table} WHERE {where}",  # noqa: S608 - ours
     )
-    for table, (where, _) in PLACES.items()
+    for table, where in _WHERE.items()
 }
 """How many rows are stored, copies that are not merged yet and all."""
 
@@ -243,7 +270,7 @@ DELETES: Final = {
     # A mutation and no lightweight DELETE: this one rewrites the parts, so that the rows leave the
     # disk and are not only hidden until some merge.
     table: Query(f"erase_delete_{table}", f"ALTER TABLE {table} DELETE WHERE {where}")
-    for table, (where, _) in PLACES.items()
+    for table, where in _WHERE.items()
 }
 
 IDENTITIES_LEFT: Final = Query(
@@ -255,7 +282,7 @@ WHERE tenant = {tenant:String}
     AND first_seen_at < @cut_off@
     AND @digest@ IN @noted@
 """,
-        {"digest": _digest("user", "user_id"), "noted": _NOTED, "cut_off": _CUT_OFF},
+        {"digest": digest_sql("user", "user_id"), "noted": _NOTED, "cut_off": _CUT_OFF},
     ),
 )
 """What the view of identities still says of them."""
@@ -307,31 +334,6 @@ ORDER BY found
 )
 """The hours whose rollups change, ``YYYY-MM-DDTHH``."""
 
-OLD_ROLLUPS: Final = Query(
-    "erase_old_rollups",
-    """
-ALTER TABLE rollups DELETE
-WHERE tenant = {tenant:String}
-    AND computed_at < toDateTime64({computed_at:String}, 6, 'UTC')
-    AND hour IN (
-        SELECT toStartOfHour(received_at) FROM erasure_targets
-        WHERE tenant = {tenant:String} AND run_id = {run_id:String})
-""",
-)
-"""Delete the counts from before, which still knew of them."""
-
-ROLLUPS_LEFT: Final = Query(
-    "erase_rollups_left",
-    """
-SELECT count() AS found FROM rollups
-WHERE tenant = {tenant:String}
-    AND computed_at < toDateTime64({computed_at:String}, 6, 'UTC')
-    AND hour IN (
-        SELECT toStartOfHour(received_at) FROM erasure_targets
-        WHERE tenant = {tenant:String} AND run_id = {run_id:String})
-""",
-)
-
 FILES_OF_RUNS: Final = Query(
     "erase_files_of_runs",
     """
@@ -344,3 +346,14 @@ WHERE tenant = {tenant:String}
 """,
 )
 """Earlier runs that collected what is held of them: their files go too."""
+
+FORGET_ROWS: Final = Query(
+    "forget_run_rows",
+    """
+ALTER TABLE workflow_runs DELETE
+WHERE tenant = {tenant:String}
+    AND run_id = {run_id:String}
+    AND version < {version:UInt64}
+""",
+)
+"""Delete the rows of a run before its last one, which still name a person."""
