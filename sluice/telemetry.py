@@ -244,6 +244,12 @@ DUPLICATES: Final = Counter(
     "Later copies of an event that a client sent again.",
     registry=REGISTRY,
 )
+ERASED: Final = Counter(
+    "sluice_destination_erased_events_total",
+    "Rows left out on their way to a destination because their person was erased.",
+    ("destination",),
+    registry=REGISTRY,
+)
 INSERTED: Final = Counter(
     "sluice_warehouse_inserted_rows_total",
     "Rows that ClickHouse took, by kind; redelivered ones count again.",
@@ -315,6 +321,29 @@ AMPLITUDE_SECONDS: Final = Histogram(
 AMPLITUDE_TRUNCATED: Final = Counter(
     "sluice_amplitude_truncated_total",
     "Values cut because Amplitude takes no longer ones.",
+    registry=REGISTRY,
+)
+
+# --- runs: what workers execute -----------------------------------------------------------------
+
+RUNS_HELD: Final = Gauge(
+    "sluice_runs_held", "Workflow runs that this worker has now.", registry=REGISTRY
+)
+RUNS_ENDED: Final = Counter(
+    "sluice_runs_ended_total",
+    "Workflow runs by how they ended: succeeded, failed or canceled.",
+    ("state",),
+    registry=REGISTRY,
+)
+RUN_TRANSITIONS: Final = Counter(
+    "sluice_runs_transitions_total",
+    "Rows of workflow runs that became durable.",
+    registry=REGISTRY,
+)
+RUN_COMMANDS: Final = Counter(
+    "sluice_runs_commands_total",
+    "Commands by what became of them: started, duplicate, stopped, or dropped as malformed.",
+    ("outcome",),
     registry=REGISTRY,
 )
 
