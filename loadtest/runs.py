@@ -1,7 +1,8 @@
 """``python -m loadtest.runs``: many workflow runs at once on one worker, and the memory they take.
 
-A real worker process and a real warehouse; Amplitude is the simulator, which answers each request
-after ``--latency-ms``. All runs are queued before the worker starts, so that it has them at once.
+A real worker process and a real warehouse. Each run is a document of two requests to a server that
+answers after ``--latency-ms``, with a wait between: what the service sees is slow, so all the runs
+are there at once.
 """
 
 import argparse
@@ -13,51 +14,71 @@ import uuid
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import aiohttp
 import uvloop
+from aiohttp import web
 
 from loadtest.processes import running
 from sluice.core.envelope import encode, seal
-from sluice.core.workflows import DEFAULTS
 from sluice.queue import open_queue
-from sluice.settings import load_settings
+from sluice.settings import Settings, load_settings
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
 from sluice.warehouse.queries import Query
 from sluice.workflows.core.runs import Run, Start, new_run_id, run_time
-from tests.support.amplitude import AmplitudeProject, running_simulator
 from tests.support.warehouse import warehouse_process
+from tests.support.workflows import description, document, serving
 
 TENANT = "load"
+CONFIG = "cg-load"
 MIB = 1024 * 1024
 STATES = Query(
     "load_states",
     "SELECT state, count() FROM workflow_runs FINAL GROUP BY state",
 )
+ERRORS = Query(
+    "load_errors",
+    "SELECT error_type, any(error_message), count() FROM workflow_runs FINAL"
+    " WHERE state = 'failed' GROUP BY error_type",
+)
+
+
+def add_workflow(folder: Path, url: str) -> None:
+    """Make a tenant whose workflow asks the server twice."""
+    steps: list[dict[str, Any]] = [
+        {"stepId": "first", "operationId": "call", "outputs": {"body": "$response.body"}},
+        {"stepId": "wait", "operationId": "call", "x-sluice-poll-seconds": 2},
+    ]
+    steps[0]["onSuccess"] = [{"name": "on", "type": "goto", "stepId": "wait"}]
+    documents = folder / "workflows" / TENANT
+    documents.mkdir(parents=True)
+    (documents / "load.arazzo.json").write_bytes(document(*steps))
+    (documents / "api.yaml").write_bytes(description(url, call={}))
+    TenantsFile(folder / "tenants.toml").add_tenant(TENANT)
+    with (folder / "tenants.toml").open("a") as file:
+        file.write(
+            f'\n[tenants.{TENANT}.workflows.{CONFIG}]\nname = "Load"\ntype = "arazzo.w"\n'
+            'document = "load.arazzo.json"\n'
+        )
 
 
 def new_runs(count: int) -> list[Run]:
-    """Return runs of the shipped document that sends an event and reads it back."""
-    config = DEFAULTS["cg-ingest"]
+    """Return runs of the document."""
     moment = datetime.now(UTC)
-    day = moment.strftime("%Y%m%d")
     return [
         Run(
             tenant=TENANT,
             run_id=new_run_id(moment, uuid.uuid4().hex),
-            config_id=config.config_id,
-            type=config.type,
-            name=config.name,
-            workflow_id="ingest-and-segment",
+            config_id=CONFIG,
+            type="arazzo.w",
+            name="Load",
+            workflow_id="w",
             source="api",
             created_at=run_time(moment),
-            inputs=(
-                f'{{"userId":"person-{number}","eventType":"load","start":"{day}","end":"{day}"}}'
-            ),
         )
-        for number in range(count)
+        for _ in range(count)
     ]
 
 
@@ -80,38 +101,44 @@ def _status(pid: int, name: str) -> int:
 
 async def run_all(folder: Path, runs: int, latency_ms: float) -> int:
     """Run all at once; return the exit status."""
-    with (
-        warehouse_process(folder / "engine") as engine,
-        running_simulator("--latency-ms", str(latency_ms)) as simulator,
-    ):
-        settings = load_settings(data_dir=folder, warehouse_url=engine, amplitude_url=simulator)
-        async with aiohttp.ClientSession() as session:
-            project = AmplitudeProject(simulator, session, "key-of-the-load")
-            await project.set(latency_ms=latency_ms)
-        tenants = TenantsFile(settings.tenants_path)
-        tenants.add_tenant(TENANT)
-        tenants.set_value(TENANT, "amplitude.api_key", "key-of-the-load")
-        tenants.set_value(TENANT, "amplitude.secret_key", "secret")
-        async with open_queue(settings) as queue, Warehouse(settings) as warehouse:
-            await migrate(warehouse)
-            env = {
-                "SLUICE_DATA_DIR": str(folder),
-                "SLUICE_WAREHOUSE_URL": engine,
-                "SLUICE_AMPLITUDE_URL": simulator,
-                "SLUICE_WORKER_PORT": "0",
-                "SLUICE_LOG_FORMAT": "json",
-            }
-            words = ["sluice.cli", "worker", "--only", "workflows"]
-            with running(words, env=env, log=folder / "worker.log") as worker:
-                empty = rss_bytes(worker.pid)
-                commands = encode("commands", [Start(run) for run in new_runs(runs)])
-                started = time.monotonic()
-                await queue.publish(
-                    "commands", [seal(rows, envelope_id=str(uuid.uuid4())) for rows in commands]
-                )
-                most, states = await _watch(warehouse, runs)
-                took_s = time.monotonic() - started
-                peak = peak_bytes(worker.pid)
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(latency_ms / 1000)
+        return web.json_response({"answer": "x" * 1_000})
+
+    with warehouse_process(folder / "engine") as engine:
+        settings = load_settings(data_dir=folder, warehouse_url=engine)
+        async with serving(answer) as served:
+            await asyncio.to_thread(add_workflow, folder, served.url)
+            return await _measured(folder, settings, served.place, runs, latency_ms)
+
+
+async def _measured(
+    folder: Path, settings: Settings, place: str, runs: int, latency_ms: float
+) -> int:
+    async with open_queue(settings) as queue, Warehouse(settings) as warehouse:
+        await migrate(warehouse)
+        env = {
+            "SLUICE_DATA_DIR": str(folder),
+            "SLUICE_WAREHOUSE_URL": settings.warehouse_url.get_secret_value(),
+            "SLUICE_WORKFLOW_PRIVATE_HOSTS": place,
+            "SLUICE_WORKER_PORT": "0",
+            "SLUICE_LOG_FORMAT": "json",
+        }
+        words = ["sluice.cli", "worker", "--only", "workflows"]
+        with running(words, env=env, log=folder / "worker.log") as worker:
+            empty = rss_bytes(worker.pid)
+            commands = encode("commands", [Start(run) for run in new_runs(runs)])
+            started = time.monotonic()
+            await queue.publish(
+                "commands", [seal(rows, envelope_id=str(uuid.uuid4())) for rows in commands]
+            )
+            most, states = await _watch(warehouse, runs)
+            took_s = time.monotonic() - started
+            peak = peak_bytes(worker.pid)
+        errors = await warehouse.fetch(ERRORS)
+    if states["failed"]:
+        print(f"errors               {errors}")
     good = states.get("succeeded", 0) == runs
     print(f"runs                 {runs}, each of 2 steps, answered after {latency_ms:g} ms")
     print(f"live at once         {most}")
