@@ -15,6 +15,24 @@ MAX_CONCURRENT: Final = 5
 MAX_USERS: Final = 1_000
 
 _USER: Final = {"type": "string", "minLength": 1, "maxLength": 255}
+_TEXT: Final = {"type": "string", "maxLength": 1_000}
+_SHOPIFY: Final = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["request"],
+    "properties": {
+        "request": {"enum": ["customers/redact", "customers/data_request", "shop/redact"]},
+        "shop_domain": _TEXT,
+        "email": _TEXT,
+        "customer_id": _TEXT,
+        "order_ids": {"type": "array", "items": _TEXT},
+        "data_request_id": _TEXT,
+        "webhook_id": _TEXT,
+        "unreadable": _TEXT,
+        "unproven": {"type": "boolean"},
+    },
+}
+"""Whom a privacy request of Shopify is about; the three last only of requests from before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +46,8 @@ class RunType:
     """JSON Schema of a built-in type's inputs, the range apart."""
     needs_range: bool = False
     max_concurrent: int = MAX_CONCURRENT
+    run_mode: RunMode = "full"
+    """Where a configuration or a start names none."""
 
 
 TYPES: Final[Mapping[str, RunType]] = {
@@ -50,13 +70,23 @@ TYPES: Final[Mapping[str, RunType]] = {
                     },
                     "event_type": {"type": "string", "minLength": 1, "maxLength": 200},
                     "dead_letters": {"type": "boolean", "default": False},
+                    "rate": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": 1_000_000,
+                        "default": 1_000,
+                    },
                 },
             },
         ),
         RunType(
             name="reconcile",
-            needs_range=True,
-            inputs={"type": "object", "additionalProperties": False, "properties": {}},
+            run_mode="source",
+            inputs={
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {"compare_all": {"type": "boolean", "default": False}},
+            },
         ),
         RunType(
             name="erase",
@@ -64,7 +94,7 @@ TYPES: Final[Mapping[str, RunType]] = {
             inputs={
                 "type": "object",
                 "additionalProperties": False,
-                "required": ["user_ids"],
+                "minProperties": 1,
                 "properties": {
                     "user_ids": {
                         "type": "array",
@@ -73,6 +103,7 @@ TYPES: Final[Mapping[str, RunType]] = {
                         "maxItems": MAX_USERS,
                         "uniqueItems": True,
                     },
+                    "shopify": _SHOPIFY,
                 },
             },
         ),
@@ -81,8 +112,8 @@ TYPES: Final[Mapping[str, RunType]] = {
             inputs={
                 "type": "object",
                 "additionalProperties": False,
-                "required": ["user_id"],
-                "properties": {"user_id": _USER},
+                "minProperties": 1,
+                "properties": {"user_id": _USER, "shopify": _SHOPIFY},
             },
         ),
     )
@@ -132,6 +163,7 @@ def config_of(config_id: str, type_name: str, name: str) -> WorkflowConfig:
         name=name,
         needs_range=known.needs_range,
         max_concurrent=known.max_concurrent,
+        run_mode=known.run_mode,
         secrets=_SECRETS.get(type_name, {}),
     )
 
