@@ -20,7 +20,13 @@ _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def mint_read_token(
-    tenant: str, *, secret: str, now: datetime, ttl_s: int, scope: str = READ_SCOPE
+    tenant: str,
+    *,
+    secret: str,
+    now: datetime,
+    ttl_s: int,
+    scope: str = READ_SCOPE,
+    name: str = "",
 ) -> str:
     """Return a JWT for one tenant's data until ``now`` + ``ttl_s``.
 
@@ -30,12 +36,14 @@ def mint_read_token(
         now: The present time, aware.
         ttl_s: How long it is good.
         scope: Of ``SCOPES``, with blanks between.
+        name: Of the person it is for; runs that are started with it say so.
     """
     claims = {
         "tenant": tenant,
         "scope": scope,
         "iat": now,
         "exp": now + timedelta(seconds=ttl_s),
+        **({"name": name} if name else {}),
     }
     return jwt.encode(claims, secret, algorithm=ALGORITHM)
 

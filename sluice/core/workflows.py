@@ -28,6 +28,8 @@ class RunType:
     """JSON Schema of a built-in type's inputs, the range apart."""
     needs_range: bool = False
     max_concurrent: int = MAX_CONCURRENT
+    run_mode: RunMode = "full"
+    """Where a configuration or a start names none."""
 
 
 TYPES: Final[Mapping[str, RunType]] = {
@@ -50,13 +52,23 @@ TYPES: Final[Mapping[str, RunType]] = {
                     },
                     "event_type": {"type": "string", "minLength": 1, "maxLength": 200},
                     "dead_letters": {"type": "boolean", "default": False},
+                    "rate": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": 1_000_000,
+                        "default": 1_000,
+                    },
                 },
             },
         ),
         RunType(
             name="reconcile",
-            needs_range=True,
-            inputs={"type": "object", "additionalProperties": False, "properties": {}},
+            run_mode="source",
+            inputs={
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {"compare_all": {"type": "boolean", "default": False}},
+            },
         ),
         RunType(
             name="erase",
@@ -123,14 +135,16 @@ class WorkflowConfig:
         return known.document if known else None
 
 
-def _of(config_id: str, type_name: str, name: str) -> WorkflowConfig:
-    known = TYPES[type_name]
+def config_of(config_id: str, type_name: str, name: str) -> WorkflowConfig:
+    """Return a configuration of a type with what holds for the type by itself."""
+    known = TYPES.get(type_name, RunType(name=type_name))
     return WorkflowConfig(
         config_id=config_id,
         type=type_name,
         name=name,
         needs_range=known.needs_range,
         max_concurrent=known.max_concurrent,
+        run_mode=known.run_mode,
         secrets=_SECRETS.get(type_name, {}),
     )
 
@@ -147,12 +161,12 @@ _SECRETS: Final = {
 DEFAULTS: Final[Mapping[str, WorkflowConfig]] = {
     one.config_id: one
     for one in (
-        _of("cg-ingest", "amplitude.ingest-and-segment", "Ingest and segment"),
-        _of("cg-replay", "replay", "Replay stored events"),
-        _of("cg-reconcile", "reconcile", "Reconcile a day"),
-        _of("og-cohort", "amplitude.export-cohort", "Export a cohort"),
-        _of("og-erase", "erase", "Erase people"),
-        _of("og-data-request", "data-request", "Collect what is held of a person"),
+        config_of("cg-ingest", "amplitude.ingest-and-segment", "Ingest and segment"),
+        config_of("cg-replay", "replay", "Replay stored events"),
+        config_of("cg-reconcile", "reconcile", "Reconcile a day"),
+        config_of("og-cohort", "amplitude.export-cohort", "Export a cohort"),
+        config_of("og-erase", "erase", "Erase people"),
+        config_of("og-data-request", "data-request", "Collect what is held of a person"),
     )
 }
 """What every tenant has, unless its settings say otherwise."""
