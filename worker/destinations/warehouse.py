@@ -6,7 +6,8 @@ redelivery that ends in the same tables:
 1. Recognise what clients sent again (``worker.keys``); later copies are left out and counted.
 2. Insert the events. An envelope from which nothing is left out goes on as it came, undecoded.
 3. Insert user traits, error records, requested runs and dead letters.
-4. Note the touched hours, so that no rollup stays stale. Then the consumer acknowledges.
+4. Note what was accepted (``worker.core.accepted``), and the touched hours, so that no rollup stays
+   stale. Then the consumer acknowledges.
 
 If ClickHouse refuses rows for what they hold, the batch is halved until only the poison is left,
 which becomes dead letters. Any other failure says "later": the consumer holds the batch.
@@ -14,7 +15,7 @@ which becomes dead letters. Any other failure says "later": the consumer holds t
 
 import asyncio
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from sluice.settings import Settings
 from sluice.telemetry import DEAD_LETTERS, DUPLICATES, INSERT_ROWS, INSERT_SECONDS, INSERTED
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
+from worker.core.accepted import AcceptedRow, Place, rows_of
 from worker.core.bisect import isolate
 from worker.core.copies import Verdict
 from worker.core.letters import Letter, letter_of_body, letter_of_row, record_of
@@ -64,6 +66,8 @@ FILTER_S: Final = 1.0
 FAREWELL_S: Final = 2.0
 
 T = TypeVar("T")
+_Copies = defaultdict[int, Counter[Place]]
+"""How many rows are copies, by place of the envelope, then by tenant and hour."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -213,29 +217,31 @@ class WarehouseDestination:
         readable = [prepared for prepared in batch if not prepared.broken]
         events = [prepared for prepared in readable if prepared.envelope.kind == "events"]
         dead = [_Dead(prepared, None, prepared.broken) for prepared in batch if prepared.broken]
-        dropped, verdict = await self._recognise(events, dead)
+        dropped, verdict, copies = await self._recognise(events, dead)
         dead += await self._insert("events", await asyncio.to_thread(_parts, events, dropped))
         await self._insert_traits(events, dropped)
         for table in OTHER_KINDS:
             rows = [prepared for prepared in readable if prepared.envelope.kind == table]
             dead += await self._insert(table, await asyncio.to_thread(_parts, rows, {}))
         await self._bury(dead)
+        await self._note_accepted(events, copies)
         hours = {hour for prepared in events for hour in prepared.facts.hours}
         hours.update((copy.tenant, copy.received_at[:HOUR_CHARS]) for copy in verdict.stored_before)
         await self.rollups.touch(hours, has_copies=bool(verdict.stored_before))
 
     async def _recognise(
         self, events: Sequence[Prepared], dead: list[_Dead]
-    ) -> tuple[dict[int, set[int]], Verdict]:
+    ) -> tuple[dict[int, set[int]], Verdict, _Copies]:
         """Return the positions to leave out, by place of the envelope; add poison to ``dead``."""
         left_out: defaultdict[int, set[int]] = defaultdict(set)
+        copies: _Copies = defaultdict(Counter)
         try:
-            verdict = await self._judge(events, left_out)
+            verdict = await self._judge(events, left_out, copies)
         except (ValueError, WarehouseError) as error:
             if isinstance(error, WarehouseError) and not is_about_rows(error.code):
                 raise
             events = [_without_malformed_keys(prepared) for prepared in events]
-            verdict = await self._judge(events, left_out)
+            verdict = await self._judge(events, left_out, copies)
         DUPLICATES.inc(len(verdict.dropped))
         for place, prepared in enumerate(events):
             if prepared.facts.poison:
@@ -243,9 +249,11 @@ class WarehouseDestination:
                 for bad in prepared.facts.poison:
                     left_out[place].add(bad.index)
                     dead.append(_Dead(prepared, rows[bad.index], bad.reason))
-        return left_out, verdict
+        return left_out, verdict, copies
 
-    async def _judge(self, events: Sequence[Prepared], left_out: dict[int, set[int]]) -> Verdict:
+    async def _judge(
+        self, events: Sequence[Prepared], left_out: dict[int, set[int]], copies: _Copies
+    ) -> Verdict:
         named: list[Key] = []
         starts: list[int] = []
         for prepared in events:
@@ -258,7 +266,22 @@ class WarehouseDestination:
             # Of envelopes without named events several start at the same number; the last has it.
             place = bisect_right(starts, number) - 1
             left_out[place].add(events[place].facts.positions[number - starts[place]])
+            copies[place][named[number].tenant, named[number].received_at[:HOUR_CHARS]] += 1
         return verdict
+
+    async def _note_accepted(self, events: Sequence[Prepared], copies: _Copies) -> None:
+        rows = [
+            row
+            for place, prepared in enumerate(events)
+            for row in rows_of(
+                prepared.envelope.envelope_id, prepared.facts.accepted, copies.get(place, {})
+            )
+        ]
+        if rows:
+            data = await asyncio.to_thread(frames, rows)
+            await self._warehouse.insert_rows(
+                "accepted", data, columns=list(AcceptedRow.__struct_fields__)
+            )
 
     async def _insert(self, table: str, parts: Sequence[_Part]) -> list[_Dead]:
         """Insert parts; return the rows that ClickHouse cannot take."""
@@ -357,6 +380,7 @@ def _without_malformed_keys(prepared: Prepared) -> Prepared:
         hours=facts.hours,
         identified=facts.identified,
         poison=[*facts.poison, *bad],
+        accepted=facts.accepted,
     )
     return replace(prepared, facts=changed)
 
