@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from sluice.cli.plain import plain
+from sluice.cli.run_lock import holder
 from sluice.core.cron import next_time
 from sluice.core.tenant import Tenant
 from sluice.core.workflows import WorkflowConfig
@@ -41,7 +42,9 @@ async def states_of(
     Documents are planned and secrets are looked for by what the worker does it with.
     """
     catalogue = Catalogue(settings.workflows_path)
-    resolver = Resolver(lambda: tenant.amplitude, is_simulated=bool(settings.amplitude_url))
+    # A `sluice run` takes the simulator's key away unless it simulates, so who has it may use it.
+    is_simulated = bool(settings.amplitude_url) or holder(settings.data_dir) is not None
+    resolver = Resolver(lambda: tenant.amplitude, is_simulated=is_simulated)
     found = []
     with closing(Plans(settings)) as plans:
         for config_id in sorted(tenant.workflows):
