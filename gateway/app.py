@@ -14,6 +14,9 @@ import sluice
 from gateway import sources
 from gateway.core.auth import TokenKeys
 from gateway.core.limits import RateLimits
+from gateway.core.runs_error import PREFIX, reshaped
+from gateway.core.runs_memory import RecentRuns
+from gateway.core.runs_token import token_key
 from gateway.dispatch import Dispatcher, Route
 from gateway.health import HealthProbe
 from gateway.lifetime import Lifetime
@@ -29,9 +32,15 @@ from gateway.routes.ingest import Ingest
 from gateway.routes.ops import Figures, OpsRoutes
 from gateway.routes.reads import ReadRoutes, stats_cache
 from gateway.routes.receipts import ReceiptRoutes
+from gateway.routes.run_files import RunFileRoutes
+from gateway.routes.runs import RunRoutes
 from gateway.routes.session import SessionRoutes
 from gateway.routes.shopify import ShopifyRoutes
 from gateway.routes.sources import SourceRoutes
+from gateway.run_book import RunBook
+from gateway.run_callers import RunCallers
+from gateway.run_commands import RunCommands
+from gateway.run_reads import RunReads
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.stamps import Stamps
 from gateway.token_keys import JwksSource, shared_secret
@@ -43,6 +52,8 @@ from sluice.queue.protocol import Queue
 from sluice.settings import Settings
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
+from sluice.workflows.catalogue import Catalogue
+from sluice.workflows.files import RunFiles
 
 BACKLOG: Final = 4_096
 """Connections that the system may hold while the loop is busy."""
@@ -59,6 +70,10 @@ class Parts:
     publisher: Publisher
     rejections: Rejections
     reads: Reads
+    run_reads: RunReads
+    run_commands: RunCommands
+    run_files: RunFiles
+    catalogue: Catalogue
     probe: HealthProbe
     directory: Callable[[], Directory]
     token_keys: Callable[[], TokenKeys]
@@ -86,6 +101,10 @@ def build_app(parts: Parts) -> Dispatcher:
         ask_for_keys=parts.ask_for_keys,
         rejections=parts.rejections,
     )
+    book = RunBook(
+        reads=parts.run_reads, recent=RecentRuns(), catalogue=parts.catalogue, now=parts.now
+    )
+    callers = RunCallers(readers=readers, limits=limits, monotonic=parts.monotonic)
     routes: list[Route] = [
         *Ingest(
             directory=parts.directory,
@@ -120,6 +139,15 @@ def build_app(parts: Parts) -> Dispatcher:
             readers=readers, reads=parts.reads, now=parts.now, cache=stats_cache(parts.monotonic)
         ).routes(),
         *ReceiptRoutes(readers=readers, reads=parts.reads).routes(),
+        *RunRoutes(
+            callers=callers,
+            book=book,
+            commands=parts.run_commands,
+            token_key=token_key(parts.session_secret),
+            now=parts.now,
+            body_timeout_s=parts.body_timeout_s,
+        ).routes(),
+        *RunFileRoutes(callers=callers, book=book, files=parts.run_files).routes(),
         *HealthRoutes(probe=parts.probe).routes(),
         *OpsRoutes(
             queue=parts.queue,
@@ -140,7 +168,10 @@ def build_app(parts: Parts) -> Dispatcher:
         *docs_routes(version=sluice.__version__),
     ]
     dispatcher = Dispatcher(
-        routes, rejections=parts.rejections, new_request_id=parts.new_request_id
+        routes,
+        rejections=parts.rejections,
+        new_request_id=parts.new_request_id,
+        shapes={PREFIX: reshaped},
     )
     return dispatcher
 
@@ -194,6 +225,10 @@ async def serve(
             publisher=publisher,
             rejections=Rejections(publisher, new_ids=stamps.new_ids),
             reads=reads,
+            run_reads=RunReads(warehouse),
+            run_commands=RunCommands(queue, timeout_s=settings.publish_timeout_s),
+            run_files=RunFiles(settings.run_files_path, max_bytes=settings.run_file_max_bytes),
+            catalogue=Catalogue(settings.workflows_path),
             probe=probe,
             directory=lambda: tenants.directory,
             token_keys=(lambda: jwks.keys) if jwks else (lambda: shared),

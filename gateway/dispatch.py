@@ -59,6 +59,11 @@ def last_segment(exchange: Exchange) -> str:
     return _path_of(exchange.request).rstrip("/").rpartition("/")[2]
 
 
+def segments(exchange: Exchange) -> list[str]:
+    """Return the segments of a request's path, as they were sent."""
+    return _path_of(exchange.request).strip("/").split("/")
+
+
 def _path_of(request: BaseRequest) -> str:
     target = request.raw_path
     if not target.startswith("/"):  # absolute form, as proxies send it
@@ -73,8 +78,8 @@ class Route:
     name: str
     """For metrics."""
     path: str
-    """Without the trailing slash. A last segment ``{…}`` stands for any one segment, which
-    ``last_segment`` returns."""
+    """Without the trailing slash. A segment ``{…}`` stands for any one segment; ``last_segment``
+    and ``segments`` return what it was."""
     handlers: Mapping[str, Handler]
     is_for_operators: bool = False
     """Whether it goes on while the server stops."""
@@ -92,8 +97,19 @@ class Route:
         return ", ".join([*methods, hdrs.METH_OPTIONS])
 
 
+Shape = Callable[[Answer, str], Answer]
+"""Gives a refusal another body, which may name the request's id."""
+
+
 class Dispatcher:
-    """Answers every request; callable as aiohttp's request handler."""
+    """Answers every request; callable as aiohttp's request handler.
+
+    Args:
+        routes: All there are.
+        rejections: Takes what failed inside.
+        new_request_id: Makes ids.
+        shapes: How refusals look below a path, whoever made them.
+    """
 
     def __init__(
         self,
@@ -101,14 +117,23 @@ class Dispatcher:
         *,
         rejections: Rejections,
         new_request_id: Callable[[], str],
+        shapes: Mapping[str, Shape] | None = None,
     ) -> None:
         self._rejections = rejections
+        self._shapes = shapes or {}
         self._new_request_id = new_request_id
         self._by_path: dict[str, Route] = {}
         self._by_method: dict[str, dict[str, tuple[Route, Handler]]] = {}
         self._by_folder: dict[str, Route] = {}
+        self._templates: list[tuple[list[str], Route]] = []
         for route in routes:
-            folder, brace, _ = route.path.partition("{")
+            folder, brace, rest = route.path.partition("{")
+            if "/" in rest:
+                template = [
+                    "{}" if part.startswith("{") else part for part in route.path.split("/")
+                ]
+                self._templates.append((template, route))
+                continue
             if brace:
                 self._by_folder[folder] = route
                 continue
@@ -139,10 +164,11 @@ class Dispatcher:
         hit = by_path.get(path) if by_path is not None else None
         found = hit or self._find(request)
         if isinstance(found, Answer):
-            return Reply(found, request_id)
+            return Reply(self._shaped(request, found, request_id), request_id)
         route, handler = found
         if self.is_stopping and not route.is_for_operators:
-            return Reply(route.refuse(_STOPPING, 1), request_id)
+            stopping = self._shaped(request, route.refuse(_STOPPING, 1), request_id)
+            return Reply(stopping, request_id)
         self._active += 1
         exchange = Exchange(request, request_id)
         try:
@@ -153,6 +179,8 @@ class Dispatcher:
             self._active -= 1
             if not self._active:
                 self._idle.set()
+        if answer.error_type is not None and self._shapes:
+            answer = self._shaped(request, answer, request_id)
         if exchange.origins is not None:
             origin = request.headers.get(hdrs.ORIGIN)
             if origin is not None:
@@ -166,7 +194,7 @@ class Dispatcher:
 
     def _find(self, request: BaseRequest) -> tuple[Route, Handler] | Answer:
         path = _path_of(request)
-        route = self._by_path.get(path) or self._in_folder(path)
+        route = self._by_path.get(path) or self._in_folder(path) or self._by_template(path)
         if route is None:
             return refused_one(ErrorType.NOT_FOUND, "Nothing is served at this path.")
         handler = route.handlers.get(request.method)
@@ -187,6 +215,23 @@ class Dispatcher:
     def _in_folder(self, path: str) -> Route | None:
         folder, _, last = path.removesuffix("/").rpartition("/")
         return self._by_folder.get(f"{folder}/") if last else None
+
+    def _by_template(self, path: str) -> Route | None:
+        given = path.removesuffix("/").split("/")
+        for template, route in self._templates:
+            if len(given) == len(template) and all(
+                sent and wanted in ("{}", sent)
+                for wanted, sent in zip(template[1:], given[1:], strict=True)
+            ):
+                return route
+        return None
+
+    def _shaped(self, request: BaseRequest, answer: Answer, request_id: str) -> Answer:
+        path = _path_of(request)
+        for prefix, shape in self._shapes.items():
+            if path.startswith(prefix) and answer.error_type is not None:
+                return shape(answer, request_id)
+        return answer
 
     def _failed(self, exchange: Exchange, route: Route, error: Exception) -> Answer:
         _log.error(

@@ -7,11 +7,14 @@ import msgspec
 from gateway.core.answers import BatchResult
 from gateway.core.auth import SESSION_PARAMETER
 from gateway.core.receipt import Receipt
+from gateway.core.runs_error import RunRefusal
 from gateway.core.session import SessionAnswer
 from gateway.health import Health
+from gateway.operation import Operation
 from gateway.operation_errors import SKIPPING
-from gateway.operations import OPERATIONS, Operation
+from gateway.operations import OPERATIONS
 from gateway.routes.reads import ErrorList
+from gateway.run_schemas import run_schemas
 from gateway.schemas import (
     COMPONENTS,
     WAITS,
@@ -82,7 +85,13 @@ def document(*, version: str) -> Schema:
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
                     "description": "A token with the claims `tenant` and `exp`; "
-                    "`sluice token` prints one.",
+                    "`sluice token` prints one. One with a `scope` needs `read` in it.",
+                },
+                "runToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "The same; one with a `scope` needs `runs` in it.",
                 },
             },
         },
@@ -116,25 +125,25 @@ def _responses(operation: Operation) -> Schema:
     for error_type in operation.errors:
         by_status.setdefault(ERRORS[error_type].status, []).append(error_type)
     for status, error_types in sorted(by_status.items()):
-        responses[str(status)] = _error_response(status, error_types)
+        responses[str(status)] = _error_response(status, error_types, operation.refusal)
     return responses
 
 
-def _error_response(status: int, error_types: Sequence[ErrorType]) -> Schema:
+def _error_response(status: int, error_types: Sequence[ErrorType], body: str) -> Schema:
     headers: Schema = {"x_error_type": {"schema": {"type": "string", "enum": list(error_types)}}}
     if status in WAITS:
         headers["retry_after"] = WAITS[status]
     if status == 401:
         headers["www_authenticate"] = {"schema": {"type": "string"}}
     lines = [f"- `{one}`: {ERRORS[one].meaning} {ERRORS[one].remedy}" for one in error_types]
-    return json_answer("\n".join(lines), ref_to("Error"), **headers)
+    return json_answer("\n".join(lines), ref_to(body), **headers)
 
 
 def _schemas() -> Schema:
     _, answers = msgspec.json.schema_components(
-        (BatchResult, SessionAnswer, Health, Stats, ErrorList, Receipt),
+        (BatchResult, SessionAnswer, Health, Stats, ErrorList, Receipt, RunRefusal),
         ref_template=COMPONENTS + "{name}",
     )
     answers["SkippedEvent"]["properties"]["error_type"] = {"enum": list(SKIPPING)}
     asked = {"Event": event_schema(), "Batch": batch_schema(), "SessionAsk": session_ask_schema()}
-    return {**answers, **asked, "Error": error_schema()}
+    return {**answers, **asked, **run_schemas(), "Error": error_schema()}

@@ -95,5 +95,32 @@ NOT_QUEUED: Final = (
     ErrorType.SHOPIFY_BODY_TOO_LARGE,
 )
 """Why a good delivery of Shopify's is not queued; the status is 200, as no retry would help."""
+RUN_CALLER: Final = (
+    *READ_AUTH,
+    ErrorType.TENANT_DENIED,
+    ErrorType.RUN_PARAMETER_INVALID,
+    ErrorType.RATE_LIMITED,
+    ErrorType.WAREHOUSE_UNAVAILABLE,
+)
+RUN_COMMAND: Final = (ErrorType.SPOOL_FULL, ErrorType.PUBLISH_TIMEOUT)
+RUN_START: Final = (
+    ErrorType.BODY_EMPTY,
+    ErrorType.BODY_INCOMPLETE,
+    ErrorType.BODY_UNDECODABLE,
+    ErrorType.BODY_TIMEOUT,
+    ErrorType.BODY_TOO_LARGE,
+    ErrorType.JSON_INVALID,
+    ErrorType.BODY_NOT_OBJECT,
+    ErrorType.CONTENT_TYPE_UNSUPPORTED,
+    ErrorType.CONTENT_ENCODING_UNSUPPORTED,
+    ErrorType.IDEMPOTENCY_KEY_INVALID,
+    ErrorType.IDEMPOTENCY_KEY_REUSED,
+    ErrorType.RUN_REQUEST_INVALID,
+    ErrorType.RUN_INPUTS_INVALID,
+    ErrorType.RUNS_AT_LIMIT,
+    ErrorType.WORKFLOW_UNKNOWN,
+    ErrorType.WORKFLOW_DISABLED,
+    ErrorType.WORKFLOW_BROKEN,
+)
 ALWAYS: Final = (ErrorType.REQUEST_INVALID, ErrorType.INTERNAL)
 STOPPING: Final = (ErrorType.SHUTTING_DOWN,)

@@ -5,13 +5,13 @@ table in ``sluice.core.errors``. A test compares the operations with the routes 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Final
 
 from gateway import sources
 from gateway.core.answers import MAX_LISTED_ERRORS
 from gateway.core.receipt import MAX_NAME_CHARS
+from gateway.operation import Operation
 from gateway.operation_errors import (
     ALWAYS,
     ANY_BODY,
@@ -26,9 +26,9 @@ from gateway.operation_errors import (
     STOPPING,
     STORING,
 )
-from gateway.routes.ingest import MAX_BODY_BYTES
 from gateway.routes.reads import DEFAULT_LIMIT, MAX_LIMIT, WINDOWS
 from gateway.routes.session import MAX_ASK_BYTES
+from gateway.run_operations import RUN_OPERATIONS
 from gateway.schemas import (
     ANY_OBJECT,
     KEY_PARAMETER,
@@ -45,24 +45,6 @@ from gateway.source_answers import refusals, success
 from sluice.core.errors import ErrorType
 from sluice.core.event import MAX_BATCH_EVENTS, MAX_USER_ID_CHARS
 from sluice.core.tenant import SLUG
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One method of one path."""
-
-    path: str
-    method: str
-    name: str
-    summary: str
-    description: str = ""
-    security: Sequence[str] = ()
-    parameters: Sequence[Schema] = ()
-    body: Schema | None = None
-    max_body_bytes: int = MAX_BODY_BYTES
-    answers: Mapping[int, Schema]
-    """What is answered when nothing is refused, by status."""
-    errors: Sequence[ErrorType] = ALWAYS
 
 
 def _source_operations() -> Iterator[Operation]:
@@ -294,5 +276,6 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         answers={200: text_answer("A page that needs nothing from elsewhere.", "text/html")},
         errors=(*ALWAYS, *STOPPING),
     ),
+    *RUN_OPERATIONS,
     *_source_operations(),
 )

@@ -8,7 +8,13 @@ from typing import Final
 from aiohttp import hdrs
 
 from gateway.core.answers import Answer, deny
-from gateway.core.auth import Denied, TokenKeys, authenticate_read
+from gateway.core.auth import (
+    Denied,
+    Runner,
+    TokenKeys,
+    authenticate_read,
+    authenticate_run,
+)
 from gateway.dispatch import Exchange
 from gateway.rejections import Rejections
 from sluice.core.errors import ErrorType
@@ -35,10 +41,27 @@ class Readers:
             self.token_keys(),
             now=time.time(),
         )
-        if not isinstance(who, Denied):
-            exchange.tenant = who.tenant.slug
-            return who.tenant
-        if who.rejected.error_type is ErrorType.TOKEN_INVALID:
+        if isinstance(who, Denied):
+            return self._denied(exchange, who)
+        exchange.tenant = who.tenant.slug
+        return who.tenant
+
+    def runner_of(self, exchange: Exchange, scope: str) -> Runner | Answer:
+        """Return who asks for runs with a token of this scope; refusals as in ``of``."""
+        who = authenticate_run(
+            exchange.request.headers.getall(hdrs.AUTHORIZATION, ()),
+            self.directory(),
+            self.token_keys(),
+            now=time.time(),
+            scope=scope,
+        )
+        if isinstance(who, Denied):
+            return self._denied(exchange, who)
+        exchange.tenant = who.tenant.slug
+        return who
+
+    def _denied(self, exchange: Exchange, denied: Denied) -> Answer:
+        if denied.rejected.error_type is ErrorType.TOKEN_INVALID:
             self.ask_for_keys()
-        self.rejections.record(who.tenant, SOURCE, [who.rejected], exchange.request_id)
-        return deny(who.rejected, challenge=CHALLENGE)
+        self.rejections.record(denied.tenant, SOURCE, [denied.rejected], exchange.request_id)
+        return deny(denied.rejected, challenge=CHALLENGE)

@@ -8,10 +8,12 @@ piece of text. It implements what the HTTP protocol of aiohttp 3.14 uses of a re
 
 import asyncio
 import itertools
+import logging
 import re
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -21,7 +23,7 @@ from aiohttp import hdrs
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web import BaseRequest, StreamResponse
 
-from gateway.core.answers import Answer
+from gateway.core.answers import Answer, Stream
 
 NO_CONTENT: Final = 204
 BAD_REQUEST: Final = 400
@@ -31,6 +33,7 @@ MAX_UNREAD_BYTES: Final = 65_536
 """A refused request with a longer unread body costs its connection."""
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_log = logging.getLogger(__name__)
 _heads: dict[tuple[int, str], str] = {}
 
 
@@ -91,7 +94,8 @@ def render(
     if connection is not None:
         extra += f"Connection: {connection}\r\n"
     if status != NO_CONTENT:
-        extra += f"Content-Length: {len(answer.body)}\r\n"
+        size = len(answer.body) if answer.stream is None else answer.stream.size
+        extra += f"Content-Length: {size}\r\n"
     head = (
         f"{_head(status, answer.content_type)}X-Request-Id: {request_id}\r\n"
         f"Date: {_http_date(int(time.time()))}\r\n{extra}\r\n"
@@ -141,12 +145,34 @@ class Reply(StreamResponse):
                 has_body=request.method != hdrs.METH_HEAD,
             )
         )
-        if request.protocol.writing_paused:
-            try:
-                async with asyncio.timeout(WRITE_TIMEOUT_S):
-                    await request.writer.drain()
-            except TimeoutError:
-                transport.abort()
+        stream = self._answer.stream
+        if stream is not None and request.method != hdrs.METH_HEAD:
+            await _send(request, transport, stream)
+        elif request.protocol.writing_paused:
+            await _drain(request, transport)
+
+
+async def _drain(request: BaseRequest, transport: asyncio.Transport) -> None:
+    try:
+        async with asyncio.timeout(WRITE_TIMEOUT_S):
+            await request.writer.drain()
+    except TimeoutError:
+        transport.abort()
+
+
+async def _send(request: BaseRequest, transport: asyncio.Transport, stream: Stream) -> None:
+    """Write a body piece by piece; one that cannot be read to its end ends the connection."""
+    try:
+        async with aclosing(stream.pieces()) as pieces:
+            async for piece in pieces:
+                if transport.is_closing():
+                    return
+                transport.write(piece)
+                if request.protocol.writing_paused:
+                    await _drain(request, transport)
+    except OSError as error:
+        _log.warning("A file could not be sent whole", extra={"reason": str(error)[:200]})
+        transport.abort()
 
 
 def _is_large_unread(request: BaseRequest) -> bool:

@@ -27,6 +27,7 @@ from tomlkit.items import Table
 
 from sluice.core.errors import ConfigError
 from sluice.core.property import Property
+from sluice.core.property_values import one_line, parse_value
 from sluice.core.tenant import (
     SLUG,
     SLUG_RULE,
@@ -38,9 +39,7 @@ from sluice.core.tenant import (
 from sluice.core.tenant_file import (
     KEY_PROPERTIES,
     PROPERTIES,
-    one_line,
     parse_directory,
-    parse_value,
 )
 from sluice.credentials import new_api_key, new_identity_secret
 from sluice.private_files import ensure_private_dir, replace_file
@@ -186,6 +185,43 @@ class TenantsFile:
         with self._edited_tenant(slug) as table:
             (table.setdefault(group, tomlkit.table()) if group else table)[own_name] = value
         return value
+
+    def set_workflow(
+        self, slug: str, config_id: str, changes: Mapping[tuple[str, ...], object]
+    ) -> None:
+        """Change keys of a workflow's table, which is made if absent.
+
+        Args:
+            slug: The tenant.
+            config_id: The workflow.
+            changes: Values by path, such as ``("inputs", "cohortId")``; None takes a key away.
+
+        Raises:
+            ConfigError: There is no such tenant, or the table would be wrong.
+        """
+        with self._edited_tenant(slug) as table:
+            workflows = table.setdefault("workflows", tomlkit.table(is_super_table=True))
+            own = workflows.setdefault(config_id, tomlkit.table())
+            for (*groups, name), value in changes.items():
+                part = own
+                for group in groups:
+                    part = part.setdefault(group, tomlkit.table())
+                if value is None:
+                    part.pop(name, None)
+                else:
+                    part[name] = value
+
+    def remove_workflow(self, slug: str, config_id: str) -> None:
+        """Take a workflow's table away; a default one is then as it was.
+
+        Raises:
+            ConfigError: There is no such tenant or table.
+        """
+        with self._edited_tenant(slug) as table:
+            if config_id not in table.get("workflows", {}):
+                message = f"the settings of {slug!r} have no workflow {config_id!r}."
+                raise ConfigError(message)
+            del table["workflows"][config_id]
 
     def set_key_value(self, slug: str, digest_prefix: str, name: str, text: str) -> object:
         """Set one property of a public key from its text; return the value.

@@ -4,7 +4,7 @@
 answer holds an offending value.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -35,6 +35,14 @@ CLOSING: Final = frozenset(
 """After these the connection cannot or should not go on."""
 
 
+class Stream(msgspec.Struct, frozen=True):
+    """A body that is too large to be held."""
+
+    size: int
+    pieces: Callable[[], AsyncGenerator[bytes, None]]
+    """Opens it; gives exactly ``size`` bytes, or raises ``OSError`` where it cannot."""
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What goes back to the client, before the headers that every answer carries."""
 
@@ -44,6 +52,8 @@ class Answer(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     error_type: ErrorType | None = None
     closes: bool = False
+    stream: Stream | None = None
+    """Stands for ``body``."""
 
 
 class SkippedEvent(msgspec.Struct, frozen=True):

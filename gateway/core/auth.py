@@ -13,11 +13,13 @@ import jwt
 from gateway.core.session import AUDIENCE, read_token
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.tenant import ApiKey, Directory, Tenant, find_public_key
+from sluice.core.tokens import READ_SCOPE
 
 MAX_TIME_S: Final = 1e11
 """Unix seconds beyond this are no time; not-a-number fails the comparison too."""
 LEEWAY_S: Final = 30
 MAX_HEADER_CHARS: Final = 8_000
+MAX_PERSON_CHARS: Final = 200
 SESSION_PARAMETER: Final = "session_token"
 """In the query of a request that can set no header, as ``navigator.sendBeacon`` makes it."""
 _KEY_PREFIXES: Final = ("sk_", "pk_", "mk_")
@@ -55,6 +57,17 @@ class Principal:
     """The key that was sent, or that a session was made with; None of a read token."""
     uid: str | None = None
     """The user of a session; None of a key or read token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """Who asks for runs, and whose runs: as the claims of the token name the person."""
+
+    tenant: Tenant
+    id: str
+    """``sub``; empty where the token has none, as the next two."""
+    name: str
+    email: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +221,54 @@ def authenticate_read(
     headers: Sequence[str], directory: Directory, keys: TokenKeys, *, now: float
 ) -> Principal | Denied:
     """Return who may read: the tenant of a token with the scope ``read``."""
+    claims = _read_claims(headers, keys, now=now)
+    if isinstance(claims, Denied):
+        return claims
+    if not _allows(claims, READ_SCOPE):
+        return _denied(
+            ErrorType.SCOPE_DENIED,
+            "This token does not allow reading.",
+            _slug(claims, directory),
+        )
+    return _tenant_of(claims, directory)
+
+
+def authenticate_run(
+    headers: Sequence[str], directory: Directory, keys: TokenKeys, *, now: float, scope: str
+) -> Runner | Denied:
+    """Return who asks for runs.
+
+    Reading them needs the scope ``read``; starting and stopping needs ``runs``, so that a token for
+    a dashboard erases nobody. A token without any scope, as identity providers give, may both.
+    """
+    claims = _read_claims(headers, keys, now=now)
+    if isinstance(claims, Denied):
+        return claims
+    if not _allows(claims, scope):
+        return _denied(
+            ErrorType.SCOPE_DENIED,
+            f"This token does not have the scope `{scope}`, which this needs;"
+            f" `sluice token SLUG --scope {scope}` prints one that has.",
+            _slug(claims, directory),
+        )
+    who = _tenant_of(claims, directory)
+    if isinstance(who, Denied):
+        return who
+    return Runner(
+        tenant=who.tenant,
+        id=_words(claims.get("sub")),
+        name=_words(claims.get("name")),
+        email=_words(claims.get("email")),
+    )
+
+
+def _words(claim: object) -> str:
+    """Return a claim as a short printable text; empty for what is none."""
+    text = claim[:MAX_PERSON_CHARS] if isinstance(claim, str) else ""
+    return "".join(char for char in text if char.isprintable())
+
+
+def _read_claims(headers: Sequence[str], keys: TokenKeys, *, now: float) -> dict[str, Any] | Denied:
     parsed = _parse(headers, _READING)
     if isinstance(parsed, Denied):
         return parsed
@@ -215,15 +276,10 @@ def authenticate_read(
     if scheme == "apikey" or credential.startswith(_KEY_PREFIXES):
         # A leaked ingest key must not read, so it is no credential here at all.
         return _denied(ErrorType.TOKEN_INVALID, f"An API key does not read here; send {_READING}.")
-    claims = _verify(credential, keys, now=now)
-    if isinstance(claims, Denied):
-        return claims
-    if not _may_read(claims):
-        return _denied(
-            ErrorType.SCOPE_DENIED,
-            "This token does not allow reading.",
-            _slug(claims, directory),
-        )
+    return _verify(credential, keys, now=now)
+
+
+def _tenant_of(claims: Mapping[str, Any], directory: Directory) -> Principal | Denied:
     slug = _slug(claims, directory)
     if slug is None:
         return _denied(ErrorType.TENANT_UNKNOWN, "This token does not name a known tenant.")
@@ -268,13 +324,13 @@ def _is_for_sessions(claims: Mapping[str, Any]) -> bool:
     return audience == AUDIENCE or (isinstance(audience, list) and AUDIENCE in audience)
 
 
-def _may_read(claims: Mapping[str, Any]) -> bool:
-    # A token without a scope reads: identity providers give tokens that have only our tenant
+def _allows(claims: Mapping[str, Any], scope: str) -> bool:
+    # A token without a scope allows all: identity providers give tokens that have only our tenant
     # claim. What a session token may do is said by its audience, whatever its scope.
     if _is_for_sessions(claims):
         return False
-    scope = claims.get("scope", "read")
-    return isinstance(scope, str) and "read" in scope.split()
+    given = claims.get("scope", scope)
+    return isinstance(given, str) and scope in given.split()
 
 
 def _verify(token: str, keys: TokenKeys, *, now: float) -> dict[str, Any] | Denied:

@@ -4,22 +4,12 @@ A bomb is stopped when it has grown one byte too large, not after it was inflate
 part is held. The caller chooses how much one step may do, since a step holds up the thread.
 """
 
-import sys
-import zlib
-from typing import Final, Literal, Protocol
+from typing import Final
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from sluice.core.streams import MAX_ZSTD_FRAMES, STREAM_ERRORS, Encoding, Stream, open_stream
 
-Encoding = Literal["gzip", "deflate", "zstd"]
+__all__ = ["MAX_ZSTD_FRAMES", "Encoding", "InflatedTooLargeError", "Inflater", "UndecodableError"]
 
-MAX_ZSTD_FRAMES: Final = 1000
-"""Bound on the frames of one body: a frame costs time even if it is empty."""
-
-_ZSTD_WINDOW_LOG: Final = 23
-"""Window of 8 MiB, the most that a decoder should be asked for (RFC 8878, 3.1.1.1.2)."""
 _STEP_BYTES: Final = 65_536
 
 
@@ -31,66 +21,13 @@ class InflatedTooLargeError(ValueError):
     """The body is larger than its bound once inflated."""
 
 
-class _Stream(Protocol):
-    """One compressed stream."""
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the stream has reached its end."""
-
-    @property
-    def rest(self) -> bytes:
-        """What came behind the end of the stream."""
-
-    def inflate(self, data: bytes, limit: int) -> tuple[bytes, bytes]:
-        """Return at most ``limit`` bytes, and the part of ``data`` to hand in again."""
-
-
-class _ZlibStream:
-    """gzip (one member), zlib or raw deflate, by the ``wbits`` of zlib."""
-
-    def __init__(self, wbits: int) -> None:
-        self._stream = zlib.decompressobj(wbits)
-
-    @property
-    def is_done(self) -> bool:
-        return self._stream.eof
-
-    @property
-    def rest(self) -> bytes:
-        return self._stream.unused_data
-
-    def inflate(self, data: bytes, limit: int) -> tuple[bytes, bytes]:
-        return self._stream.decompress(data, limit), self._stream.unconsumed_tail
-
-
-class _ZstdStream:
-    """One zstd frame; it keeps by itself what it did not get to."""
-
-    def __init__(self) -> None:
-        self._stream = zstd.ZstdDecompressor(
-            options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
-        )
-
-    @property
-    def is_done(self) -> bool:
-        return self._stream.eof
-
-    @property
-    def rest(self) -> bytes:
-        return self._stream.unused_data
-
-    def inflate(self, data: bytes, limit: int) -> tuple[bytes, bytes]:
-        return self._stream.decompress(data, limit), b""
-
-
 class Inflater:
     """One body: ``feed`` it, ``step`` until there is nothing left to do, ``finish`` at the end."""
 
     def __init__(self, encoding: Encoding, *, max_bytes: int) -> None:
         self._encoding = encoding
         self._max_bytes = max_bytes
-        self._stream: _Stream | None = None
+        self._stream: Stream | None = None
         self._frames = 0
         self._waiting = b""
         self._body = bytearray()
@@ -117,7 +54,7 @@ class Inflater:
         limit = min(limit, self._max_bytes + 1 - len(self._body))
         try:
             piece, self._waiting = stream.inflate(self._waiting, limit)
-        except (zlib.error, zstd.ZstdError) as error:
+        except STREAM_ERRORS as error:
             raise UndecodableError(self._encoding) from error
         self._body += piece
         if len(self._body) > self._max_bytes:
@@ -145,7 +82,7 @@ class Inflater:
             raise UndecodableError(self._encoding)
         return bytes(self._body)
 
-    def _open_stream(self) -> _Stream | None:
+    def _open_stream(self) -> Stream | None:
         """Return the stream that takes what waits; None if that cannot be told yet."""
         if self._stream is None:
             if len(self._waiting) < 2:  # deflate shows by its second byte which of the two it is
@@ -157,17 +94,8 @@ class Inflater:
             self._stream = self._new_stream()
         return self._stream
 
-    def _new_stream(self) -> _Stream:
+    def _new_stream(self) -> Stream:
         self._frames += 1
-        if self._encoding == "zstd" and self._frames <= MAX_ZSTD_FRAMES:
-            return _ZstdStream()
-        if self._frames > 1:
+        if self._frames > (MAX_ZSTD_FRAMES if self._encoding == "zstd" else 1):
             raise UndecodableError(self._encoding)
-        if self._encoding == "gzip":
-            return _ZlibStream(16 + zlib.MAX_WBITS)
-        return _ZlibStream(zlib.MAX_WBITS if _has_zlib_header(self._waiting) else -zlib.MAX_WBITS)
-
-
-def _has_zlib_header(data: bytes) -> bool:
-    # RFC 1950, 2.2: method 8, and the first two bytes are a multiple of 31.
-    return data[0] & 0x0F == 8 and int.from_bytes(data[:2]) % 31 == 0
+        return open_stream(self._encoding, self._waiting)

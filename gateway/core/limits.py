@@ -37,11 +37,13 @@ class Spender(NamedTuple):
     """Above 0."""
     may_owe: bool = True
     """Whether a request may cost more than the bucket holds."""
+    burst_s: int = BURST_S
+    """Seconds of the rate that a full bucket holds."""
 
     @property
     def at_once(self) -> int:
         """What a full bucket holds."""
-        burst = self.events_per_s * BURST_S
+        burst = self.events_per_s * self.burst_s
         return burst if self.may_owe else max(burst, ONE_FLUSH)
 
 

@@ -18,7 +18,7 @@ from sluice import telemetry
 from sluice.core.amplitude_properties import AMPLITUDE
 from sluice.core.errors import ERRORS
 from sluice.core.property import Property
-from sluice.core.tenant_file import accepted_by
+from sluice.core.property_values import accepted_by
 from sluice.queue.pubsub_commands import gcloud, terraform
 from sluice.queue.pubsub_plan import Plan, plan_of, short
 from sluice.queue.pubsub_wire import Names

@@ -78,6 +78,19 @@ class ErrorType(StrEnum):
     WINDOW_INVALID = "window_invalid"
     LIMIT_INVALID = "limit_invalid"
     EVENT_UNKNOWN = "event_unknown"
+    RUN_PARAMETER_INVALID = "run_parameter_invalid"
+    RUN_REQUEST_INVALID = "run_request_invalid"
+    RUN_INPUTS_INVALID = "run_inputs_invalid"
+    RUN_UNKNOWN = "run_unknown"
+    RUN_ENDED = "run_ended"
+    RUN_FILE_UNKNOWN = "run_file_unknown"
+    RANGE_UNSATISFIABLE = "range_unsatisfiable"
+    RUNS_AT_LIMIT = "runs_at_limit"
+    WORKFLOW_UNKNOWN = "workflow_unknown"
+    WORKFLOW_DISABLED = "workflow_disabled"
+    WORKFLOW_BROKEN = "workflow_broken"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    TENANT_DENIED = "tenant_denied"
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     SPOOL_FULL = "spool_full"
@@ -363,9 +376,91 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         "Ask again in a few seconds; look in /api/ingestion/errors/ for a refusal.",
         recorded=False,
     ),
+    ErrorType.RUN_PARAMETER_INVALID: _client(
+        400,
+        "A parameter of the runs API is unknown or has a value that is not taken.",
+        "The message names the parameter, the value and what is accepted.",
+        recorded=False,
+    ),
+    ErrorType.RUN_REQUEST_INVALID: _client(
+        400,
+        "The body that starts a run breaks a rule.",
+        "The message names the key and what is accepted.",
+        recorded=False,
+    ),
+    ErrorType.RUN_INPUTS_INVALID: _client(
+        400,
+        "The inputs of a run do not fit the schema of its workflow.",
+        "The message names each place, such as /inputs/cohortId; secrets are set by the operator.",
+        recorded=False,
+    ),
+    ErrorType.RUN_UNKNOWN: _client(
+        404,
+        "The tenant has no run with this id.",
+        "List the runs; one that ended long ago is no longer kept.",
+        recorded=False,
+    ),
+    ErrorType.RUN_ENDED: _client(
+        409,
+        "The run has ended, so it cannot be stopped.",
+        "Nothing is to be done.",
+        recorded=False,
+    ),
+    ErrorType.RUN_FILE_UNKNOWN: _client(
+        404,
+        "The run has no such file.",
+        "The outputs of the run name its files, once they are whole.",
+        recorded=False,
+    ),
+    ErrorType.RANGE_UNSATISFIABLE: _client(
+        416,
+        "The Range header begins behind the end of the file.",
+        "Content-Range says how long the file is.",
+        recorded=False,
+    ),
+    ErrorType.RUNS_AT_LIMIT: _client(
+        409,
+        "As many runs of this configuration go on as its max_concurrent allows.",
+        "Wait for the runs that the message names, or stop one.",
+        recorded=False,
+    ),
+    ErrorType.WORKFLOW_UNKNOWN: _client(
+        404,
+        "The tenant has no configuration with this config_id.",
+        "Use one of the tenant's settings; every tenant has cg-ingest, cg-replay, cg-reconcile,"
+        " og-cohort, og-erase and og-data-request.",
+        recorded=False,
+    ),
+    ErrorType.WORKFLOW_DISABLED: _client(
+        409,
+        "The configuration is switched off.",
+        "The operator enables it in the tenant's settings.",
+        recorded=False,
+    ),
+    ErrorType.WORKFLOW_BROKEN: ErrorSpec(
+        409,
+        "receive",
+        "operator",
+        "The workflow document of the configuration cannot be run.",
+        "`sluice workflow lint` says why.",
+        is_recorded=False,
+    ),
+    ErrorType.IDEMPOTENCY_KEY_REUSED: _client(
+        409,
+        "The same Idempotency-Key came with another body within 24 hours.",
+        "Use a new key for a new request.",
+        recorded=False,
+    ),
+    ErrorType.TENANT_DENIED: _client(
+        403,
+        "The amperity-tenant header names another tenant than the token.",
+        "Leave the header out, or use a token of that tenant.",
+        recorded=False,
+    ),
     ErrorType.RATE_LIMITED: _client(
         429,
-        "The key, or this session of it, sent more a second or at once than its tenant allows.",
+        "The key, or this session of it, sent more a second or at once than its tenant allows; of"
+        " workflow runs, the tenant asked more than 10 times a second.",
         "Retry after Retry-After, from a session in smaller batches; the operator sets"
         " key_events_per_s and session_events_per_s.",
     ),

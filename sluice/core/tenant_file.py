@@ -11,7 +11,9 @@ from sluice.core.amplitude import AmplitudeConfig, split_pair
 from sluice.core.amplitude_properties import AMPLITUDE
 from sluice.core.errors import ConfigError
 from sluice.core.property import Property
+from sluice.core.property_values import check, check_names, table_of
 from sluice.core.tenant import KEY_KINDS, SLUG, SLUG_RULE, ApiKey, Directory, Tenant
+from sluice.core.workflow_settings import parse_workflows
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -19,8 +21,6 @@ _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})+")
 _TOPIC: Final = re.compile(r"[a-z0-9_.*-]+(/[a-z0-9_.*-]+)?")
 _HEX_SECRET: Final = re.compile(r"([0-9a-fA-F]{2}){16,128}")
 _WHSEC: Final = re.compile(r"(whsec_)?[A-Za-z0-9+/]{22,}={0,2}")
-_NO_LINE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-MAX_NAME_CHARS: Final = 200
 
 
 def _is_origin(text: str) -> bool:
@@ -162,8 +162,11 @@ def parse_directory(text: str) -> Directory:
     except tomllib.TOMLDecodeError as error:
         message = f"not TOML: {error}"
         raise ConfigError(message) from None
-    _check_names(document, ("tenants",), "the file")
-    tables = _table(document.get("tenants", {}), "tenants")
+    except RecursionError:
+        message = "not TOML: it is nested too deep"
+        raise ConfigError(message) from None
+    check_names(document, ("tenants",), "the file")
+    tables = table_of(document.get("tenants", {}), "tenants")
     return Directory(
         MappingProxyType({slug: _tenant(slug, value) for slug, value in tables.items()})
     )
@@ -174,8 +177,8 @@ def _tenant(slug: str, value: object) -> Tenant:
     if not SLUG.fullmatch(slug):
         message = f"{where}: a slug is {SLUG_RULE}"
         raise ConfigError(message)
-    table = _table(value, where)
-    _check_names(table, (*_OWN, "amplitude", "api_keys"), where)
+    table = table_of(value, where)
+    check_names(table, (*_OWN, "amplitude", "api_keys", "workflows"), where)
     keys = table.get("api_keys", [])
     if not isinstance(keys, list):
         message = f"{where}.api_keys is not a list of tables"
@@ -185,13 +188,14 @@ def _tenant(slug: str, value: object) -> Tenant:
         slug=slug,
         api_keys=tuple(_key(key, f"{where}.api_keys[{i}]") for i, key in enumerate(keys)),
         amplitude=_amplitude(table.get("amplitude", {}), f"{where}.amplitude"),
+        workflows=parse_workflows(table.get("workflows", {}), f"{where}.workflows"),
         **values,
     )
 
 
 def _amplitude(value: object, where: str) -> AmplitudeConfig | None:
-    table = _table(value, where)
-    _check_names(table, tuple(AMPLITUDE), where)
+    table = table_of(value, where)
+    check_names(table, tuple(AMPLITUDE), where)
     values: dict[str, Any] = _values(table, AMPLITUDE, where)
     for name in ("rename", "revenue", "properties"):
         lefts = [split_pair(text)[0] for text in values[name]]
@@ -203,8 +207,8 @@ def _amplitude(value: object, where: str) -> AmplitudeConfig | None:
 
 
 def _key(value: object, where: str) -> ApiKey:
-    table = _table(value, where)
-    _check_names(table, (*_KEY_NAMES, *KEY_PROPERTIES), where)
+    table = table_of(value, where)
+    check_names(table, (*_KEY_NAMES, *KEY_PROPERTIES), where)
     digest = _text(table, "digest", where)
     if not _DIGEST.fullmatch(digest):
         message = f"{where}.digest is not a SHA-256 in 64 lower-case hex digits"
@@ -219,20 +223,6 @@ def _key(value: object, where: str) -> ApiKey:
     raise ConfigError(message)
 
 
-def _table(value: object, where: str) -> dict[str, object]:
-    if not isinstance(value, dict):
-        message = f"{where} is not a table"
-        raise ConfigError(message)
-    return value
-
-
-def _check_names(table: Mapping[str, object], known: tuple[str, ...], where: str) -> None:
-    for name in table:
-        if name not in known:
-            message = f"{where} has an unknown {name!r}: known are {', '.join(known)}"
-            raise ConfigError(message)
-
-
 def _values(
     table: Mapping[str, object], known: Mapping[str, Property], where: str
 ) -> dict[str, object]:
@@ -240,104 +230,6 @@ def _values(
         name: check(one, table[name], f"{where}.{name}") if name in table else one.default
         for name, one in known.items()
     }
-
-
-def check(one: Property, value: object, where: str) -> object:
-    """Return a value as the property holds it.
-
-    Raises:
-        ConfigError: It does not fit; says where and what is accepted, never the value of a secret.
-    """
-    match one.kind:
-        case "truth":
-            is_taken = isinstance(value, bool)
-        case "number":
-            is_taken = isinstance(value, int) and not isinstance(value, bool) and _fits(one, value)
-        case "text":
-            is_taken = isinstance(value, str)
-        case "choice":
-            is_taken = value in one.choices
-        case "secret":
-            is_taken = isinstance(value, str) and (not value or one.is_good(value))
-        case _:
-            return _texts(one, value, where)
-    if is_taken:
-        return value
-    message = f"{where} is not {accepted_by(one)}"
-    raise ConfigError(message)
-
-
-def _texts(one: Property, value: object, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        message = f"{where} is not a list of strings"
-        raise ConfigError(message)
-    if len(value) > one.most:
-        message = f"{where} has {len(value)} values: {one.most} are taken"
-        raise ConfigError(message)
-    for index, text in enumerate(value):
-        if not one.is_good(text):
-            shown = "" if one.is_hidden else f" is {text!r}"
-            message = f"{where}[{index}]{shown}: use {one.accepted}"
-            raise ConfigError(message)
-    return tuple(value)
-
-
-def one_line(text: str, what: str) -> str:
-    """Return a text for people that may stand in a list on a terminal.
-
-    A file that was written by hand may say more: nothing depends on it.
-
-    Raises:
-        ConfigError: It has control characters, half a character, or is very long.
-    """
-    if len(text) <= MAX_NAME_CHARS and not _NO_LINE.search(text):
-        return text
-    message = f"{what}: use one line of at most {MAX_NAME_CHARS} characters, none of them control"
-    raise ConfigError(f"{message} characters.")
-
-
-def parse_value(one: Property, text: str) -> object:
-    """Return the value of a property from its text, such as ``sluice tenant set`` is given.
-
-    Raises:
-        ConfigError: The text does not fit.
-    """
-    value: object = text
-    if one.kind == "text":
-        value = one_line(text, one.name)
-    elif one.kind == "truth":
-        value = {"true": True, "false": False}.get(text, text)
-    elif one.kind == "number" and text.isascii() and text.isdigit():
-        value = int(text)
-    elif one.kind in {"texts", "secrets"}:
-        value = [part.strip() for part in text.split(",") if part.strip()]
-    try:
-        return check(one, value, one.name)
-    except ConfigError:
-        shown = "(hidden)" if one.is_hidden else repr(text)
-        message = f"{one.name} is {shown}: use {accepted_by(one)}."
-        raise ConfigError(message) from None
-
-
-def _fits(one: Property, value: int) -> bool:
-    return value == one.default or one.low <= value <= one.high
-
-
-def accepted_by(one: Property) -> str:
-    """Return in words what the property takes."""
-    match one.kind:
-        case "truth":
-            return "true or false"
-        case "number":
-            return f"a whole number from {one.low} to {one.high}"
-        case "text":
-            return "a string"
-        case "choice":
-            return " or ".join(one.choices)
-        case "secret":
-            return one.accepted
-        case "texts" | "secrets":
-            return f"{one.accepted}; several with commas"
 
 
 def _text(table: Mapping[str, object], name: str, where: str) -> str:

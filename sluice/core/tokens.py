@@ -1,4 +1,4 @@
-"""Read tokens: what ``sluice token`` prints and the read API verifies."""
+"""Tokens of the API: what ``sluice token`` prints and the gateway verifies."""
 
 import re
 from datetime import datetime, timedelta
@@ -10,19 +10,40 @@ from sluice.core.errors import ConfigError
 
 ALGORITHM: Final = "HS256"
 READ_SCOPE: Final = "read"
+RUNS_SCOPE: Final = "runs"
+"""Starts and stops workflow runs."""
+SCOPES: Final = (READ_SCOPE, RUNS_SCOPE)
 MAX_TTL_S: Final = 366 * 86_400
 
 _TTL: Final = re.compile(r"([1-9][0-9]{0,8})([smhd]?)")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-def mint_read_token(tenant: str, *, secret: str, now: datetime, ttl_s: int) -> str:
-    """Return a JWT that may read one tenant's stats and errors until ``now`` + ``ttl_s``."""
+def mint_read_token(
+    tenant: str,
+    *,
+    secret: str,
+    now: datetime,
+    ttl_s: int,
+    scope: str = READ_SCOPE,
+    name: str = "",
+) -> str:
+    """Return a JWT for one tenant's data until ``now`` + ``ttl_s``.
+
+    Args:
+        tenant: Its slug.
+        secret: What is signed with.
+        now: The present time, aware.
+        ttl_s: How long it is good.
+        scope: Of ``SCOPES``, with blanks between.
+        name: Of the person it is for; runs that are started with it say so.
+    """
     claims = {
         "tenant": tenant,
-        "scope": READ_SCOPE,
+        "scope": scope,
         "iat": now,
         "exp": now + timedelta(seconds=ttl_s),
+        **({"name": name} if name else {}),
     }
     return jwt.encode(claims, secret, algorithm=ALGORITHM)
 

@@ -135,8 +135,9 @@ class WorkflowConfig:
         return known.document if known else None
 
 
-def _of(config_id: str, type_name: str, name: str) -> WorkflowConfig:
-    known = TYPES[type_name]
+def config_of(config_id: str, type_name: str, name: str) -> WorkflowConfig:
+    """Return a configuration of a type with what holds for the type by itself."""
+    known = TYPES.get(type_name, RunType(name=type_name))
     return WorkflowConfig(
         config_id=config_id,
         type=type_name,
@@ -160,12 +161,12 @@ _SECRETS: Final = {
 DEFAULTS: Final[Mapping[str, WorkflowConfig]] = {
     one.config_id: one
     for one in (
-        _of("cg-ingest", "amplitude.ingest-and-segment", "Ingest and segment"),
-        _of("cg-replay", "replay", "Replay stored events"),
-        _of("cg-reconcile", "reconcile", "Reconcile a day"),
-        _of("og-cohort", "amplitude.export-cohort", "Export a cohort"),
-        _of("og-erase", "erase", "Erase people"),
-        _of("og-data-request", "data-request", "Collect what is held of a person"),
+        config_of("cg-ingest", "amplitude.ingest-and-segment", "Ingest and segment"),
+        config_of("cg-replay", "replay", "Replay stored events"),
+        config_of("cg-reconcile", "reconcile", "Reconcile a day"),
+        config_of("og-cohort", "amplitude.export-cohort", "Export a cohort"),
+        config_of("og-erase", "erase", "Erase people"),
+        config_of("og-data-request", "data-request", "Collect what is held of a person"),
     )
 }
 """What every tenant has, unless its settings say otherwise."""

@@ -1,15 +1,24 @@
 """What a configuration runs, read once and kept while its files stay as they are.
 
 Both sides ask: the edge for the schema of the inputs and the version, the worker for the document.
-Reading YAML takes up to seconds, so it is done in a thread.
+
+Invariants:
+
+* A file is looked at before it is read, also one that is not there: whatever happens to it from
+  then on, even while it is read, makes the next asker read it again.
+* Reading YAML takes up to seconds and holds the interpreter, so it happens in a thread, once for
+  all who ask for the same document, and of few documents at a time.
+* What is kept is bounded in number and in bytes of text; what was dropped is read again.
 """
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -19,8 +28,16 @@ from sluice.workflows.core.inputs import InputSchema, read_schema
 from sluice.workflows.core.refusals import Refusal
 from sluice.workflows.loading import SHIPPED, Opened, open_document
 
-MAX_ENTRIES: Final = 1_000
-_Stamp = tuple[tuple[str, int, int], ...]
+MAX_ENTRIES: Final = 2_000
+MAX_DOCUMENTS: Final = 200
+MAX_BYTES: Final = 32 * 1024 * 1024
+"""Text of all documents and sources that are kept."""
+MAX_READS: Final = 2
+"""Documents that are read at a time."""
+
+_Status = tuple[int, int, int] | None
+_Place = tuple[Path, Path]
+"""A document and the folder that its sources must lie in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,79 +56,160 @@ class Entry:
     """Why nothing can be run, in a sentence that names the file; empty if it can."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A document as it was read, with how its files were just before."""
+
+    statuses: dict[PurePath, _Status]
+    opened: Opened | None
+    content: str
+    """Digest of document and sources, or why there is none."""
+
+    @property
+    def size(self) -> int:
+        return sum(status[2] for status in self.statuses.values() if status is not None)
+
+
 class Catalogue:
     """The configurations of all tenants, read when first asked for.
 
     Args:
         folder: Of the tenants' own documents, one folder for each tenant.
+        read: Reads a document; for tests of what happens meanwhile.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        read: Callable[..., Opened | tuple[Refusal, ...]] = open_document,
+    ) -> None:
         self._folder = folder
-        self._kept: OrderedDict[tuple[str, str], tuple[WorkflowConfig, _Stamp, Entry]] = (
-            OrderedDict()
-        )
+        self._open = read
+        self._entries: OrderedDict[tuple[str, str], tuple[_Read | None, Entry]] = OrderedDict()
+        self._documents: OrderedDict[_Place, _Read] = OrderedDict()
+        self._turns: WeakValueDictionary[_Place, asyncio.Lock] = WeakValueDictionary()
+        self._room = asyncio.Semaphore(MAX_READS)
 
     async def entry(self, tenant: str, config: WorkflowConfig) -> Entry:
         """Return what a configuration runs; never raises for what is wrong with its files."""
+        place = self._place(tenant, config)
+        read = None if place is None else await self._document(place)
         key = (tenant, config.config_id)
-        kept = self._kept.get(key)
-        if kept is not None and kept[0] == config:
-            self._kept.move_to_end(key)
-            if not kept[1] or kept[1] == await asyncio.to_thread(_stamp_again, kept[1]):
-                return kept[2]
-        stamp, entry = await asyncio.to_thread(self._read, tenant, config)
-        self._kept[key] = (config, stamp, entry)
-        self._kept.move_to_end(key)
-        while len(self._kept) > MAX_ENTRIES:
-            self._kept.popitem(last=False)
+        kept = self._entries.get(key)
+        if kept is not None and kept[0] is read and kept[1].config == config:
+            self._entries.move_to_end(key)
+            return kept[1]
+        if read is None:
+            entry = _built_in(config)
+        else:
+            entry = await asyncio.to_thread(_entry_of, config, read)
+        self._entries[key] = (read, entry)
+        self._entries.move_to_end(key)
+        while len(self._entries) > MAX_ENTRIES:
+            self._entries.popitem(last=False)
         return entry
 
-    def _read(self, tenant: str, config: WorkflowConfig) -> tuple[_Stamp, Entry]:
+    def _place(self, tenant: str, config: WorkflowConfig) -> _Place | None:
         known = TYPES.get(config.type)
-        if known is not None and known.document is None:
-            schema = read_schema(dict(known.inputs or {}), {})
-            if isinstance(schema, str):
-                return (), _broken(config, f"The inputs of {config.type} are no schema: {schema}.")
-            return (), Entry(
-                config=config, workflow_id=config.type, schema=schema, digest=_digest(config, "")
+        if known is None:
+            folder = self._folder / tenant
+            return folder / config.document, folder
+        return None if known.document is None else (SHIPPED / known.document, SHIPPED)
+
+    async def _document(self, place: _Place) -> _Read:
+        turn = self._turns.setdefault(place, asyncio.Lock())
+        async with turn:
+            kept = self._documents.get(place)
+            if kept is None or not await asyncio.to_thread(_is_as_it_was, kept.statuses):
+                async with self._room:
+                    kept = await asyncio.to_thread(self._read, place)
+                self._documents[place] = kept
+            self._documents.move_to_end(place)
+            self._drop_old()
+            return kept
+
+    def _drop_old(self) -> None:
+        size = sum(one.size for one in self._documents.values())
+        while len(self._documents) > 1 and (
+            len(self._documents) > MAX_DOCUMENTS or size > MAX_BYTES
+        ):
+            _, dropped = self._documents.popitem(last=False)
+            size -= dropped.size
+            self._entries = OrderedDict(
+                (key, kept) for key, kept in self._entries.items() if kept[0] is not dropped
             )
-        folder = SHIPPED if known is not None else self._folder / tenant
-        name = known.document if known is not None else config.document
-        file = folder / (name or "")
-        stamp = _stamp_of([file, *_files_below(folder)])
-        return stamp, _entry_of(config, file, folder)
+
+    def _read(self, place: _Place) -> _Read:
+        file, folder = place
+        statuses: dict[PurePath, _Status] = {}
+
+        def look(path: PurePath) -> None:
+            statuses[path] = _status_of(path)
+
+        name = file.relative_to(folder)
+        try:
+            opened = self._open(file, root=folder, before_read=look)
+        except OSError as error:
+            reason = error.strerror or "no such file"
+            return _Read(statuses, None, f"The document {name} cannot be read: {reason}.")
+        if isinstance(opened, tuple):
+            return _Read(statuses, None, f"The document {name} is refused: {_first(opened)}.")
+        return _Read(statuses, opened, digest_of(opened.document, opened.sources))
 
 
-def _entry_of(config: WorkflowConfig, file: Path, folder: Path) -> Entry:
-    try:
-        opened = open_document(file, root=folder)
-    except OSError as error:
-        return _broken(config, f"The document {file.name} cannot be read: {error.strerror}.")
-    if isinstance(opened, tuple):
-        return _broken(config, f"The document {file.name} is refused: {_first(opened)}.")
-    ids = [one.id for one in opened.document.workflows]
-    wanted = config.type.removeprefix(ARAZZO) if config.type.startswith(ARAZZO) else ids[0]
-    found = next((one for one in opened.document.workflows if one.id == wanted), None)
+def _built_in(config: WorkflowConfig) -> Entry:
+    schema = read_schema(dict(TYPES[config.type].inputs or {}), {})
+    if isinstance(schema, str):
+        return _broken(config, f"The inputs of {config.type} are no schema: {schema}.")
+    return _whole(config, config.type, schema, "", None)
+
+
+def _entry_of(config: WorkflowConfig, read: _Read) -> Entry:
+    opened = read.opened
+    if opened is None:
+        return _broken(config, read.content)
+    workflows = opened.document.workflows
+    own_type = config.type.startswith(ARAZZO)
+    wanted = config.type.removeprefix(ARAZZO) if own_type else workflows[0].id
+    found = next((one for one in workflows if one.id == wanted), None)
+    name = config.document or config.shipped
     if found is None:
-        return _broken(config, f"The document {file.name} has no workflow {wanted}.")
+        known = ", ".join(one.id for one in workflows)
+        return _broken(config, f"The document {name} has no workflow {wanted}: it has {known}.")
     schema = read_schema(found.inputs, opened.document.schemas)
     if isinstance(schema, str):
-        return _broken(config, f"The inputs of {wanted} in {file.name}: {schema}.")
+        return _broken(config, f"The inputs of {wanted} in {name}: the schema {schema}.")
+    return _whole(config, wanted, schema, read.content, opened)
+
+
+def _whole(
+    config: WorkflowConfig,
+    workflow_id: str,
+    schema: InputSchema,
+    content: str,
+    opened: Opened | None,
+) -> Entry:
+    """Return an entry unless secrets and inputs of the settings stand in each other's place."""
+    for input_name in sorted(config.inputs.keys() & schema.secrets):
+        message = f"{config.config_id}: the input {input_name} is secret: it stands under secrets,"
+        return _broken(config, f"{message} as a reference.")
+    for input_name in sorted(config.secrets.keys() - schema.secrets):
+        message = f"{config.config_id}: {workflow_id} has no secret input {input_name}"
+        return _broken(config, f"{message}: what is not secret stands under inputs.")
     return Entry(
         config=config,
-        workflow_id=wanted,
+        workflow_id=workflow_id,
         schema=schema,
-        digest=_digest(config, digest_of(opened.document, opened.sources)),
+        digest=_digest(config, content),
         opened=opened,
     )
 
 
 def _broken(config: WorkflowConfig, problem: str) -> Entry:
-    workflow_id = config.type.removeprefix(ARAZZO)
     return Entry(
         config=config,
-        workflow_id=workflow_id,
+        workflow_id=config.type.removeprefix(ARAZZO),
         schema=None,
         digest=_digest(config, problem),
         problem=problem,
@@ -128,23 +226,14 @@ def _first(refusals: tuple[Refusal, ...]) -> str:
     return f"line {one.line}, {one.path or 'the document'} {one.reason}"
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Return the files whose change may change a document: those of its folder, two levels deep."""
-    found = [*folder.glob("*"), *folder.glob("*/*")]
-    return sorted(one for one in found if one.suffix in (".yaml", ".yml", ".json"))[:MAX_ENTRIES]
+def _is_as_it_was(statuses: dict[PurePath, _Status]) -> bool:
+    return all(_status_of(path) == status for path, status in statuses.items())
 
 
-def _stamp_of(files: list[Path]) -> _Stamp:
-    return _stamp_again(tuple((str(file), 0, 0) for file in files))
-
-
-def _stamp_again(stamp: _Stamp) -> _Stamp:
-    found = []
-    for name, _, _ in stamp:
-        try:
-            status = Path(name).stat()
-        except OSError:
-            found.append((name, 0, 0))
-        else:
-            found.append((name, status.st_mtime_ns, status.st_size))
-    return tuple(found)
+def _status_of(path: PurePath) -> _Status:
+    """Return what changes whenever the file does: ``ctime`` cannot be set back."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):  # a name with a character that no file may have
+        return None
+    return found.st_ino, found.st_ctime_ns, found.st_size

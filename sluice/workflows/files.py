@@ -25,6 +25,9 @@ _PART: Final = ".part"
 class FileTooLargeError(SluiceError):
     """More was written than a file may hold."""
 
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"it is larger than {max_bytes:,} bytes")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFile:
@@ -53,8 +56,7 @@ class FileWriter:
         """
         self.size_bytes += len(piece)
         if self.size_bytes > self._max_bytes:
-            message = f"it is larger than {self._max_bytes:,} bytes"
-            raise FileTooLargeError(message)
+            raise FileTooLargeError(self._max_bytes)
         await asyncio.to_thread(self._write, piece)
 
     def _write(self, piece: bytes) -> None:
@@ -72,7 +74,8 @@ class RunFiles:
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
+        """Of one file."""
 
     def path(self, tenant: str, run_id: str, name: str) -> Path | None:
         """Return where a file is or would be; None for a name that no file has."""
@@ -95,12 +98,23 @@ class RunFiles:
         part = path.with_name(f"{path.name}{_PART}")
         file = await asyncio.to_thread(_begun, part)
         try:
-            yield FileWriter(file, self._max_bytes)
+            yield FileWriter(file, self.max_bytes)
             await asyncio.to_thread(_finished, file, part, path)
         except BaseException:
             file.close()
             part.unlink(missing_ok=True)
             raise
+
+    async def runs(self) -> list[tuple[str, str]]:
+        """Return the tenants and ids of the runs that have files."""
+        return await asyncio.to_thread(self._runs)
+
+    def _runs(self) -> list[tuple[str, str]]:
+        return sorted(
+            (folder.parent.name, folder.name)
+            for folder in self._folder.glob("*/wf-*")
+            if RUN_ID.fullmatch(folder.name)
+        )
 
     async def remove(self, tenant: str, run_id: str) -> None:
         """Remove all files of a run."""

@@ -6,8 +6,8 @@ is parsed on the spot, which takes up to seconds: call it off the event loop.
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from errno import EINVAL
 from pathlib import Path, PurePath, PurePosixPath
 from stat import S_ISREG
@@ -38,6 +38,8 @@ class Opened:
     document: Document
     sources: Mapping[str, SourceText]
     """By the name of the source description, as ``plan`` takes them."""
+    text: bytes = field(default=b"", repr=False)
+    """Of the document itself."""
 
 
 def shipped_files() -> list[Path]:
@@ -45,7 +47,12 @@ def shipped_files() -> list[Path]:
     return sorted(SHIPPED.glob("*.arazzo.yaml"))
 
 
-def open_document(file: Path, *, root: Path | None = None) -> Opened | tuple[Refusal, ...]:
+def open_document(
+    file: Path,
+    *,
+    root: Path | None = None,
+    before_read: Callable[[PurePath], None] = lambda _path: None,
+) -> Opened | tuple[Refusal, ...]:
     """Return a document with its sources, or why its text is no document.
 
     A source that may not or cannot be read has the reason in the place of its text; ``plan``
@@ -54,19 +61,27 @@ def open_document(file: Path, *, root: Path | None = None) -> Opened | tuple[Ref
     Args:
         file: The document.
         root: The folder that sources must lie in; the document's own when there is none.
+        before_read: Is told each file just before it is looked for, also one that is not there.
 
     Raises:
         OSError: The document itself cannot be read.
     """
+    before_read(file)
     real = _real(file)
-    document = parse(_read(real, MAX_DOCUMENT_BYTES))
+    text = _read(real, MAX_DOCUMENT_BYTES)
+    document = parse(text)
     if not isinstance(document, Document):
         return document
     folder = real.parent if root is None else _real(root)
-    return Opened(document, _sources(document, real, folder))
+    return Opened(document, _sources(document, real, folder, before_read), text)
 
 
-def _sources(document: Document, file: PurePosixPath, root: PurePosixPath) -> dict[str, SourceText]:
+def _sources(
+    document: Document,
+    file: PurePosixPath,
+    root: PurePosixPath,
+    before_read: Callable[[PurePath], None],
+) -> dict[str, SourceText]:
     bounds = Bounds(roots=(root,))
     found: dict[str, SourceText] = {}
     left = MAX_ALL_SOURCES_BYTES
@@ -75,6 +90,7 @@ def _sources(document: Document, file: PurePosixPath, root: PurePosixPath) -> di
             continue
         place = source_place(source.url, file, bounds, document.self_url)
         if isinstance(place, LocalSource):
+            before_read(place.path)
             text = _source(place.path, bounds)
             left -= len(text)
             if left < 0:

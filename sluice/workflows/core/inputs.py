@@ -44,6 +44,13 @@ class InputSchema:
         """Return the inputs with the defaults of those that are absent."""
         return {**self.defaults, **given}
 
+    def takes(self, name: str, value: object) -> bool:
+        """Whether one input alone may have this value, as far as its own schema says."""
+        if name in self.secrets:
+            return isinstance(value, str)
+        errors = self.validator.iter_errors({name: value})
+        return not any(list(error.instance_path[:1]) == [name] for error in errors)
+
     def problems(
         self, values: Mapping[str, object], secrets: frozenset[str]
     ) -> tuple[InputProblem, ...]:

@@ -3,8 +3,9 @@
 import pytest
 
 from sluice.core.errors import ConfigError
+from sluice.core.property_values import parse_value
 from sluice.core.tenant import ApiKey, Directory, Tenant, digest_of
-from sluice.core.tenant_file import PROPERTIES, parse_directory, parse_value
+from sluice.core.tenant_file import PROPERTIES, parse_directory
 
 SECRET = "sk_live_one"
 PUBLIC = "pk_live_two"

@@ -7,7 +7,8 @@ import pytest
 from sluice.core.amplitude import AmplitudeConfig, split_pair
 from sluice.core.amplitude_properties import AMPLITUDE
 from sluice.core.errors import ConfigError
-from sluice.core.tenant_file import PROPERTIES, parse_directory, parse_value
+from sluice.core.property_values import parse_value
+from sluice.core.tenant_file import PROPERTIES, parse_directory
 
 SECRET = "not to be shown"
 FILE = """

@@ -8,8 +8,9 @@ import pytest
 from gateway import sources
 from gateway.core.source import Refused
 from gateway.openapi import document
+from gateway.operation import Operation
 from gateway.operation_errors import NOT_QUEUED, SKIPPING
-from gateway.operations import OPERATIONS, Operation
+from gateway.operations import OPERATIONS
 from gateway.source_answers import ANY_ROUTE
 from sluice.core.errors import ERRORS, ErrorType, Rejected
 

@@ -19,7 +19,9 @@ _BANNED_IN_HEADER: Final = re.compile(r"[\r\n\x00]").search
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 """What the connection sets; a document that sets it could smuggle a request."""
-_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+_FOR_EVERYONE: Final = frozenset({"accept", "accept-language", "user-agent"})
+"""Headers that go to another origin; any other may hold credentials of the first."""
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FORM: Final = "application/x-www-form-urlencoded"
 _DELIMITERS: Final = {"spaceDelimited": "%20", "pipeDelimited": "%7C"}
 
@@ -141,18 +143,29 @@ def encode_query(
 def redirected(request: Request, location: str) -> Request | str:
     """Return the request that a redirect asks for, or why it is not followed.
 
-    Only what reads is followed; credentials stay behind when the origin changes. Whether the new
-    address may be reached at all (loopback, private networks) is for the one who connects.
+    Only what reads is followed; credentials stay behind when the origin changes, and so does a
+    body. Whether the new address may be reached at all (loopback, private networks) is for the one
+    who connects.
     """
     if request.method not in ("GET", "HEAD"):
         return f"a {request.method} is not redirected"
-    url = urljoin(request.url, location)
-    old, new = urlsplit(request.url), urlsplit(url)
+    try:
+        url = urljoin(request.url, location)
+        old, new = urlsplit(request.url), urlsplit(url)
+    except ValueError:  # brackets that do not match
+        return "the new address is none"
+    if len(url) > MAX_URL_CHARS:
+        return f"the new address is longer than {MAX_URL_CHARS:,} characters"
     if new.scheme not in ("http", "https") or not new.hostname or new.username is not None:
         return "the new address is not http(s)"
     if (old.scheme, new.scheme) == ("https", "http"):
         return "the new address is not encrypted"
-    headers = request.headers
-    if (old.scheme, old.netloc) != (new.scheme, new.netloc):
-        headers = tuple(one for one in headers if one[0].lower() not in _CREDENTIALS)
-    return replace(request, url=url, headers=headers)
+    if is_same_origin(request.url, url):
+        return replace(request, url=url)
+    headers = tuple(one for one in request.headers if one[0].lower() in _FOR_EVERYONE)
+    return replace(request, url=url, headers=headers, body=None)
+
+
+def is_same_origin(one: str, other: str) -> bool:
+    """Whether two addresses have scheme, host and port in common, letter by letter."""
+    return urlsplit(one)[:2] == urlsplit(other)[:2]

@@ -81,6 +81,7 @@ def next_move(plan: Plan, state: State) -> Move:
         return Wait(state.resume_at, is_poll=state.on_resume == "arrive")
     frame, step = state.frames[-1], current_step(plan, state)
     request = encode(rendered(plan, state).call)
+    is_read = request.method in ("GET", "HEAD")
     left = max(state.started_at + MAX_RUN_S - state.now, 1.0)
     return Send(
         workflow_id=frame.workflow_id,
@@ -89,7 +90,8 @@ def next_move(plan: Plan, state: State) -> Move:
         attempt=frame.attempt,
         request=request,
         timeout_s=min(step.timeout_s, left),
-        max_redirects=MAX_REDIRECTS if request.method in ("GET", "HEAD") else 0,
+        max_redirects=0 if step.wants_redirect or not is_read else MAX_REDIRECTS,
+        may_leave_origin=step.call is not None and step.call.operation.may_redirect,
         is_repeatable=step.call is not None and step.call.repeat.is_safe,
     )
 

@@ -65,6 +65,10 @@ class Operation:
     content_types: tuple[str, ...]
     answer_is_object: bool
     """The schema of the first 2xx JSON answer says that it is an object."""
+    may_redirect: bool
+    """An answer 3xx is declared: the service sends callers on, perhaps to another origin."""
+    answer_types: tuple[str, ...]
+    """Media types of the 2xx answers that are declared."""
     servers: tuple[Server, ...]
     schemes: tuple[Scheme, ...]
     adapter: str | None
@@ -122,6 +126,8 @@ class Description:
             parameters=self._parameters(item, value),
             content_types=tuple(_object(body.get("content"))),
             answer_is_object=self._answer_is_object(value),
+            may_redirect=any(str(one)[:1] == "3" for one in _object(value.get("responses"))),
+            answer_types=self._answer_types(value),
             servers=_servers(value) or _servers(item) or _servers(self.root),
             schemes=self._schemes(value.get("security", self.root.get("security"))),
             adapter=_text(self.root.get("x-sluice-adapter")),
@@ -146,6 +152,11 @@ class Description:
                 schema = _object(content.get("application/json")).get("schema")
                 return self._resolved(schema).get("type") == "object"
         return False
+
+    def _answer_types(self, value: dict[str, Any]) -> tuple[str, ...]:
+        answers = _object(value.get("responses")).items()
+        good = [self._resolved(answer) for status, answer in answers if str(status)[:1] == "2"]
+        return tuple(str(name) for one in good for name in _object(one.get("content")))
 
     def _schemes(self, security: Any) -> tuple[Scheme, ...]:
         """Return the schemes of the first alternative."""

@@ -73,6 +73,8 @@ class PlannedStep:
     on_failure: tuple[PlannedAction, ...]
     is_gate: bool
     """None of the actions on success may hold, and one goes to the next step (rule K6)."""
+    wants_redirect: bool
+    """A criterion asks for a status 3xx: a redirect is the answer, and is not followed."""
     outputs: Mapping[str, Template]
     timeout_s: float
     poll_s: float | None

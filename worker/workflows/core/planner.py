@@ -1,5 +1,6 @@
 """Compiles the workflows of a document against its sources."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -40,6 +41,7 @@ from worker.workflows.core.templates import (
 
 DEFAULT_TIMEOUT_S: Final = 30.0
 MAX_TIMEOUT_S: Final = 600.0
+_ASKS_FOR_3XX: Final = re.compile(r"\$statusCode\s*==\s*3\d\d(?!\d)").search
 _TEXT_TYPES: Final = ("text/", "application/xml", "application/x-www-form-urlencoded")
 
 
@@ -137,8 +139,9 @@ class Planner:
             is_gate=not self._document.is_strict
             and following is not None
             and any(one.type == "goto" and one.step_id == following for one in on_success),
+            wants_redirect=any(_ASKS_FOR_3XX(one.condition) for one in _criteria_of(step)),
             outputs=self._outputs(step.outputs, (*step.path, "outputs"), names),
-            timeout_s=min(step.timeout_s or DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S),
+            timeout_s=min(step.timeout_s or _usual_timeout_s(call), MAX_TIMEOUT_S),
             poll_s=step.poll_s,
         )
 
@@ -325,16 +328,26 @@ class Planner:
         """Warn of filters after ``$`` on an object: they look at its members, not at it."""
         if call is None or not call.operation.answer_is_object:
             return
-        actions = (*step.on_success, *step.on_failure)
-        criteria: list[Criterion] = [*step.criteria]
-        for action in actions:
-            criteria += action.criteria
-        for one in criteria:
+        for one in _criteria_of(step):
             if one.type == "jsonpath" and one.context == "$response.body":
                 query = compile_query(one.condition, is_strict=False)
                 if isinstance(query, Query) and query.starts_with_filter():
                     reason = "filters the members of the body, which is an object, not the body"
                     self._problems.warn((*one.path, "condition"), reason, "filter-on-object")
+
+
+def _criteria_of(step: Step) -> list[Criterion]:
+    """Return the criteria of a step and of its actions."""
+    criteria = list(step.criteria)
+    for action in (*step.on_success, *step.on_failure):
+        criteria += action.criteria
+    return criteria
+
+
+def _usual_timeout_s(call: PlannedCall | None) -> float:
+    """Return the bound of a step that names none: files may be large, and take their time."""
+    types = call.operation.answer_types if call is not None else ()
+    return MAX_TIMEOUT_S if any(not is_json(one) for one in types) else DEFAULT_TIMEOUT_S
 
 
 def _is_in(parameter: PlannedParameter, others: tuple[PlannedParameter, ...]) -> bool:

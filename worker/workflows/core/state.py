@@ -161,6 +161,8 @@ class Send:
     timeout_s: float
     """For all of it, redirects included."""
     max_redirects: int
+    may_leave_origin: bool
+    """The description declares that this operation redirects."""
     is_repeatable: bool
     """It may be sent again when nobody knows whether it arrived."""
 
