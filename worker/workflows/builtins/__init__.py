@@ -5,7 +5,7 @@ from typing import Final
 
 from worker.workflows.builtin import Builtin
 
-NAMES: Final[tuple[str, ...]] = ("reconcile", "replay")
+NAMES: Final[tuple[str, ...]] = ("data_request", "erase", "reconcile", "replay")
 
 
 def load(name: str) -> Builtin | None:
