@@ -10,7 +10,7 @@ from sluice.warehouse.replays import REPLAY_QUERIES
 
 TABLE = re.compile(
     r"\bFROM\s+(events|rollups|touched_hours|event_duplicates|errors|runs|event_keys|outcomes"
-    r"|dead_letters|accepted|accepted_erased|amplitude_exports)\b"
+    r"|dead_letters|erasure_targets|accepted|accepted_erased|amplitude_exports)\b"
 )
 ALL = (*TENANT_QUERIES, *REPLAY_QUERIES, *LEDGER_QUERIES, *AMPLITUDE_QUERIES)
 
