@@ -13,13 +13,19 @@ from pathlib import Path
 import aiohttp
 import uvloop
 
-from tests.faults.workflows.scenarios import Documents, Scripted, add_tenant
+from tests.faults.workflows.scenarios import Documents, OverEvents, Scenario, Scripted, add_tenant
 from tests.faults.workflows.trial import Trial, table
 from tests.support.amplitude import AmplitudeProject, running_simulator
 from tests.support.run_rig import open_run_rig
 from tests.support.warehouse import warehouse_process
 
-NAMES = {"script": "", "ingest": "cg-ingest", "cohort": "og-cohort"}
+NAMES = {
+    "script": "",
+    "ingest": "cg-ingest",
+    "cohort": "og-cohort",
+    "replay": "cg-replay",
+    "reconcile": "cg-reconcile",
+}
 API_KEY = "key-of-the-killed"
 
 
@@ -56,7 +62,13 @@ async def _one(
     await project.set()
     add_tenant(folder / "tenants.toml", project.api_key)
     async with open_run_rig(folder, engine, amplitude_url=simulator) as rig:
-        scenario = Documents(project, NAMES[name], name) if NAMES[name] else Scripted(rig)
+        scenario: Scenario
+        if not NAMES[name]:
+            scenario = Scripted(rig)
+        elif name in {"replay", "reconcile"}:
+            scenario = OverEvents(rig, project, NAMES[name], name)
+        else:
+            scenario = Documents(project, NAMES[name], name)
         trial = Trial(rig, scenario, folder)
         await trial.run(numbers)
         return trial
