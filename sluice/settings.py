@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     amplitude_key_wait_s: Annotated[float, Field(gt=0, le=3600)] = Field(
         60.0, description="Seconds between tries with an API key that Amplitude refuses."
     )
+    amplitude_export_delay_s: Annotated[int, Field(ge=0, le=86_400)] = Field(
+        10_800, description="Seconds after the start of an hour until exports hold all of it."
+    )
     parked_max_bytes: Annotated[int, Field(ge=MIB)] = Field(
         4096 * MIB,
         description="Bytes of events that may wait on the worker's disk for Amplitude; past it the"

@@ -324,6 +324,29 @@ AMPLITUDE_TRUNCATED: Final = Counter(
     registry=REGISTRY,
 )
 
+# --- runs: what workers execute -----------------------------------------------------------------
+
+RUNS_HELD: Final = Gauge(
+    "sluice_runs_held", "Workflow runs that this worker has now.", registry=REGISTRY
+)
+RUNS_ENDED: Final = Counter(
+    "sluice_runs_ended_total",
+    "Workflow runs by how they ended: succeeded, failed or canceled.",
+    ("state",),
+    registry=REGISTRY,
+)
+RUN_TRANSITIONS: Final = Counter(
+    "sluice_runs_transitions_total",
+    "Rows of workflow runs that became durable.",
+    registry=REGISTRY,
+)
+RUN_COMMANDS: Final = Counter(
+    "sluice_runs_commands_total",
+    "Commands by what became of them: started, duplicate, stopped, or dropped as malformed.",
+    ("outcome",),
+    registry=REGISTRY,
+)
+
 # --- process ----------------------------------------------------------------------------------
 
 

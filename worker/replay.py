@@ -27,7 +27,7 @@ from sluice.warehouse.client import Warehouse
 from worker.amplitude_client import AmplitudeClient
 from worker.core.holds import EVERYBODY
 from worker.core.lane import Item, Settled
-from worker.core.replays import Plan, Reached, Reasons, page_events, slices
+from worker.core.replays import PAGE_S, Plan, Reached, Reasons, page_events, slices
 from worker.core.settling import Moment, covered, holds_of
 from worker.drainer import Drainer, pauses_of
 from worker.erasures import Erasures
@@ -71,10 +71,21 @@ class Replay:
         reached: How far it is; changed as it goes on.
         rate: Events a second at most.
         give_up_after_s: It halts when nothing was settled for so long.
+        page_s: A page is what is sent in this time.
+        is_enough: Asked after each page: whether the rest is left to another call.
+        stop: Halts it when set: before the next request, or where it waits.
     """
 
     def __init__(
-        self, parts: Parts, reached: Reached, *, rate: float, give_up_after_s: float
+        self,
+        parts: Parts,
+        reached: Reached,
+        *,
+        rate: float,
+        give_up_after_s: float,
+        page_s: float = PAGE_S,
+        is_enough: Callable[[], bool] = lambda: False,
+        stop: asyncio.Event | None = None,
     ) -> None:
         settings, asked = parts.settings, reached.asked
         self.reached = reached
@@ -82,7 +93,9 @@ class Replay:
         self._tenants = parts.tenants
         self._warehouse = parts.warehouse
         self._files = parts.files
-        self._limit = page_events(rate)
+        self._limit = page_events(rate, page_s)
+        self._is_enough = is_enough
+        self._stop = stop
         self._give_up_after_s = give_up_after_s
         self._pages = ReplayPages(parts.warehouse, asked)
         self._mapping = Mapping(parts.tenants)
@@ -107,6 +120,8 @@ class Replay:
         )
         self._settled = 0
         self._moved_at = 0.0
+        self.is_cut = False
+        """Whether the rest was left to another call."""
         self.problem = ""
         """Why it is not finished, in a sentence; empty if it is."""
 
@@ -165,7 +180,7 @@ class Replay:
             await self._forget_waits()
             await self._serve(plan)
             await self._save()
-            is_finished = not self.problem and not self.waiting
+            is_finished = not self.problem and not self.waiting and not self.is_cut
         finally:
             await self._lot.close()
         if is_finished:
@@ -211,6 +226,9 @@ class Replay:
                 is_last = page.is_last
                 if page.rows:
                     await self._send_page(page)
+                if self._is_enough():
+                    self.is_cut = True
+                    return
 
     async def _page(self, since: str, until: str) -> Page:
         return await self._retrying(
@@ -310,8 +328,12 @@ class Replay:
         """Halt when waiting is of no use.
 
         Raises:
-            HaltedError: The API key is refused, or nothing came to an end for too long.
+            HaltedError: It was stopped, the API key is refused, or nothing came to an end for too
+                long.
         """
+        if self._stop is not None and self._stop.is_set():
+            message = "it was stopped"
+            raise HaltedError(message)
         if self._ledger.settled != self._settled:
             self._settled = self._ledger.settled
             self._moved_at = time.monotonic()

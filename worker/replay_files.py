@@ -23,10 +23,11 @@ _DECODER: Final = msgspec.json.Decoder(Reached)
 class ReplayFiles:
     """The files of one replay."""
 
-    def __init__(self, folder: Path, asked: Asked) -> None:
+    def __init__(self, folder: Path, asked: Asked, *, name: str = "") -> None:
+        name = name or asked.digest
         self._asked = asked
-        self._progress = folder / f"{asked.digest}.json"
-        self.lot_path = folder / f"{asked.digest}.sqlite"
+        self._progress = folder / f"{name}.json"
+        self.lot_path = folder / f"{name}.sqlite"
 
     def load(self) -> Reached | None:
         """Return how far it is; None if it has not begun.
@@ -71,6 +72,17 @@ class ReplayFiles:
         self._progress.unlink(missing_ok=True)
         for suffix in (".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock"):
             self.lot_path.with_suffix(suffix).unlink(missing_ok=True)
+
+    @staticmethod
+    def remove_unused(lock_path: Path) -> None:
+        """Remove the files beside a lock that no process holds."""
+        try:
+            with lock_path.open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for suffix in (".json", ".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock"):
+                    lock_path.with_suffix(suffix).unlink(missing_ok=True)
+        except OSError:  # held, or gone
+            return
 
     def _save(self, text: str) -> None:
         ensure_private_dir(self._progress.parent)

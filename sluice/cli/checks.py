@@ -15,6 +15,7 @@ import msgspec
 
 from sluice.cli.checks_queue import check_queue
 from sluice.cli.checks_shopify import check_shops
+from sluice.cli.checks_workflows import check_workflows
 from sluice.cli.findings import RUN, TIMEOUT_S, Finding
 from sluice.cli.no_answer import network_reason, reason_of
 from sluice.cli.run_lock import holder
@@ -30,8 +31,8 @@ from sluice.warehouse.queries import Query
 LOW_DISK_BYTES: Final = 1024 * MIB
 NO_DISK_BYTES: Final = 100 * MIB
 PROCESSES: Final = ("gateway", "worker")
-OTHER_VARIABLES: Final = ("SLUICE_URL", "SLUICE_API_KEY")
-"""Not settings of a server, but options of ``sluice send``."""
+OTHER_VARIABLES: Final = ("SLUICE_URL", "SLUICE_API_KEY", "SLUICE_TOKEN")
+"""Not settings of a server, but options of ``sluice send`` and ``sluice workflow``."""
 
 _VERSION: Final = Query("doctor_version", "SELECT version()")
 _APPLIED: Final = Query("doctor_migrations", "SELECT DISTINCT name FROM migrations ORDER BY name")
@@ -66,6 +67,7 @@ async def check_all(settings: Settings, processes: Collection[str] = PROCESSES) 
         *await check_queue(settings, processes),
         await _warehouse(settings),
         *await check_shops(settings),
+        *await check_workflows(settings),
         await _worker(worker_url.rstrip("/")),
         await _gateway(url),
     ]

@@ -115,7 +115,7 @@ async def _supervise(
         names.append("warehouse")
     environment = _environment(settings, ports)
     if simulated:
-        environment["SLUICE_AMPLITUDE_URL"] = simulated.url
+        environment |= simulated.environment(settings)
     steps = [[Part([name], environment, report)] for name in names]
     if simulated:
         steps[-1].append(simulated.part(report))

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -198,7 +198,7 @@ class RunsApi:
             ) as answer:
                 yield answer
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            message = f"no answer from {_shown(self.url)} ({reason_of(error)})"
+            message = f"no answer from {self.url} ({reason_of(error)})"
             raise NoAnswerError(f"{message}: is the gateway running? `sluice run`") from error
 
     def _refusal(self, answer: Answer) -> SluiceError:
@@ -212,8 +212,8 @@ class RunsApi:
 
 
 _REMEDIES: Final = {
-    401: "give --token one that `sluice token SLUG --scope 'read runs'` printed there",
-    403: "use a token of this tenant with the scopes `read runs`",
+    401: "give --token what `sluice token SLUG` prints there",
+    403: "use a token of this tenant, as `sluice token SLUG` prints it there",
     429: "wait a moment; the API takes 10 requests a second of a tenant",
     500: "see the gateway's log",
     503: "nothing was done; try again, or see `sluice doctor`",
@@ -221,7 +221,7 @@ _REMEDIES: Final = {
 
 
 def _no_sluice(url: str, status: int | None = None) -> SluiceError:
-    what = f"{_shown(url)} answered {status}" if status else _shown(url)
+    what = f"{url} answered {status}" if status else url
     return RefusedError(f"{what}, and not as Sluice's runs API does: check --url.")
 
 
@@ -255,8 +255,3 @@ def _retry_after_s(headers: Mapping[str, str], default: float) -> float:
 def _part(text: str) -> str:
     """Return a text as one segment of a path, whatever is in it."""
     return quote(text, safe="") if text.strip(".") else "%20"
-
-
-def _shown(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # no password

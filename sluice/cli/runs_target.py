@@ -45,7 +45,7 @@ TokenOption = Annotated[
     typer.Option(
         "--token",
         envvar="SLUICE_TOKEN",
-        help="Token with the scopes `read runs`, for a gateway elsewhere; default: one is made with"
+        help="What `sluice token SLUG` prints, for a gateway elsewhere; default: one is made with"
         " the secret of the data dir.",
         show_default=False,
     ),
@@ -122,7 +122,8 @@ def _whole(token: str) -> str:
 def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)
-        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        is_http = parts.scheme in {"http", "https"} and "@" not in parts.netloc
+        is_usable = is_http and bool(parts.hostname) and parts.port != 0
     except ValueError:  # brackets that do not match, or a port above 65535
         is_usable = False
     if not is_usable:

@@ -92,8 +92,19 @@ def _is_over(step: Step) -> bool:
     return step.state in {"succeeded", "failed", "skipped", "canceled"}
 
 
-def drawn(run: Run, now: datetime, *, is_live: bool = True) -> Table:
-    """Return a run's steps as a table."""
+def step_lines(run: Run, now: datetime) -> Iterator[str]:
+    """Yield a line for each visit of a step, and one more for why it failed."""
+    steps = steps_of(run, now)
+    width = max((len(step.label) for step in steps), default=0)
+    for step in steps:
+        took = "" if step.seconds is None else duration(step.seconds)
+        yield f"  {_mark(step.state)} {step.label.ljust(width)}  {step.state}  {took}".rstrip()
+        if step.error:
+            yield f"      {step.error}"
+
+
+def drawn(run: Run, now: datetime) -> Table:
+    """Return a run that goes on as a table: its steps, and itself below."""
     steps = steps_of(run, now)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
@@ -110,8 +121,7 @@ def drawn(run: Run, now: datetime, *, is_live: bool = True) -> Table:
             Text(step.state, style=style),
             "" if step.seconds is None else duration(step.seconds),
         )
-    if is_live:
-        table.add_row("", Text(head_of(run, now), style="bold"), "", "")
+    table.add_row("", Text(head_of(run, now), style="bold"), "", "")
     return table
 
 
@@ -139,7 +149,7 @@ def ended_words(run: Run, now: datetime) -> Iterator[str]:
 
 
 def whole(run: Run, now: datetime) -> Iterator[str]:
-    """Yield everything of a run but its steps."""
+    """Yield everything of a run."""
     yield head_of(run, now)
     if error := error_of(run):
         yield f"  error: {error}"
@@ -149,6 +159,7 @@ def whole(run: Run, now: datetime) -> Iterator[str]:
     for name in ("run_mode", "principal_name", "launched_version", "current_version"):
         if run.get(name):
             yield f"  {name}: {_word(run[name])}"
+    yield from step_lines(run, now)
     yield from values_of("inputs", run.get("inputs"))
     yield from values_of("outputs", run.get("outputs"))
     yield from files_words(run)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sluice.cli.ports import LOOPBACK, simulator_port
+from sluice.cli.ports import LOOPBACK, free_port, simulator_port
 from sluice.cli.supervisor import Part, Program, Report
 from sluice.cli.welcome import DEMO, base_url
 from sluice.core.amplitude import SIMULATED_KEY
@@ -27,6 +27,8 @@ class Simulated:
 
     port: int
     sources: Path
+    storage_port: int = 0
+    """Where links to large files lead; 0: nobody needs to know."""
 
     @classmethod
     def of(cls, settings: Settings, sources: Path = SOURCES) -> "Simulated":
@@ -52,12 +54,20 @@ class Simulated:
                     " use another --data-dir."
                 )
                 raise ConfigError(message)
-        return cls(simulator_port(), sources)
+        return cls(simulator_port(), sources, free_port())
 
     @property
     def url(self) -> str:
         """Its address."""
         return base_url(LOOPBACK, self.port)
+
+    def environment(self, settings: Settings) -> dict[str, str]:
+        """Return what the other parts are told: its address, and that workflows may go there."""
+        hosts = filter(None, (settings.workflow_private_hosts, f"{LOOPBACK}:{self.storage_port}"))
+        return {
+            "SLUICE_AMPLITUDE_URL": self.url,
+            "SLUICE_WORKFLOW_PRIVATE_HOSTS": ",".join(hosts),
+        }
 
     @property
     def lines(self) -> str:
@@ -74,8 +84,9 @@ class Simulated:
 
     def part(self, report: Report) -> Part:
         """Return its process, which takes any key."""
+        ports = ["--port", str(self.port), "--storage-port", str(self.storage_port)]
         return Part(
-            ["--any-key", "--host", LOOPBACK, "--port", str(self.port)],
+            ["--any-key", "--host", LOOPBACK, *ports],
             {},
             report,
             name="amplitude simulator",

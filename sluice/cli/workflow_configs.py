@@ -51,8 +51,9 @@ def _words(one: ConfigState) -> list[str]:
     words = [] if config.enabled else ["switched off"]
     if one.problem:
         words.append(plain(one.problem))
-    if one.needs:
-        words.append(f"needs {', '.join(map(plain, one.needs))}")
+    needs = [*(["a range"] if config.needs_range else []), *map(plain, one.needs)]
+    if needs:
+        words.append(f"needs {', '.join(needs)}")
     words += [f"secret {name}: {state}" for name, state in one.secrets.items()]
     if one.next_at is not None:
         words.append(f"next at {one.next_at:%Y-%m-%d %H:%M} UTC ({config.schedule})")
@@ -68,7 +69,7 @@ def _as_data(one: ConfigState) -> dict[str, Any]:
         "problem": one.problem or None,
         "needs": one.needs,
         "secrets": {
-            name: {"reference": config.secrets[name], "state": state}
+            name: {"reference": config.secrets.get(name), "state": state}
             for name, state in one.secrets.items()
         },
         "next_at": one.next_at.strftime("%Y-%m-%dT%H:%M:%SZ") if one.next_at else None,

@@ -16,11 +16,13 @@ import typer
 
 from sluice.cli import INTERRUPTED
 from sluice.cli.options import print_json
+from sluice.cli.plain import plain
+from sluice.cli.workflow_inputs import value_of
 from sluice.core.errors import ConfigError
 from sluice.core.workflows import WorkflowConfig
 from sluice.settings import Settings, load_settings
 from sluice.workflows.core.inputs import InputSchema
-from sluice.workflows.core.refusals import Refusal, pointer_of
+from sluice.workflows.core.refusals import Refusal
 from sluice.workflows.core.runs import CANCELED, Run, new_run_id, run_time
 from sluice.workflows.loading import open_document
 from worker.workflows.arazzo import ArazzoProgram
@@ -164,17 +166,7 @@ def read_inputs(pairs: Sequence[str], schema: InputSchema) -> dict[str, Any]:
     Raises:
         ConfigError: One is no pair.
     """
-    return {name: _value(name, text, schema) for name, text in _pairs("--input", pairs)}
-
-
-def _value(name: str, text: str, schema: InputSchema) -> Any:
-    pointer = pointer_of((name,))
-    if all(one.pointer != pointer for one in schema.problems({name: text}, frozenset())):
-        return text
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text  # the schema says what is wrong with it
+    return {name: value_of(name, text, schema) for name, text in _pairs("--input", pairs)}
 
 
 def read_secrets(pairs: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -288,8 +280,3 @@ def _shown(value: object, folder: Path) -> str:
         return f"{folder / value['$file']} ({value['bytes']:,} bytes, sha256 {value['sha256']})"
     text = orjson.dumps(value).decode()
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
-
-
-def plain(text: str) -> str:
-    """Return a text without what would steer a terminal or is no Unicode: documents are foreign."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,129 +1,34 @@
-"""``sluice workflow run|runs|show|stop|files``: runs, by way of the gateway's API."""
+"""``sluice workflow runs``, ``show``, ``stop`` and ``files``, by way of the gateway's API."""
 
 import asyncio
-import secrets
-import sys
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
 from sluice.cli.options import AsJson, DataDir, print_json
 from sluice.cli.runs_api import Run, RunsApi
-from sluice.cli.runs_target import TenantOption, TokenOption, UrlOption, api_of, known_slug
+from sluice.cli.runs_target import TenantOption, TokenOption, UrlOption, api_of
 from sluice.cli.runs_view import (
     ENDED,
-    SUCCEEDED,
-    drawn,
-    ended_words,
     file_words,
     files_of,
     head_of,
     table_of,
     whole,
 )
-from sluice.cli.runs_watch import follow
-from sluice.cli.workflow_inputs import RULE, inputs_of
+from sluice.cli.runs_watch import WatchOption, exit_as, watch_run
 from sluice.core.errors import ConfigError
-from sluice.settings import load_settings
-from sluice.tenants import TenantsFile
-from sluice.workflows.catalogue import Catalogue
-from sluice.workflows.core.inputs import InputSchema
 
 NOT_SUCCEEDED: Final = 1
 MAX_LIMIT: Final = 10_000
 KEY_BYTES: Final = 16
 
-_T = TypeVar("_T")
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its id, wf-….", show_default=False)]
-Watch = Annotated[
-    bool,
-    typer.Option("--watch", help="Show the steps as they go, until the run ends."),
-]
 
 commands = typer.Typer()
-
-
-@commands.command()
-def run(
-    config_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="CONFIG_ID",
-            help="What to run; `sluice workflow configs SLUG` lists them.",
-            show_default=False,
-        ),
-    ],
-    *,
-    tenant: TenantOption = "",
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="KEY=VALUE", help=f"One input. {RULE}"),
-    ] = None,
-    inputs_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--inputs",
-            metavar="FILE",
-            help="Inputs as one JSON object; - for standard input.",
-            show_default=False,
-        ),
-    ] = None,
-    range_from: Annotated[
-        str,
-        typer.Option(
-            "--from",
-            metavar="TIME",
-            help="Begin of the range, in UTC: 2026-04-25 or 2026-04-25T14:00.",
-            show_default=False,
-        ),
-    ] = "",
-    range_to: Annotated[
-        str,
-        typer.Option(
-            "--to", metavar="TIME", help="Its end, exclusive.", show_default="24 h after --from"
-        ),
-    ] = "",
-    mode: Annotated[
-        str,
-        typer.Option(
-            "--mode",
-            help="source reads and counts; refresh also writes the warehouse; full also sends.",
-            show_default="as configured",
-        ),
-    ] = "",
-    is_watched: Watch = False,
-    url: UrlOption = "",
-    token: TokenOption = "",
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Start a run of a tenant's workflow; with `--watch` show it until it ends.
-
-    Ctrl-C ends the watching, not the run.
-
-    Exit status: 0 started, with `--watch` succeeded; 1 failed, canceled, or cannot be started now;
-    2 wrong input, id, tenant or token.
-
-    Example: `sluice workflow run og-cohort --tenant shop --input cohortId=c1 --watch`
-    """
-    given = inputs_of(inputs or [], inputs_file, _schema(config_id, tenant, token, data_dir))
-    body: dict[str, Any] = {"config_id": config_id}
-    body |= {"inputs": given} if given else {}
-    for name, value in (("range_from", range_from), ("range_to", range_to), ("run_mode", mode)):
-        body |= {name: value} if value else {}
-    api = api_of(tenant, url, token, data_dir)
-    started = _done(_start(api, body))
-    if is_watched:
-        _watch(api, started, as_json=as_json)
-    elif as_json:
-        print_json(started)
-    else:
-        print(head_of(started, datetime.now(UTC)))
-        print(f"sluice workflow show {started['id']} --tenant {started.get('tenant')} --watch")
 
 
 @commands.command()
@@ -182,7 +87,7 @@ def runs(
         ("ended_to", ended_to),
     ):
         filters += [(name, value)] if value else []
-    found, total = _done(_list(api_of(tenant, url, token, data_dir), filters, limit))
+    found, total = asyncio.run(_list(api_of(tenant, url, token, data_dir), filters, limit))
     if as_json:
         print_json({"data": found, "total": total})
         return
@@ -199,7 +104,7 @@ def show(
     run_id: RunId,
     *,
     tenant: TenantOption = "",
-    is_watched: Watch = False,
+    is_watched: WatchOption = False,
     url: UrlOption = "",
     token: TokenOption = "",
     as_json: AsJson = False,
@@ -213,19 +118,17 @@ def show(
     Example: `sluice workflow show wf-20260425-52331-x9E9U --tenant shop`
     """
     api = api_of(tenant, url, token, data_dir)
-    found = _done(_show(api, run_id))
+    found = asyncio.run(_show(api, run_id))
     if is_watched and found.get("state") not in ENDED:
-        _watch(api, found, as_json=as_json)
+        watch_run(api, found, as_json=as_json)
         return
     if as_json:
         print_json(found)
     else:
-        now = datetime.now(UTC)
-        for line in whole(found, now):
+        for line in whole(found, datetime.now(UTC)):
             print(line)
-        Console(markup=False).print(drawn(found, now, is_live=False))
     if is_watched:
-        _exit_as(found)
+        exit_as(found)
 
 
 @commands.command()
@@ -244,7 +147,7 @@ def stop(
 
     Example: `sluice workflow stop wf-20260425-52331-x9E9U --tenant shop`
     """
-    found = _done(_stop(api_of(tenant, url, token, data_dir), run_id))
+    found = asyncio.run(_stop(api_of(tenant, url, token, data_dir), run_id))
     if as_json:
         print_json(found)
     else:
@@ -274,7 +177,7 @@ def files(
     Example: `sluice workflow files wf-20260425-52331-x9E9U --download members.csv --to c1.csv`
     """
     api = api_of(tenant, url, token, data_dir)
-    found = files_of(_done(_show(api, run_id)))
+    found = files_of(asyncio.run(_show(api, run_id)))
     if not name:
         if as_json:
             print_json({"files": found})
@@ -289,53 +192,11 @@ def files(
         message = f"{name} is there already: --to says where to put the file."
         raise ConfigError(message)
     said = next((file.sha256 for file in found if file.name == name), "")
-    size, digest = _done(_download(api, run_id, name, path, said))
+    size, digest = asyncio.run(_download(api, run_id, name, path, said))
     if as_json:
         print_json({"path": str(path), "bytes": size, "sha256": digest})
     else:
         print(f"{path}  {size:,} bytes  {digest}")
-
-
-def _watch(api: RunsApi, started: Run, *, as_json: bool) -> None:
-    try:
-        ended = _done(_follow(api, started, is_quiet=as_json))
-    except KeyboardInterrupt:
-        words = f"{started['id']} --tenant {started.get('tenant')}"
-        print(
-            f"The run goes on. `sluice workflow show {words} --watch` shows it again;"
-            f" `sluice workflow stop {words}` stops it.",
-            file=sys.stderr,
-        )
-        raise
-    if as_json:
-        print_json(ended)
-    else:
-        for line in ended_words(ended, datetime.now(UTC)):
-            print(line)
-    _exit_as(ended)
-
-
-def _exit_as(run: Run) -> None:
-    if run.get("state") != SUCCEEDED:
-        raise typer.Exit(NOT_SUCCEEDED)
-
-
-def _schema(config_id: str, slug: str, token: str, data_dir: DataDir) -> InputSchema | None:
-    """Return what the inputs may be, where the tenant's settings are on this machine."""
-    if token:
-        return None
-    settings = load_settings(data_dir=data_dir)
-    slug = known_slug(settings, slug)
-    tenant = TenantsFile(settings.tenants_path).directory.by_slug[slug]
-    config = tenant.workflows.get(config_id)
-    if config is None:
-        return None
-    return _done(Catalogue(settings.workflows_path).entry(slug, config)).schema
-
-
-async def _start(api: RunsApi, body: dict[str, Any]) -> Run:
-    async with api:
-        return await api.start(body, key=secrets.token_hex(KEY_BYTES))
 
 
 async def _list(
@@ -355,17 +216,8 @@ async def _stop(api: RunsApi, run_id: str) -> Run:
         return await api.stop(run_id)
 
 
-async def _follow(api: RunsApi, started: Run, *, is_quiet: bool) -> Run:
-    async with api:
-        return await follow(api, started, is_quiet=is_quiet)
-
-
 async def _download(
     api: RunsApi, run_id: str, name: str, path: Path, expected: str
 ) -> tuple[int, str]:
     async with api:
         return await api.download(run_id, name, path, expected=expected)
-
-
-def _done(work: Coroutine[Any, Any, _T]) -> _T:
-    return asyncio.run(work)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,28 +27,31 @@ class ConfigState:
     problem: str
     """Why it cannot be run; empty if it can."""
     needs: tuple[str, ...]
-    """What a start has to give: a range, and the inputs that neither settings nor schema have."""
+    """Inputs that a start has to give: neither settings nor schema have them."""
     secrets: dict[str, str]
     """``there``, or why not, by name of the input; never a secret."""
     next_at: datetime | None
     """When its schedule starts it."""
 
 
-async def states_of(settings: Settings, tenant: Tenant, now: datetime) -> list[ConfigState]:
-    """Return how each configuration of a tenant is."""
+async def states_of(
+    settings: Settings, tenant: Tenant, now: datetime, *, only: Collection[str] | None = None
+) -> list[ConfigState]:
+    """Return how each configuration of a tenant is; of some only, where that is asked."""
     catalogue = Catalogue(settings.workflows_path)
     return [
         await asyncio.to_thread(
             _state, await catalogue.entry(tenant.slug, tenant.workflows[config_id]), tenant, now
         )
         for config_id in sorted(tenant.workflows)
+        if only is None or config_id in only
     ]
 
 
 def _state(entry: Entry, tenant: Tenant, now: datetime) -> ConfigState:
     config, schema = entry.config, entry.schema
     secrets = {name: _secret(of, tenant) for name, of in sorted(config.secrets.items())}
-    needs = ["a range"] if config.needs_range else []
+    needs: list[str] = []
     if schema is not None:
         given = config.inputs.keys() | schema.defaults.keys() | config.secrets.keys()
         lacking = sorted(schema.required - given)

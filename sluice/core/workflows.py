@@ -46,6 +46,8 @@ class RunType:
     """JSON Schema of a built-in type's inputs, the range apart."""
     needs_range: bool = False
     max_concurrent: int = MAX_CONCURRENT
+    run_mode: RunMode = "full"
+    """Where a configuration or a start names none."""
 
 
 TYPES: Final[Mapping[str, RunType]] = {
@@ -68,13 +70,23 @@ TYPES: Final[Mapping[str, RunType]] = {
                     },
                     "event_type": {"type": "string", "minLength": 1, "maxLength": 200},
                     "dead_letters": {"type": "boolean", "default": False},
+                    "rate": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": 1_000_000,
+                        "default": 1_000,
+                    },
                 },
             },
         ),
         RunType(
             name="reconcile",
-            needs_range=True,
-            inputs={"type": "object", "additionalProperties": False, "properties": {}},
+            run_mode="source",
+            inputs={
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {"compare_all": {"type": "boolean", "default": False}},
+            },
         ),
         RunType(
             name="erase",
@@ -151,6 +163,7 @@ def config_of(config_id: str, type_name: str, name: str) -> WorkflowConfig:
         name=name,
         needs_range=known.needs_range,
         max_concurrent=known.max_concurrent,
+        run_mode=known.run_mode,
         secrets=_SECRETS.get(type_name, {}),
     )
 

@@ -105,6 +105,17 @@ class RunFiles:
             part.unlink(missing_ok=True)
             raise
 
+    async def runs(self) -> list[tuple[str, str]]:
+        """Return the tenants and ids of the runs that have files."""
+        return await asyncio.to_thread(self._runs)
+
+    def _runs(self) -> list[tuple[str, str]]:
+        return sorted(
+            (folder.parent.name, folder.name)
+            for folder in self._folder.glob("*/wf-*")
+            if RUN_ID.fullmatch(folder.name)
+        )
+
     async def remove(self, tenant: str, run_id: str) -> None:
         """Remove all files of a run."""
         if RUN_ID.fullmatch(run_id):

@@ -7,7 +7,7 @@ is parsed on the spot, which takes up to seconds: call it off the event loop.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from errno import EINVAL
 from pathlib import Path, PurePath, PurePosixPath
 from stat import S_ISREG
@@ -38,6 +38,8 @@ class Opened:
     document: Document
     sources: Mapping[str, SourceText]
     """By the name of the source description, as ``plan`` takes them."""
+    text: bytes = field(default=b"", repr=False)
+    """Of the document itself."""
 
 
 def shipped_files() -> list[Path]:
@@ -66,11 +68,12 @@ def open_document(
     """
     before_read(file)
     real = _real(file)
-    document = parse(_read(real, MAX_DOCUMENT_BYTES))
+    text = _read(real, MAX_DOCUMENT_BYTES)
+    document = parse(text)
     if not isinstance(document, Document):
         return document
     folder = real.parent if root is None else _real(root)
-    return Opened(document, _sources(document, real, folder, before_read))
+    return Opened(document, _sources(document, real, folder, before_read), text)
 
 
 def _sources(

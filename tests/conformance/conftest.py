@@ -1,5 +1,5 @@
 """The running stack as one tenant's client sees it."""
 
-from tests.support.fixtures import api, app, client, common_app, credentials, shared, sign
+from tests.support.fixtures import api, app, client, common_app, credentials, runs, shared, sign
 
-__all__ = ["api", "app", "client", "common_app", "credentials", "shared", "sign"]
+__all__ = ["api", "app", "client", "common_app", "credentials", "runs", "shared", "sign"]

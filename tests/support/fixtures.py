@@ -1,12 +1,14 @@
 """The running stack as one tenant's client sees it: fixtures for the tests from outside."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.client_app import ClientApp
 from tests.support.credentials import Credentials, TokenMaker
 from tests.support.edge import Part, running
+from tests.support.runs import Runs, running_runs
 from tests.support.segops import EVENT, Segops, assert_counted, assert_queued
 from tests.support.shared import SharedParts
 from tests.support.stack import Stack
@@ -59,6 +61,13 @@ async def common_app(client: Segops, shared: SharedParts, credentials: Credentia
 def sign(shared: SharedParts) -> TokenMaker:
     """Signs any claims with the stack's secret."""
     return TokenMaker(shared.jwt_secret)
+
+
+@pytest.fixture
+async def runs(shared: SharedParts, tmp_path: Path) -> AsyncIterator[Runs]:
+    """The runs API of a tenant that is this test's own, without a worker."""
+    async with running_runs(tmp_path, shared.warehouse_url) as running_ones:
+        yield running_ones
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,13 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from yarl import URL
 
 from sluice.core.workflows import WorkflowConfig
 from sluice.workflows.core.document import parse
 from sluice.workflows.core.runs import Run
 from sluice.workflows.files import RunFiles
+from tests.support.amplitude import AmplitudeProject
 from worker.workflows.arazzo import ArazzoProgram
 from worker.workflows.core.addresses import Addresses
 from worker.workflows.core.calls import Request
@@ -154,3 +156,17 @@ def run_files(folder: Path, max_bytes: int = 2048 * MIB) -> RunFiles:
 def place_of_files(files: RunFiles) -> FilePlace:
     """Where a body goes that is kept as a file."""
     return FilePlace(files=files, tenant="shop", run_id=RUN_ID, stem="step")
+
+
+async def cohort_file(project: AmplitudeProject, cohort_id: str) -> tuple[bytes, Served]:
+    """Export a cohort the service's own way; return the file, and where large ones are stored."""
+    start = f"/api/5/cohorts/request/{cohort_id}"
+    request_id = (await project.get(start)).json["request_id"]
+    while (await project.get(f"/api/5/cohorts/request-status/{request_id}")).status == 202:
+        pass
+    reply = await project.get(f"/api/5/cohorts/request/{request_id}/file")
+    if reply.status != 302:
+        return reply.body, Served(url=project.url)
+    link = reply.headers["Location"]
+    async with project.session.get(URL(link, encoded=True)) as response:
+        return await response.read(), Served(url=str(URL(link).origin()))

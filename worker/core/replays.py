@@ -105,10 +105,10 @@ def slices(since: str, until: str, hours: Iterable[int], *, after: str) -> list[
     return found
 
 
-def page_events(rate: float) -> int:
+def page_events(rate: float, page_s: float = PAGE_S) -> int:
     """Return how many events a page has that are sent at this rate."""
     least, most = PAGE_EVENTS
-    return int(min(most, max(least, rate * PAGE_S)))
+    return int(min(most, max(least, rate * page_s)))
 
 
 class Count(msgspec.Struct, frozen=True):

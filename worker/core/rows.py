@@ -4,6 +4,7 @@ Rows go to ClickHouse as they came; here only the fields are read that decide ab
 and user traits. A row that cannot even be read for that is poison, with its reason.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
@@ -13,6 +14,7 @@ import msgspec
 
 from sluice.core.envelope import split
 from sluice.core.event import IDENTIFY, is_derived
+from worker.core.accepted import Place, Share, share_of
 
 HOUR_CHARS: Final = 13
 """Length of ``YYYY-MM-DDTHH``."""
@@ -74,6 +76,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     identified: Sequence[int]
     """Positions of the events that carry user traits."""
     poison: Sequence[Poison]
+    accepted: Sequence[Share] = ()
+    """What it adds to the ledger: of every row whose tenant and time can be read."""
 
 
 _KEY: Final = msgspec.json.Decoder(Key)
@@ -92,7 +96,12 @@ def read_facts(data: bytes) -> Facts:
     return _facts_of(range(len(keys)), keys, [])
 
 
-def _facts_of(positions: Sequence[int], keys: list[Key], poison: list[Poison]) -> Facts:
+def _facts_of(
+    positions: Sequence[int],
+    keys: list[Key],
+    poison: list[Poison],
+    nameless: Sequence[Key] = (),
+) -> Facts:
     # ClickHouse's fast reading of times takes 10:99 for 11:39, so that they are checked here; whole
     # seconds, because a batch has few of them.
     seconds = {(key.tenant, key.received_at[:SECOND_CHARS]) for key in keys}
@@ -101,6 +110,7 @@ def _facts_of(positions: Sequence[int], keys: list[Key], poison: list[Poison]) -
     if bad_seconds or lengths - {(UUID_CHARS, TIME_CHARS)}:
         return _without_malformed(positions, keys, poison, bad_seconds)
     named = [key for key in keys if is_derived(key.event_id)]
+    hours = frozenset((tenant, second[:HOUR_CHARS]) for tenant, second in seconds)
     return Facts(
         named=named,
         positions=positions
@@ -108,27 +118,41 @@ def _facts_of(positions: Sequence[int], keys: list[Key], poison: list[Poison]) -
         else [
             place for place, key in zip(positions, keys, strict=True) if is_derived(key.event_id)
         ],
-        hours=frozenset((tenant, second[:HOUR_CHARS]) for tenant, second in seconds),
+        hours=hours,
         identified=[
             place for place, key in zip(positions, keys, strict=True) if key.event_type == IDENTIFY
         ],
         poison=poison,
+        accepted=_shares(keys, hours) if not nameless else _shares([*keys, *nameless], ()),
     )
+
+
+def _shares(keys: Sequence[Key], hours: Collection[Place]) -> list[Share]:
+    if len(hours) == 1:  # as nearly always
+        [place] = hours
+        return [share_of(place, keys)]
+    places: defaultdict[Place, list[Key]] = defaultdict(list)
+    for key in keys:
+        places[key.tenant, key.received_at[:HOUR_CHARS]].append(key)
+    return [share_of(place, found) for place, found in places.items()]
 
 
 def _without_malformed(
     positions: Sequence[int], keys: list[Key], poison: list[Poison], bad_seconds: set[str]
 ) -> Facts:
     good: list[tuple[int, Key]] = []
+    nameless: list[Key] = []
     for position, key in zip(positions, keys, strict=True):
         is_time = len(key.received_at) == TIME_CHARS
         if not is_time or key.received_at[:SECOND_CHARS] in bad_seconds:
             poison.append(Poison(position, "received_at is not a time"))
         elif len(key.event_id) != UUID_CHARS:
             poison.append(Poison(position, "event_id is not a UUID"))
+            nameless.append(key)
         else:
             good.append((position, key))
-    return _facts_of([position for position, _ in good], [key for _, key in good], poison)
+    positions, keys = [position for position, _ in good], [key for _, key in good]
+    return _facts_of(positions, keys, poison, nameless)
 
 
 def _one_by_one(data: bytes) -> tuple[list[int], list[Key], list[Poison]]:
@@ -181,6 +205,7 @@ def without(facts: Facts, positions: Collection[int]) -> Facts:
         hours=facts.hours,
         identified=[place for place in facts.identified if place not in positions],
         poison=[one for one in facts.poison if one.index not in positions],
+        accepted=facts.accepted,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from worker.delivery import Destination
 
-NAMES: Final = ("warehouse", "amplitude")
+NAMES: Final = ("warehouse", "amplitude", "workflows")
 
 
 def load(name: str) -> Destination:

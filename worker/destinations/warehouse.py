@@ -7,7 +7,8 @@ redelivery that ends in the same tables:
 1. Recognise what clients sent again (``worker.keys``); later copies are left out and counted.
 2. Insert the events. An envelope from which nothing is left out goes on as it came, undecoded.
 3. Insert user traits, error records and dead letters.
-4. Note the touched hours, so that no rollup stays stale. Then the consumer acknowledges.
+4. Note what was accepted (``worker.core.accepted``), and the touched hours, so that no rollup stays
+   stale. Then the consumer acknowledges.
 
 If ClickHouse refuses rows for what they hold, the batch is halved until only the poison is left,
 which becomes dead letters. Any other failure says "later": the consumer holds the batch.
@@ -15,7 +16,7 @@ which becomes dead letters. Any other failure says "later": the consumer holds t
 
 import asyncio
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -34,6 +35,7 @@ from sluice.telemetry import DEAD_LETTERS, DUPLICATES, ERASED, INSERT_ROWS, INSE
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
 from sluice.workflows.core.runs import Run
+from worker.core.accepted import AcceptedRow, Place, rows_of
 from worker.core.bisect import isolate
 from worker.core.copies import Verdict
 from worker.core.letters import Letter, letter_of_body, letter_of_row, record_of
@@ -48,7 +50,7 @@ from worker.core.rows import (
 )
 from worker.delivery import Destination, RetryLaterError
 from worker.encoding import compress, frames
-from worker.erasures import Erasures, erased_positions
+from worker.erasures import Erasures, erased_rows
 from worker.keys import Keys
 from worker.registry import Registry
 from worker.rollups import Rollups
@@ -58,8 +60,8 @@ from worker.warehouse_parts import (
     Dead,
     Part,
     Prepared,
+    lines_of,
     parts_of,
-    rows_of,
     without_malformed_keys,
 )
 
@@ -71,6 +73,8 @@ FILTER_S: Final = 1.0
 FAREWELL_S: Final = 2.0
 
 T = TypeVar("T")
+_Copies = defaultdict[int, Counter[Place]]
+"""How many rows are copies, by place of the envelope, then by tenant and hour."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -189,7 +193,7 @@ class WarehouseDestination:
         events = [prepared for prepared in readable if prepared.envelope.kind == "events"]
         dead = [Dead(prepared, None, prepared.broken) for prepared in batch if prepared.broken]
         events, erased = await self._without_erased(events)
-        dropped, verdict = await self._recognise(events, dead)
+        dropped, verdict, copies = await self._recognise(events, dead)
         for place, positions in erased.items():
             dropped.setdefault(place, set()).update(positions)
         dead += await self._insert("events", await asyncio.to_thread(parts_of, events, dropped))
@@ -199,6 +203,7 @@ class WarehouseDestination:
         dead += await self._insert("errors", await asyncio.to_thread(parts_of, errors, erased))
         dead += await self._carry_over(readable)
         await self._bury(dead)
+        await self._note_accepted(events, copies)
         hours = {hour for prepared in events for hour in prepared.facts.hours}
         hours.update((copy.tenant, copy.received_at[:HOUR_CHARS]) for copy in verdict.stored_before)
         await self.rollups.touch(hours, has_copies=bool(verdict.stored_before))
@@ -215,8 +220,14 @@ class WarehouseDestination:
             for place, one in enumerate(sources)
             if one.facts is NO_FACTS or one.facts.poison or known.concerns(one.facts.hours)
         ]
-        found = await erased_positions(known, [sources[place].envelope for place in places])
-        erased = {place: some for place, some in zip(places, found, strict=True) if some}
+        found = await erased_rows(known, [sources[place].envelope for place in places])
+        gone = [row for rows in found for row in rows.values() if row.is_event]
+        if gone:  # before anything is acknowledged, so that the ledger knows where they are
+            data = await asyncio.to_thread(frames, [row.accepted for row in gone])
+            await self._warehouse.insert_rows(
+                "accepted_erased", data, columns=["tenant", "event_id", "received_at"]
+            )
+        erased = {place: set(rows) for place, rows in zip(places, found, strict=True) if rows}
         ERASED.labels("warehouse").inc(sum(map(len, erased.values())))
         changed = [
             replace(one, facts=without(one.facts, erased[place])) if place in erased else one
@@ -226,16 +237,17 @@ class WarehouseDestination:
 
     async def _recognise(
         self, events: Sequence[Prepared], dead: list[Dead]
-    ) -> tuple[dict[int, set[int]], Verdict]:
+    ) -> tuple[dict[int, set[int]], Verdict, _Copies]:
         """Return the positions to leave out, by place of the envelope; add poison to ``dead``."""
         left_out: defaultdict[int, set[int]] = defaultdict(set)
+        copies: _Copies = defaultdict(Counter)
         try:
-            verdict = await self._judge(events, left_out)
+            verdict = await self._judge(events, left_out, copies)
         except (ValueError, WarehouseError) as error:
             if isinstance(error, WarehouseError) and not is_about_rows(error.code):
                 raise
             events = [without_malformed_keys(prepared) for prepared in events]
-            verdict = await self._judge(events, left_out)
+            verdict = await self._judge(events, left_out, copies)
         DUPLICATES.inc(len(verdict.dropped))
         for place, prepared in enumerate(events):
             if prepared.facts.poison:
@@ -243,9 +255,11 @@ class WarehouseDestination:
                 for bad in prepared.facts.poison:
                     left_out[place].add(bad.index)
                     dead.append(Dead(prepared, rows[bad.index], bad.reason))
-        return left_out, verdict
+        return left_out, verdict, copies
 
-    async def _judge(self, events: Sequence[Prepared], left_out: dict[int, set[int]]) -> Verdict:
+    async def _judge(
+        self, events: Sequence[Prepared], left_out: dict[int, set[int]], copies: _Copies
+    ) -> Verdict:
         named: list[Key] = []
         starts: list[int] = []
         for prepared in events:
@@ -258,7 +272,22 @@ class WarehouseDestination:
             # Of envelopes without named events several start at the same number; the last has it.
             place = bisect_right(starts, number) - 1
             left_out[place].add(events[place].facts.positions[number - starts[place]])
+            copies[place][named[number].tenant, named[number].received_at[:HOUR_CHARS]] += 1
         return verdict
+
+    async def _note_accepted(self, events: Sequence[Prepared], copies: _Copies) -> None:
+        rows = [
+            row
+            for place, prepared in enumerate(events)
+            for row in rows_of(
+                prepared.envelope.envelope_id, prepared.facts.accepted, copies.get(place, {})
+            )
+        ]
+        if rows:
+            data = await asyncio.to_thread(frames, rows)
+            await self._warehouse.insert_rows(
+                "accepted", data, columns=list(AcceptedRow.__struct_fields__)
+            )
 
     async def _insert(self, table: str, parts: Sequence[Part]) -> list[Dead]:
         """Insert parts; return the rows that ClickHouse cannot take."""
@@ -273,7 +302,7 @@ class WarehouseDestination:
         INSERTED.labels(table).inc(rows)
         dead: list[Dead] = []
         for part, _ in refused:
-            kept = await asyncio.to_thread(rows_of, part)
+            kept = await asyncio.to_thread(lines_of, part)
             poison = await self._insert_or_isolate(
                 table, kept, lambda some: compress(b"\n".join([*some, b""]))
             )

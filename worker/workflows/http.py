@@ -15,9 +15,10 @@ What it keeps to, whoever is on the other side:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
+from errno import ECANCELED
 from types import SimpleNamespace, TracebackType
 from typing import Final, Self
 from urllib.parse import quote
@@ -104,17 +105,24 @@ class HttpShell:
 
     Args:
         private_hosts: Hosts and ports that may be private (``core.reach.listed``).
+        may_send: Asked between connecting and sending; where it says no, nothing is sent.
     """
 
-    def __init__(self, private_hosts: frozenset[tuple[str, int]] = frozenset()) -> None:
+    def __init__(
+        self,
+        private_hosts: frozenset[tuple[str, int]] = frozenset(),
+        *,
+        may_send: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._guard = Guard(private_hosts)
+        self._may_send = may_send
         self._slots = asyncio.Semaphore(MAX_AT_ONCE)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         """Open; connects when first used."""
         trace = aiohttp.TraceConfig()
-        trace.on_connection_create_end.append(_note_connected)
+        trace.on_connection_create_end.append(self._connected)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,
@@ -142,6 +150,17 @@ class HttpShell:
         if self._session is not None:
             await self._session.close()
         await self._guard.close()
+
+    async def _connected(
+        self,
+        _session: aiohttp.ClientSession,
+        context: SimpleNamespace,
+        _params: aiohttp.TraceConnectionCreateEndParams,
+    ) -> None:
+        # A worker that was paused learns here that the run may be another one's by now.
+        if not self._may_send():
+            raise OSError(ECANCELED, "this worker may not send now")
+        context.trace_request_ctx.is_connected = True
 
     async def send(self, request: Request, bounds: Bounds, place: FilePlace) -> Answer | NoAnswer:
         """Send a request and return its answer; never raises for what the other side does."""
@@ -213,14 +232,6 @@ class HttpShell:
                 return await _answer(response, place)
             finally:
                 response.close()  # what is still to come of it is not waited for
-
-
-async def _note_connected(
-    _session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    _params: aiohttp.TraceConnectionCreateEndParams,
-) -> None:
-    context.trace_request_ctx.is_connected = True
 
 
 def _headers(request: Request) -> list[tuple[str, str]]:

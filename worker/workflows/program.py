@@ -25,6 +25,8 @@ class Act:
     visit: int
     attempt: int
     timeout_s: float
+    is_repeatable: bool = False
+    """It may be broken off and performed again; else a worker that stops waits for its end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from tests.simulators.amplitude.cohorts import MAX_COHORTS, Cohort
+from tests.simulators.amplitude.exports import places_of
 from tests.simulators.amplitude.faults import (
     GOOD_ANSWERS,
     KINDS,
@@ -138,7 +139,10 @@ class Change(Part):
     dialect: Literal["real", "given"] | UnsetType = UNSET
     denied_status: Literal[401, 403] | UnsetType = UNSET
     link_above_bytes: Annotated[int, msgspec.Meta(ge=0)] | UnsetType = UNSET
+    export_delay_s: Annotated[float, msgspec.Meta(ge=0)] | UnsetType | None = UNSET
     # state
+    remove: Ids = msgspec.field(default_factory=list)
+    double: Ids = msgspec.field(default_factory=list)
     clock: ClockGiven | None = None
     throttle: ThrottleGiven | None = None
     over_quota: OverQuotaGiven | None = None
@@ -173,6 +177,7 @@ class Change(Part):
 SETTINGS: Final = (
     "secret_key", "latency_ms", "eps_threshold", "batch_eps_threshold", "window_s", "daily_quota",
     "all_indexes", "strict_type", "dialect", "denied_status", "link_above_bytes",
+    "export_delay_s",
 )  # fmt: skip
 CHANGE: Final = msgspec.json.Decoder(Change)
 
@@ -289,6 +294,10 @@ def _change_state(project: Project, given: Change, now: float) -> None:
         project.quota_ended_until = now + given.quota_ended_for_s
     if given.quota_ended_until is not UNSET:
         project.quota_ended_until = _seconds(given.quota_ended_until)
+    for place in places_of(project.store, given.remove):
+        project.store.remove(place)
+    for place in places_of(project.store, given.double):
+        project.store.double(place)
     _hold(project, given, now)
     for cohort in given.cohorts:
         if len(project.cohorts.by_id) >= MAX_COHORTS:

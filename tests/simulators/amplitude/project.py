@@ -18,6 +18,7 @@ from tests.simulators.amplitude.answers import (
 )
 from tests.simulators.amplitude.cohorts import Cohorts
 from tests.simulators.amplitude.deletions import Deletions
+from tests.simulators.amplitude.exports import LOAD_S
 from tests.simulators.amplitude.faults import BadField, Fault
 from tests.simulators.amplitude.rest import Costs
 from tests.simulators.amplitude.rules import Checked
@@ -44,6 +45,8 @@ class Options:
     dialect: Literal["real", "given"] = "real"
     denied_status: int = 401
     link_above_bytes: int = LINK_ABOVE_BYTES
+    export_delay_s: float | None = LOAD_S
+    """After the end of an hour until exports hold it; None: they hold everything at once."""
 
 
 @dataclass(slots=True, kw_only=True)

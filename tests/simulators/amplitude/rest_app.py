@@ -12,6 +12,7 @@ from tests.simulators.amplitude.answers import Answer
 from tests.simulators.amplitude.cohorts import CSV, csv_of
 from tests.simulators.amplitude.deletions import MAX_AT_ONCE as DELETIONS_AT_ONCE
 from tests.simulators.amplitude.deletions import PATH as DELETIONS
+from tests.simulators.amplitude.exports import HOUR_S, Archive, Hours, read_hours
 from tests.simulators.amplitude.links import refusal, sign
 from tests.simulators.amplitude.project import Project
 from tests.simulators.amplitude.rest import (
@@ -52,6 +53,7 @@ class Rest:
         cohort = "/api/5/cohorts/request"
         return [
             web.get("/api/2/events/segmentation", self._handler(self.segmentation)),
+            web.get("/api/2/export", self._handler(self.export)),
             web.get("/api/3/cohorts", self._handler(self.cohorts)),
             web.post("/api/3/cohorts/upload", self._handler(self.upload)),
             web.post("/api/3/cohorts/membership", self._handler(self.membership)),
@@ -88,6 +90,19 @@ class Rest:
             tally.add(first, min(first + EVENTS_AT_ONCE, len(project.store)))
             await asyncio.sleep(0)
         return tally.answer()
+
+    async def export(self, project: Project, request: web.Request, now: float) -> Answer:
+        """Pack events, part after part."""
+        hours = read_hours(request.query)
+        if not isinstance(hours, Hours):
+            return hours
+        delay_s = project.options.export_delay_s
+        loaded_until = float("inf") if delay_s is None else (now - delay_s) // HOUR_S * HOUR_S
+        archive = Archive(project.api_key, project.store, hours, loaded_until)
+        for first in range(0, len(project.store), EVENTS_AT_ONCE):
+            archive.add(first, min(first + EVENTS_AT_ONCE, len(project.store)))
+            await asyncio.sleep(0)
+        return archive.answer()
 
     async def cohorts(self, project: Project, _request: web.Request, _now: float) -> Answer:
         """List the cohorts."""

@@ -135,6 +135,25 @@ class Store:
         for user in names:
             self.user_properties.pop(user, None)
 
+    def remove(self, place: int) -> None:
+        """Lose one event, as if it had never come."""
+        self.gone.add(place)
+
+    def double(self, place: int) -> None:
+        """Take one event a second time, against its ``insert_id``."""
+        if len(self) >= MAX_EVENTS:
+            raise FullError
+        self.insert_ids.append(self.insert_ids[place])
+        self.users.append(self.users[place])
+        self.devices.append(self.devices[place])
+        self.times_ms.append(self.times_ms[place])
+        self.taken_at.append(self.taken_at[place])
+        self.copies.append(1)
+        self.properties.append(self.properties[place])
+        self.types.append(self.types[place])
+        if place in self.revenue:
+            self.revenue[len(self) - 1] = self.revenue[place]
+
     def _is_duplicate(self, event: Event, insert_id: str, first: int, now: float) -> bool:
         """Say whether it was taken before, and count the copy; else note the place it will have."""
         owner = event.device_id or event.user_id or ""

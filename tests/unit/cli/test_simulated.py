@@ -23,6 +23,15 @@ def test_lines_show_what_to_paste() -> None:
     assert f"taken?api_key={SIMULATED_KEY}" in simulated.lines
 
 
+def test_workflows_may_follow_the_links_of_the_simulator() -> None:
+    simulated = Simulated(8090, Path("/nowhere"), 8091)
+    settings = Settings.model_validate({"workflow_private_hosts": "db.example:1"})
+    assert simulated.environment(settings) == {
+        "SLUICE_AMPLITUDE_URL": "http://127.0.0.1:8090",
+        "SLUICE_WORKFLOW_PRIVATE_HOSTS": "db.example:1,127.0.0.1:8091",
+    }
+
+
 async def test_made_up_key_is_never_sent_to_amplitude_itself() -> None:
     config = AmplitudeConfig(api_key=SIMULATED_KEY)
     async with AmplitudeClient() as client:

@@ -1,0 +1,253 @@
+"""Runs are had by one host at a time, go on after it, and stop when a person says so."""
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sluice.core.envelope import Envelope, Rows, seal
+from tests.support.poll import poll_until
+from tests.support.run_rig import QUICK, RunRig, new_run, open_run_rig
+from tests.support.scripted_runs import Step
+from worker.workflows.host import HostOptions
+
+
+@pytest.fixture
+async def rig(tmp_path: Path, engine_url: str) -> AsyncIterator[RunRig]:
+    """A database and a queue of its own."""
+    async with open_run_rig(tmp_path, engine_url) as opened:
+        yield opened
+
+
+async def test_run_does_its_steps_in_order_and_says_how_it_ended(rig: RunRig) -> None:
+    run = new_run(Step(), Step(wait_s=0.1), Step())
+    await rig.start(run)
+    async with rig.worker():
+        last = await rig.ended(run)
+    assert (last.state, last.outputs, last.program) == ("succeeded", '{"steps":3}', "")
+    assert rig.done(run) == ["s0", "s1", "s2"]
+    assert await rig.tasks(run) == [(f"s{at}", "succeeded", 1, "") for at in range(3)]
+
+
+async def test_run_that_fails_names_its_step_and_its_error(rig: RunRig) -> None:
+    run = new_run(Step(), Step(fails="Step s1 was answered 400"), Step())
+    await rig.start(run)
+    async with rig.worker():
+        last = await rig.ended(run)
+    assert (last.state, last.error_attribution) == ("failed", "customer")
+    assert (last.error_type, last.error_message) == (
+        "sluice.workflow.step/http",
+        "Step s1 was answered 400",
+    )
+    assert [row[1] for row in await rig.tasks(run)] == ["succeeded", "failed"]
+
+
+async def test_run_whose_program_raises_fails_alone_and_shows_no_trace(rig: RunRig) -> None:
+    bad, good = new_run(Step(raises=True)), new_run(Step())
+    await rig.start(bad, good)
+    async with rig.worker():
+        last = await rig.ended(bad)
+        assert (await rig.ended(good)).state == "succeeded"
+    assert (last.state, last.error_attribution) == ("failed", "platform")
+    assert "secret" not in last.error_message
+    assert "mistake" not in last.error_message
+
+
+async def test_two_hosts_share_runs_and_do_each_step_once(rig: RunRig) -> None:
+    runs = [new_run(Step(), Step(wait_s=0.05), Step()) for _ in range(60)]
+    async with rig.worker() as one, rig.worker() as other:
+        await rig.start(*runs[:30])
+        await rig.start(*runs[30:])
+        for run in runs:
+            assert (await rig.ended(run)).state == "succeeded"
+        assert one.host.lease.host_id != other.host.lease.host_id
+    assert all(rig.done(run) == ["s0", "s1", "s2"] for run in runs)
+
+
+async def test_two_hosts_that_find_the_same_runs_do_each_step_once(rig: RunRig) -> None:
+    runs = [new_run(Step(), Step(wait_s=0.05), Step()) for _ in range(30)]
+    async with rig.worker() as one, rig.worker() as other:
+        await poll_until(lambda: one.host.lease.is_held and other.host.lease.is_held)
+        await rig.start(*runs)
+        for host in (one.host, other.host):
+            host.offer([(run.tenant, run.run_id) for run in runs])
+        for run in runs:
+            assert (await rig.ended(run)).state == "succeeded"
+    assert all(rig.done(run) == ["s0", "s1", "s2"] for run in runs)
+
+
+async def test_start_that_comes_twice_runs_once(rig: RunRig) -> None:
+    run = new_run(Step(), Step())
+    async with rig.worker():
+        await rig.start(run, run)
+        await rig.ended(run)
+        await rig.start(run)
+        later = new_run(Step())
+        await rig.start(later)
+        await rig.ended(later)
+        assert (await rig.ended(run)).state == "succeeded"
+    assert rig.done(run) == ["s0", "s1"]
+
+
+async def test_same_request_does_not_begin_another_run(rig: RunRig) -> None:
+    first, second, third = (new_run(Step(), request_key="k") for _ in range(3))
+    webhook = new_run(Step(), request_key="k", source="shopify")
+    other = new_run(Step(), request_key="k", tenant="other")
+    async with rig.worker():
+        await rig.start(first, second)
+        assert (await rig.ended(first)).state == "succeeded"
+        await rig.start(third, webhook, other)
+        for run in (second, third, second):
+            last = await rig.ended(run)
+            assert (last.state, last.error_type) == ("failed", "sluice.workflow.run/duplicate")
+            assert first.run_id in last.error_message
+        assert (await rig.ended(other)).state == "succeeded"
+    assert await rig.row(webhook) is None
+    assert [rig.done(run) for run in (first, second, third)] == [["s0"], [], []]
+
+
+async def test_scheduled_run_never_starts_when_it_was_stopped_before(rig: RunRig) -> None:
+    run = new_run(Step())
+    await rig.start(run)
+    await rig.ask_to_stop(run)
+    async with rig.worker():
+        last = await rig.ended(run)
+    assert (last.state, last.error_type) == ("canceled", "sluice.workflow.run/cancel")
+    assert rig.done(run) == []
+    assert await rig.tasks(run) == []
+
+
+async def test_run_never_starts_when_its_stop_came_first(rig: RunRig) -> None:
+    run = new_run(Step())
+    await rig.ask_to_stop(run)
+    async with rig.worker():
+        await poll_until(lambda: _is_empty(rig), what="the stop is acknowledged")
+        await rig.start(run)
+        assert (await rig.ended(run)).state == "canceled"
+    assert rig.done(run) == []
+
+
+async def test_waiting_run_is_canceled_within_two_seconds(rig: RunRig) -> None:
+    run = new_run(Step(wait_s=60), Step())
+    async with rig.worker():
+        await rig.start(run)
+        await rig.in_state(run, "in progress")
+        await rig.ask_to_stop(run)
+        last = await rig.ended(run, within_s=2)
+    assert (last.state, last.error_message) == ("canceled", "Workflow manually stopped")
+    assert rig.done(run) == ["s0"]
+
+
+async def test_running_step_ends_before_the_run_is_canceled(rig: RunRig) -> None:
+    run = new_run(Step(takes_s=1.5), Step())
+    async with rig.worker():
+        await rig.start(run)
+        await rig.in_state(run, "started")
+        await rig.ask_to_stop(run)
+        await rig.in_state(run, "stopping")
+        assert (await rig.ended(run)).state == "canceled"
+    assert rig.done(run) == ["s0"]
+    assert [row[1] for row in await rig.tasks(run)] == ["succeeded"]
+
+
+async def test_stop_in_the_last_step_leaves_the_run_as_it_ends(rig: RunRig) -> None:
+    run = new_run(Step(takes_s=1.0))
+    async with rig.worker():
+        await rig.start(run)
+        await rig.in_state(run, "started")
+        await rig.ask_to_stop(run)
+        assert (await rig.ended(run)).state == "succeeded"
+
+
+async def test_long_step_that_looks_ends_early_when_it_is_stopped(rig: RunRig) -> None:
+    run = new_run(Step(takes_s=60, ends_early=True))
+    async with rig.worker():
+        await rig.start(run)
+        await rig.in_state(run, "started")
+        await rig.ask_to_stop(run)
+        assert (await rig.ended(run, within_s=2)).state == "canceled"
+    assert [row[1] for row in await rig.tasks(run)] == ["canceled"]
+
+
+async def test_stop_reaches_a_run_that_another_worker_has(rig: RunRig) -> None:
+    run = new_run(Step(wait_s=60), Step())
+    async with rig.worker() as first:
+        await rig.start(run)
+        await rig.in_state(run, "in progress")
+        async with rig.worker() as second:
+            second.host.ask_to_stop([(run.tenant, run.run_id)])
+            await rig.ask_to_stop(run)
+            assert (await rig.ended(run, within_s=3)).state == "canceled"
+        assert first.host.held == 0
+
+
+async def test_worker_that_stops_gives_its_runs_to_the_next_at_once(rig: RunRig) -> None:
+    waiting, acting = new_run(Step(wait_s=2), Step()), new_run(Step(takes_s=0.5), Step())
+    safe = new_run(Step(takes_s=3, is_safe=True))
+    async with rig.worker(lease_s=60):
+        await rig.start(waiting, acting, safe)
+        await rig.in_state(waiting, "in progress")
+        await rig.in_state(acting, "started")
+    assert rig.done(safe) == []
+    async with rig.worker(lease_s=60):
+        for run in (waiting, acting, safe):
+            assert (await rig.ended(run)).state == "succeeded"
+    assert rig.done(waiting) == ["s0", "s1"]
+    assert rig.done(acting) == ["s0", "s1"]
+    assert rig.done(safe) == ["s0"]
+
+
+async def test_host_has_no_more_runs_than_it_may_and_stops_one_that_waits_for_a_place(
+    rig: RunRig,
+) -> None:
+    runs = [new_run(Step(wait_s=0.5), Step()) for _ in range(6)]
+    long, waiting = new_run(Step(wait_s=60)), new_run(Step())
+    options = _few(2)
+    async with rig.worker(options=options) as worker:
+        await rig.start(*runs)
+        most = 0
+
+        async def all_ended() -> bool:
+            nonlocal most
+            most = max(most, worker.host.held)
+            rows = [await rig.row(run) for run in runs]
+            return all(row is not None and row.state == "succeeded" for row in rows)
+
+        await poll_until(all_ended, within_s=20)
+        assert most <= 2
+        more = new_run(Step(wait_s=60))
+        await rig.start(long, more)
+        await rig.in_state(long, "in progress")
+        await rig.in_state(more, "in progress")
+        await rig.start(waiting)
+        await rig.in_state(waiting, "scheduled")
+        await rig.ask_to_stop(waiting)
+        assert (await rig.ended(waiting)).state == "canceled"
+    assert rig.done(waiting) == []
+
+
+async def test_malformed_commands_are_dropped_and_the_others_go_on(rig: RunRig) -> None:
+    run = new_run(Step())
+    broken = new_run(Step(), created_at="the day before yesterday")
+    nameless = new_run(Step(), run_id="wf-1")
+    async with rig.worker():
+        await rig.queue.publish("commands", [_envelope(b'{"command":"start"}\nnot json\n')])
+        await rig.start(broken, nameless, run)
+        assert (await rig.ended(run)).state == "succeeded"
+        await poll_until(lambda: _is_empty(rig), what="all commands are acknowledged")
+    assert await rig.row(broken) is None
+    assert await rig.row(nameless) is None
+
+
+def _few(runs: int) -> HostOptions:
+    return replace(QUICK, max_runs=runs)
+
+
+def _envelope(data: bytes) -> Envelope:
+    return seal(Rows("commands", data.count(b"\n"), data), envelope_id=str(uuid.uuid4()))
+
+
+async def _is_empty(rig: RunRig) -> bool:
+    return (await rig.queue.backlog("workflows")).messages == 0
