@@ -35,7 +35,7 @@ from sluice.telemetry import DEAD_LETTERS, DUPLICATES, ERASED, INSERT_ROWS, INSE
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
 from sluice.workflows.core.runs import Run
-from worker.core.accepted import AcceptedRow, Place, rows_of
+from worker.core.accepted import AcceptedRow, Place, accepted_rows
 from worker.core.bisect import isolate
 from worker.core.copies import Verdict
 from worker.core.letters import Letter, letter_of_body, letter_of_row, record_of
@@ -279,7 +279,7 @@ class WarehouseDestination:
         rows = [
             row
             for place, prepared in enumerate(events)
-            for row in rows_of(
+            for row in accepted_rows(
                 prepared.envelope.envelope_id, prepared.facts.accepted, copies.get(place, {})
             )
         ]
