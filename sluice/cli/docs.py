@@ -19,6 +19,7 @@ from sluice.core.amplitude_properties import AMPLITUDE
 from sluice.core.errors import ERRORS
 from sluice.core.property import Property
 from sluice.core.property_values import accepted_by
+from sluice.core.workflow_settings import PROPERTIES as WORKFLOW
 from sluice.queue.pubsub_commands import gcloud, terraform
 from sluice.queue.pubsub_plan import Plan, plan_of, short
 from sluice.queue.pubsub_wire import Names
@@ -72,6 +73,10 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     if amplitude.exists():
         text = amplitude.read_text(encoding="utf-8")
         yield amplitude, put_between(text, properties_table(AMPLITUDE.values()), "amplitude")
+    workflows = docs / "workflows.md"
+    if workflows.exists():
+        text = workflows.read_text(encoding="utf-8")
+        yield workflows, put_between(text, properties_table(WORKFLOW.values()), "workflows")
     pubsub = docs / "pubsub.md"
     if pubsub.exists():
         yield pubsub, _pubsub_page(pubsub.read_text(encoding="utf-8"))
@@ -174,6 +179,8 @@ def properties_table(properties: Iterable[Property]) -> str:
 
 def _as_typed(value: object) -> str:
     text = ",".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, bool) or value is None:
+        text = {True: "true", False: "false", None: ""}[value]
     return f"`{text}`" if text else ""
 
 

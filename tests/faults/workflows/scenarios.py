@@ -110,7 +110,7 @@ class Documents:
         file = found.get("cohortFile")
         if isinstance(file, str):
             found["cohortFile"] = file.count("\n")
-        return {name: one for name, one in found.items() if name not in ("requestId",)}
+        return {name: one for name, one in found.items() if name != "requestId"}
 
 
 def add_tenant(path: Any, api_key: str) -> None:
