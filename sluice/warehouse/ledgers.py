@@ -196,7 +196,10 @@ ERASED: Final = made_of_parts(
     "ledger_erased",
     """
 SELECT @hour@ AS hour, count() AS events, countIf(@is_named@) AS named,
-    sumIf(@low@, NOT @is_named@) AS made_sum, sumIf(@low@, @is_named@) AS named_sum
+    sumIf(@low@, NOT @is_named@) AS made_sum,
+    sumIf(@low@, @is_named@ AND event_id IN (
+        SELECT event_id FROM event_keys WHERE tenant = {tenant:String} AND @window@
+    )) AS named_sum
 FROM (@erased@)
 WHERE @window@
     AND event_id NOT IN (SELECT event_id FROM (@stored@))
@@ -212,6 +215,25 @@ GROUP BY hour
 @settings@
 """.replace("@all_keys@", _KEYS.replace("@slice@", "1")),
 )
+
+NOTE_ERASED: Final = Query(
+    "ledger_note_erased",
+    """
+INSERT INTO accepted_erased (tenant, event_id, received_at, run_id)
+SELECT tenant, event_id, received_at, run_id FROM erasure_targets
+WHERE tenant = {tenant:String}
+    AND run_id = {run_id:String}
+UNION ALL
+SELECT tenant, event_id, received_at, {run_id:String} FROM event_keys
+WHERE tenant = {tenant:String}
+    AND event_id IN (
+        SELECT event_id FROM erasure_targets
+        WHERE tenant = {tenant:String}
+            AND run_id = {run_id:String}
+    )
+""",
+)
+"""Write down what a run is about to erase, every accepted copy: before the first deletion."""
 
 KEY_COUNT: Final = made_of_parts(
     "ledger_key_count",
@@ -445,6 +467,7 @@ LEDGER_QUERIES: Final = (
     STORED,
     DEAD,
     ERASED,
+    NOTE_ERASED,
     KEY_COUNT,
     KEYS,
     NOTED_COPIES,

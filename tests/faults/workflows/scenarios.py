@@ -4,7 +4,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -16,10 +16,17 @@ from sluice.workflows.core.runs import Run, new_run_id, run_time
 from tests.support.amplitude import AmplitudeProject
 from tests.support.run_rig import RunRig, new_run
 from tests.support.scripted_runs import Step
+from tests.support.worker_rig import Rig, make_event
 from worker.workflows.core.progress import RunRow
 
 TENANT: Final = "acme"
 DAY: Final = "%Y%m%d"
+EVENTS: Final = 300
+SAME: Final = frozenset(
+    {"matching", "before", "sent", "read", "delivered", "filtered", "refused", "is_balanced"}
+    | {"ledger", "destinations", "difference_counts", "differences"}
+)
+"""Outputs that are the same over every hour."""
 
 
 class Scenario(Protocol):
@@ -110,7 +117,61 @@ class Documents:
         file = found.get("cohortFile")
         if isinstance(file, str):
             found["cohortFile"] = file.count("\n")
-        return {name: one for name, one in found.items() if name not in ("requestId",)}
+        return {name: one for name, one in found.items() if name != "requestId"}
+
+
+@dataclass
+class OverEvents:
+    """A built-in type that reads stored events: each run has an hour of its own."""
+
+    rig: RunRig
+    project: AmplitudeProject
+    config_id: str
+    name: str
+    is_scripted: bool = False
+
+    async def new_run(self, number: int) -> Run:
+        """Return a run over an hour with events that were not forwarded."""
+        moment = datetime.now(UTC)
+        hour = moment.replace(minute=0, second=0, microsecond=0) - timedelta(hours=number + 2)
+        storing = Rig(self.rig.settings, self.rig.queue, self.rig.warehouse)
+        destination = storing.destination()
+        events = [
+            make_event(user_id=f"person-{number}", received_at=hour + timedelta(seconds=at))
+            for at in range(EVENTS)
+        ]
+        await storing.deliver(destination, *events)
+        await destination.rollups.recompute()
+        config = DEFAULTS[self.config_id]
+        return Run(
+            tenant=TENANT,
+            run_id=new_run_id(moment, uuid.uuid4().hex),
+            config_id=self.config_id,
+            type=config.type,
+            name=config.name,
+            workflow_id=config.type,
+            source="api",
+            created_at=run_time(moment),
+            run_mode=config.run_mode,
+            range_from=run_time(hour),
+            range_to=run_time(hour + timedelta(hours=1)),
+            inputs='{"rate":400}' if config.type == "replay" else "{}",
+        )
+
+    async def done(self, number: int, run: Run) -> Mapping[str, int]:
+        """Return the events of the person that Amplitude has; all of them are one thing."""
+        if run.type != "replay":
+            return {}
+        taken = await self.project.taken()
+        ids = Counter(
+            event["insert_id"] for event in taken if event["user_id"] == f"person-{number}"
+        )
+        return {"all events": len(ids) // EVENTS, "each event": max(ids.values(), default=0)}
+
+    def outputs(self, row: RunRow) -> object:
+        """Return the outputs without times."""
+        found: dict[str, Any] = orjson.loads(row.outputs)
+        return {name: one for name, one in found.items() if name in SAME}
 
 
 def add_tenant(path: Any, api_key: str) -> None:
