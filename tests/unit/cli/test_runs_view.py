@@ -99,4 +99,4 @@ def test_long_value_is_cut_and_says_so() -> None:
 
 def test_list_has_columns_as_wide_as_they_need() -> None:
     head, first, second = list_lines([a_run(type="replay"), a_run(type="a-longer-type")], NOW)
-    assert head.index("created") == first.index("2026") == second.index("2026")
+    assert head.index("created") == first.index("2026-04-25 ") == second.index("2026-04-25 ")
