@@ -18,7 +18,6 @@ from tests.support.poll import poll_until
 from tests.support.run_rig import RunRig, open_host
 from worker.workflows.core.progress import RunRow
 
-LEASE_S: Final = 0.6
 ENDS_WITHIN_S: Final = 40.0
 MAX_PLACES: Final = 200
 ROOT: Final = Path(__file__).parents[3]
@@ -96,7 +95,10 @@ class Trial:
             return None
         passed = places.read_text().splitlines()
         if was_killed:
-            async with open_host(self.rig, lease_s=LEASE_S, is_scripted=self.scenario.is_scripted):
+            scenario = self.scenario
+            async with open_host(
+                self.rig, lease_s=scenario.lease_s, is_scripted=scenario.is_scripted
+            ):
                 row = await self.rig.ended(run, within_s=ENDS_WITHIN_S)
         else:
             row = await self.rig.ended(run)
@@ -148,7 +150,7 @@ class Trial:
             kill_at=number,
             places=str(places),
             effects=str(self.rig.effects) if self.scenario.is_scripted else "",
-            lease_s=LEASE_S,
+            lease_s=self.scenario.lease_s,
         )
 
 
