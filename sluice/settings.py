@@ -155,6 +155,16 @@ class Settings(BaseSettings):
         description="`host:port` of private or loopback addresses that workflow documents may call,"
         " several with commas; empty: none but that of SLUICE_AMPLITUDE_URL.",
     )
+    erase_settle_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        45.0,
+        description="Seconds between noting who is erased and deleting: longer than a worker may"
+        " need to know of it and to end the insert in hand.",
+    )
+    erase_backlog_wait_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        600.0,
+        description="Seconds for which an erasure waits for older messages of the queues, before it"
+        " says in its certificate that they were left to the rule.",
+    )
     log_format: str = Field(
         "auto", description="`json`, `text`, or `auto`: text on a terminal, else JSON."
     )

@@ -244,6 +244,12 @@ DUPLICATES: Final = Counter(
     "Later copies of an event that a client sent again.",
     registry=REGISTRY,
 )
+ERASED: Final = Counter(
+    "sluice_destination_erased_events_total",
+    "Rows left out on their way to a destination because their person was erased.",
+    ("destination",),
+    registry=REGISTRY,
+)
 INSERTED: Final = Counter(
     "sluice_warehouse_inserted_rows_total",
     "Rows that ClickHouse took, by kind; redelivered ones count again.",

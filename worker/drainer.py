@@ -21,6 +21,7 @@ from worker.core.amplitude_answers import DEFAULT_EPS
 from worker.core.holds import EVERYBODY, Hold, Pauses, is_due, paced
 from worker.core.lane import Settled
 from worker.core.settling import Moment, UserHolds, by_hold, holds_of
+from worker.erasures import Erasures
 from worker.forwarder import Forwarder, jitter
 from worker.ledger import Notes
 from worker.lot import MAX_PAGE_BYTES, Lot, LotError
@@ -66,8 +67,10 @@ class Drainer:
         ledger: Notes,
         mapping: Mapping,
         pauses: Pauses,
+        erasures: Erasures,
     ) -> None:
         self._lot = lot
+        self._erasures = erasures
         self._forwarder = forwarder
         self._ledger = ledger
         self._mapping = mapping
@@ -153,8 +156,11 @@ class Drainer:
         if not rows:
             await self._lot.let_go(tenant, users or [EVERYBODY])
             return
+        await self._erasures.ensure_fresh()
+        known = self._erasures.known
+        live = [row for row in rows if not known.covers_row(tenant, row.received_at, row.row)]
         # What is left of a page after mapping need not be sent: it is settled too.
-        mapped = await asyncio.to_thread(self._mapping.of_parked, tenant, rows)
+        mapped = await asyncio.to_thread(self._mapping.of_parked, tenant, live)
         if mapped is None:
             return  # it was switched off a moment ago: the next look finds no key
         items, skipped = mapped

@@ -187,6 +187,25 @@ class Lot:
         await self._in_transaction(remove)
         self._note(holds)
 
+    async def forget(self, tenant: str, *, before: str, is_erased: Callable[[bytes], bool]) -> int:
+        """Take out a tenant's events that are erased; return how many they were.
+
+        Args:
+            tenant: Whose.
+            before: Only events that were received before this moment are looked at.
+            is_erased: Says it of a row.
+        """
+        gone = after = 0
+        while True:
+
+            def remove(connection: sqlite3.Connection, after: int = after) -> tuple[int, int]:
+                return lot_rows.forget(connection, tenant, before, is_erased, after=after)
+
+            some, after = await self._in_transaction(remove)
+            gone += some
+            if not after:
+                return gone
+
     async def let_go(self, tenant: str, users: Iterable[str]) -> list[str]:
         """End the holds of users of whom nothing waits any more; return these users.
 

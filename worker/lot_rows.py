@@ -1,7 +1,7 @@
 """The statements of the parking lot's file (``worker.lot``)."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import starmap
@@ -14,6 +14,9 @@ Events = AbstractSet[tuple[str, str]]
 
 ROW_OVERHEAD_BYTES: Final = 200
 """What a row costs beside its text: keys and two indexes."""
+
+FORGET_ROWS: Final = 5_000
+"""How many are looked at in one go: whoever parks waits for no longer."""
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS parked (
@@ -137,6 +140,29 @@ def read(
     for user in users:
         of_user = connection.execute(sql, (tenant, user, after, limit))
         yield from starmap(Parked, of_user)
+
+
+def forget(
+    connection: sqlite3.Connection,
+    tenant: str,
+    before: str,
+    is_erased: Callable[[bytes], bool],
+    *,
+    after: int,
+) -> tuple[int, int]:
+    """Take out erased events of the next ``FORGET_ROWS``; arguments as of ``Lot.forget``.
+
+    Returns:
+        How many they were, and behind which place to go on; 0 at the end.
+    """
+    sql = (
+        "SELECT place, row FROM parked WHERE tenant = ? AND received_at < ? AND place > ?"
+        " ORDER BY place LIMIT ?"
+    )
+    found = connection.execute(sql, (tenant, before, after, FORGET_ROWS)).fetchall()
+    gone = [(place,) for place, row in found if is_erased(row)]
+    connection.executemany("DELETE FROM parked WHERE place = ?", gone)
+    return len(gone), found[-1][0] if len(found) == FORGET_ROWS else 0
 
 
 def read_holds(connection: sqlite3.Connection) -> Iterator[tuple[tuple[str, str], Hold]]:

@@ -36,6 +36,8 @@ class Skipped:
     outcome: Outcome
     record: ErrorRecord | None
     """Where it was not the tenant's own choice."""
+    user_id: str
+    """Whose it is."""
 
 
 class Mapping:
@@ -203,7 +205,7 @@ def _skipped(event: SourceEvent, why: Filtered) -> Skipped:
         event.received_at,
     )
     if why.is_choice:
-        return Skipped(outcome, None)
+        return Skipped(outcome, None, event.user_id)
     record = ErrorRecord(
         tenant=event.tenant,
         # A function of the event, so that a redelivery writes the same record.
@@ -216,4 +218,4 @@ def _skipped(event: SourceEvent, why: Filtered) -> Skipped:
         event_type=event.event_type,
         user_id=event.user_id,
     )
-    return Skipped(outcome, record)
+    return Skipped(outcome, record, event.user_id)

@@ -30,6 +30,7 @@ from worker.core.lane import Item, Settled
 from worker.core.replays import PAGE_S, Plan, Reached, Reasons, page_events, slices
 from worker.core.settling import Moment, covered, holds_of
 from worker.drainer import Drainer, pauses_of
+from worker.erasures import Erasures
 from worker.forwarder import Forwarder, jitter
 from worker.lot import Lot, LotFullError
 from worker.lot_rows import ToPark
@@ -102,6 +103,7 @@ class Replay:
         self._ledger = ReplayLedger(parts.warehouse, asked.tenant, asked.destination)
         self._before = reached.delivered, reached.filtered, reached.refused
         self._pauses = pauses_of(settings)
+        self._erasures = Erasures(parts.warehouse)
         self._forwarder = Forwarder(
             parts.client,
             in_flight=settings.amplitude_in_flight,
@@ -114,6 +116,7 @@ class Replay:
             ledger=self._ledger,
             mapping=self._mapping,
             pauses=self._pauses,
+            erasures=self._erasures,
         )
         self._settled = 0
         self._moved_at = 0.0
@@ -233,8 +236,11 @@ class Replay:
         )
 
     async def _send_page(self, page: Page) -> None:
+        await self._retrying(self._erasures.ensure_fresh)
+        known = self._erasures.known
+        rows = [row for row in page.rows if not known.covers(row)]  # erased after they were read
         items, skipped, unreadable = await asyncio.to_thread(
-            self._mapping.of_rows, self._tenant, page.rows
+            self._mapping.of_rows, self._tenant, rows
         )
         for one in skipped:
             self._ledger.add_outcome(one.outcome)

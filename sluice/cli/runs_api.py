@@ -206,11 +206,19 @@ class RunsApi:
         if not isinstance(said, str) or not said:
             return _no_sluice(self.url, answer.status)
         words = f"{plain(said).removesuffix('.')} ({answer.status})"
-        remedy = _REMEDIES.get(answer.status, "")
+        by_type = _BY_TYPE.get(answer.headers.get("X-Error-Type", ""))
+        remedy = by_type or _REMEDIES.get(answer.status, "")
         text = f"{words}: {remedy}." if remedy else f"{words}."
         return ConfigError(text) if answer.status in _WRONG else RefusedError(text)
 
 
+_BY_TYPE: Final = {
+    "workflow_unknown": "`sluice workflow configs SLUG` lists what there is",
+    "workflow_disabled": "`sluice workflow configure SLUG CONFIG_ID enabled=true` switches it on",
+    "workflow_broken": "`sluice workflow configs SLUG` says why",
+    "run_unknown": "`sluice workflow runs --tenant SLUG` lists them",
+    "runs_at_limit": "wait until they end, or `sluice workflow stop` one",
+}
 _REMEDIES: Final = {
     401: "give --token what `sluice token SLUG` prints there",
     403: "use a token of this tenant, as `sluice token SLUG` prints it there",

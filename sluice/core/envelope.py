@@ -18,8 +18,11 @@ MAX_RAW_BYTES: Final = 2 * MAX_BODY_BYTES
 """Nothing that is received may announce more: it bounds what is allocated for one message."""
 ZSTD_LEVEL: Final = 1
 
-Kind = Literal["events", "errors", "runs", "commands"]
+Kind = Literal["events", "errors", "commands"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+OldKind = Literal["runs"]
+"""Privacy requests as they were published before there were commands; still read."""
+READABLE_KINDS: Final[tuple[Kind | OldKind, ...]] = (*KINDS, *get_args(OldKind))
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -38,7 +41,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
     envelope_id: str
     """UUID text; the same after a redelivery and after a publish whose answer was lost."""
-    kind: Kind
+    kind: Kind | OldKind
     count: int
     raw_bytes: int
     """Size of the rows before compression."""

@@ -15,6 +15,24 @@ MAX_CONCURRENT: Final = 5
 MAX_USERS: Final = 1_000
 
 _USER: Final = {"type": "string", "minLength": 1, "maxLength": 255}
+_TEXT: Final = {"type": "string", "maxLength": 1_000}
+_SHOPIFY: Final = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["request"],
+    "properties": {
+        "request": {"enum": ["customers/redact", "customers/data_request", "shop/redact"]},
+        "shop_domain": _TEXT,
+        "email": _TEXT,
+        "customer_id": _TEXT,
+        "order_ids": {"type": "array", "items": _TEXT},
+        "data_request_id": _TEXT,
+        "webhook_id": _TEXT,
+        "unreadable": _TEXT,
+        "unproven": {"type": "boolean"},
+    },
+}
+"""Whom a privacy request of Shopify is about; the three last only of requests from before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +94,7 @@ TYPES: Final[Mapping[str, RunType]] = {
             inputs={
                 "type": "object",
                 "additionalProperties": False,
-                "required": ["user_ids"],
+                "minProperties": 1,
                 "properties": {
                     "user_ids": {
                         "type": "array",
@@ -85,6 +103,7 @@ TYPES: Final[Mapping[str, RunType]] = {
                         "maxItems": MAX_USERS,
                         "uniqueItems": True,
                     },
+                    "shopify": _SHOPIFY,
                 },
             },
         ),
@@ -93,8 +112,8 @@ TYPES: Final[Mapping[str, RunType]] = {
             inputs={
                 "type": "object",
                 "additionalProperties": False,
-                "required": ["user_id"],
-                "properties": {"user_id": _USER},
+                "minProperties": 1,
+                "properties": {"user_id": _USER, "shopify": _SHOPIFY},
             },
         ),
     )

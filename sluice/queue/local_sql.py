@@ -13,7 +13,7 @@ from typing import Final, cast
 
 import orjson
 
-from sluice.core.envelope import Envelope, Kind
+from sluice.core.envelope import Envelope, Kind, OldKind
 from sluice.queue.local_schema import MESSAGE_OVERHEAD_BYTES
 from sluice.queue.protocol import Backlog, Delivery
 
@@ -208,7 +208,7 @@ def read(connection: sqlite3.Connection, leased: Leased) -> list[Delivery]:
             published_at=published_at,
             envelope=Envelope(
                 envelope_id=envelope_id,
-                kind=cast("Kind", kind),
+                kind=cast("Kind | OldKind", kind),
                 count=events,
                 raw_bytes=raw_bytes,
                 body=body,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from google.pubsub_v1.types import PubsubMessage, ReceivedMessage
 
-from sluice.core.envelope import KINDS, MAX_RAW_BYTES, Envelope
+from sluice.core.envelope import MAX_RAW_BYTES, READABLE_KINDS, Envelope
 from sluice.queue.protocol import Delivery
 
 MAX_REQUEST_BYTES: Final = 9_000_000
@@ -70,7 +70,7 @@ def to_delivery(received: ReceivedMessage, subscription: str) -> Delivery:
     message: Any = ReceivedMessage.pb(received).message
     attributes = message.attributes
     kind = attributes.get("kind", "")
-    if kind not in KINDS:
+    if kind not in READABLE_KINDS:
         text = f"message {message.message_id} has no kind that Sluice knows"
         raise ValueError(text)
     count, raw_bytes = int(attributes["count"]), int(attributes["raw_bytes"])

@@ -91,7 +91,27 @@ class Runs:
         bearer: tuple[str, str] | None = None,
         is_patient: bool = True,
     ) -> Answer:
-        """Send a request and check the manners of the answer.
+        """Send a request as ``fetch`` does, and check the manners of the answer."""
+        answer = await self.fetch(
+            method, target, *headers, body=body, bearer=bearer, is_patient=is_patient
+        )
+        check_manners(answer)
+        if answer.status >= 400 and answer.body:
+            assert set(answer.json) == {"status", "message", "request_id"}, answer
+            assert answer.json["status"] == answer.status
+            assert answer.json["request_id"] == answer.headers["X-Request-Id"]
+        return answer
+
+    async def fetch(
+        self,
+        method: str,
+        target: str,
+        *headers: tuple[str, str],
+        body: bytes | None = None,
+        bearer: tuple[str, str] | None = None,
+        is_patient: bool = True,
+    ) -> Answer:
+        """Send a request and return whatever is answered.
 
         Args:
             method: As given.
@@ -114,13 +134,7 @@ class Runs:
                 answer = Answer(status=found.status, headers=found.headers, body=await found.read())
             return None if is_patient and answer.status == 429 else answer
 
-        answer = await poll_until(sent, every_s=0.05, what="an answer within the rate")
-        check_manners(answer)
-        if answer.status >= 400 and answer.body:
-            assert set(answer.json) == {"status", "message", "request_id"}, answer
-            assert answer.json["status"] == answer.status
-            assert answer.json["request_id"] == answer.headers["X-Request-Id"]
-        return answer
+        return await poll_until(sent, every_s=0.05, what="an answer within the rate")
 
     async def get(self, rest: str = "", *headers: tuple[str, str]) -> Answer:
         """Get the list or what is below it; ``rest`` follows the path."""

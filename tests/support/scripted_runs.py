@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -47,13 +47,17 @@ class ScriptedProgram:
     Args:
         run: The run.
         effects: The file of lines; each is one call, as somebody outside would count it.
+        may_send: Asked before a line is left, as an HTTP client asks before it sends.
     """
 
     execution_type: Literal["arazzo", "builtin"] = "arazzo"
     digest = "script"
 
-    def __init__(self, run: Run, effects: Path) -> None:
+    def __init__(
+        self, run: Run, effects: Path, may_send: Callable[[], bool] = lambda: True
+    ) -> None:
         self._run = run
+        self._may_send = may_send
         self._effects = effects
         given = msgspec.json.decode(run.inputs)
         self._steps = msgspec.convert(given["steps"], type=list[Step])
@@ -106,6 +110,8 @@ class ScriptedProgram:
                 return Stop()
         else:
             await asyncio.sleep(step.takes_s)
+        if not self._may_send():
+            return "open"
         leave(self._effects, self._run.run_id, act.step_id)
         return "failed" if step.fails else "done"
 
@@ -156,8 +162,9 @@ class ScriptedProgram:
 class ScriptedPrograms:
     """Makes scripted programs of all runs."""
 
-    def __init__(self, effects: Path) -> None:
+    def __init__(self, effects: Path, may_send: Callable[[], bool] = lambda: True) -> None:
         self._effects = effects
+        self._may_send = may_send
 
     def retention_days(self, run: Run) -> int:
         """Return how long a run is kept."""
@@ -165,7 +172,7 @@ class ScriptedPrograms:
 
     async def program_for(self, run: RunRow, digest: str) -> Program[Any] | RunError:
         """Return the program of a run."""
-        return ScriptedProgram(run, self._effects)
+        return ScriptedProgram(run, self._effects, self._may_send)
 
 
 def leave(effects: Path, run_id: str, step_id: str) -> None:

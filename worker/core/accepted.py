@@ -109,7 +109,7 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-def rows_of(
+def accepted_rows(
     envelope_id: str, shares: Iterable[Share], left_out: Mapping[Place, int]
 ) -> list[AcceptedRow]:
     """Return the rows of one envelope.

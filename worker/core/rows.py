@@ -192,6 +192,23 @@ def keep(data: bytes, dropped: Collection[int]) -> bytes:
     return b"\n".join([*rows, b""]) if rows else b""
 
 
+def without(facts: Facts, positions: Collection[int]) -> Facts:
+    """Return what is to be known of the other rows; to touch an hour too many is safe."""
+    kept = [
+        (place, key)
+        for place, key in zip(facts.positions, facts.named, strict=False)
+        if place not in positions
+    ]
+    return Facts(
+        named=[key for _, key in kept],
+        positions=[place for place, _ in kept],
+        hours=facts.hours,
+        identified=[place for place in facts.identified if place not in positions],
+        poison=[one for one in facts.poison if one.index not in positions],
+        accepted=facts.accepted,
+    )
+
+
 def traits_of(row: bytes) -> list[Trait]:
     """Return what a ``context_identified`` event says of its user; nothing if it says nothing.
 

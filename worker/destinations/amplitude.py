@@ -3,6 +3,7 @@
 Order of operations for a batch. Each step may be repeated; a crash after any of them leads to a
 redelivery with the same ``insert_id``:
 
+0. What people sent who were erased since is left out (``worker.erasures``).
 1. Events of a project or user that waits go to the lot (``worker.lot``), behind their elders.
 2. The others are sent, each tenant by itself, tenants at once (``worker.forwarder``).
 3. What cannot be sent now is parked, durably. A project that does not answer within
@@ -29,15 +30,17 @@ from sluice.core.errors import WarehouseError
 from sluice.core.outcomes import Fate
 from sluice.queue.protocol import Delivery
 from sluice.settings import Settings
-from sluice.telemetry import PARKED_EVENTS
+from sluice.telemetry import ERASED, PARKED_EVENTS
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from worker.amplitude_client import AmplitudeClient
+from worker.core.erasures import Erased
 from worker.core.holds import EVERYBODY, is_due
 from worker.core.lane import Item, Settled
 from worker.core.settling import Moment, UserHolds, by_hold, covered, holds_of
 from worker.delivery import Destination, RetryLaterError
 from worker.drainer import Drainer, pauses_of
+from worker.erasures import Erasures
 from worker.forwarder import Forwarder, jitter
 from worker.ledger import Ledger
 from worker.lot import Lot, LotError
@@ -52,6 +55,9 @@ PATIENCE_S: Final = 5.0
 TRIAL_PATIENCE_S: Final = 30.0
 REOPEN_S: Final = 2.0
 TENANTS_AT_ONCE: Final = 16
+LOOK_EVERY_S: Final = 5.0
+LOOKS: Final = 24
+"""How often the lot is searched after somebody was erased: for two minutes."""
 MAX_BATCH_ROWS: Final = 25_000
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """Smaller than the warehouse's: each event is held as it came and as it goes."""
@@ -96,12 +102,15 @@ class AmplitudeDestination:
         self._forwarder = Forwarder(client, in_flight=settings.amplitude_in_flight)
         self._ledger = Ledger(warehouse, NAME)
         self._pauses = pauses_of(settings)
+        self._erasures = Erasures(warehouse, on_new=self._look_for_erased)
+        self._looks_left = 0
         self._drainer = Drainer(
             lot=self._lot,
             forwarder=self._forwarder,
             ledger=Ledger(warehouse, NAME),
             mapping=self._mapping,
             pauses=self._pauses,
+            erasures=self._erasures,
         )
         self._is_open = False
         self._problem = ""
@@ -151,8 +160,15 @@ class AmplitudeDestination:
         """Send or park a batch.
 
         Raises:
-            RetryLaterError: Amplitude is away for all of it, or the lot is full.
+            RetryLaterError: Amplitude is away for all of it, or the lot is full, or nobody can say
+                who was erased.
         """
+        try:
+            await self._erasures.ensure_fresh()
+        except WarehouseError as error:
+            raise RetryLaterError(str(error)) from error
+        if self._erasures.known.tenants:
+            await asyncio.to_thread(_leave_out_erased, batch, self._erasures.known)
         for prepared in batch:
             for skipped in prepared.skipped:
                 self._ledger.add_outcome(skipped.outcome)
@@ -186,7 +202,31 @@ class AmplitudeDestination:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tenants.run(stop), name="tenants")
             tasks.create_task(self._drainer.run(stop), name="drainer")
+            tasks.create_task(self._erasures.run(stop), name="erasures")
+            tasks.create_task(self._forget_erased(stop), name="forget")
         await self._lot.close()
+
+    def _look_for_erased(self) -> None:
+        # More than once: what was on its way may still come into the lot.
+        self._looks_left = LOOKS
+
+    async def _forget_erased(self, stop: asyncio.Event) -> None:
+        """Take out of the lot what is not to be sent to anybody any more."""
+        while not stop.is_set():
+            await wait_for_event(stop, LOOK_EVERY_S)
+            if not (self._looks_left and self._is_open):
+                continue
+            known = self._erasures.known
+            try:
+                for tenant in known.tenants.keys() & set(self._lot.tenants()):
+                    gone = await self._lot.forget(
+                        tenant, before=known.tenants[tenant].cut_off, is_erased=known.covers
+                    )
+                    ERASED.labels(NAME).inc(gone)
+            except LotError as error:
+                log.warning("Erased events cannot be taken out of the lot", detail=str(error))
+            else:
+                self._looks_left -= 1
 
     async def _send(self, items: dict[str, list[Item]]) -> list[_Sent]:
         gate = asyncio.Semaphore(TENANTS_AT_ONCE)
@@ -307,6 +347,24 @@ class AmplitudeDestination:
             old = [item for item in items if (tenant, item.event_id) in were_there]
             for item in old:
                 self._ledger.add(Fate.PARKED, [item], "catching_up", at=item.received_at)
+
+
+def _leave_out_erased(batch: Sequence[Prepared], known: Erased) -> None:
+    gone = 0
+    for prepared in batch:
+        items = [
+            item
+            for item in prepared.items
+            if not known.covers_row(item.tenant, item.received_at, item.row)
+        ]
+        gone += len(prepared.items) - len(items)
+        prepared.items = items
+        prepared.skipped = [
+            one
+            for one in prepared.skipped
+            if not known.covers_user(one.outcome.tenant, one.user_id, one.outcome.received_at)
+        ]
+    ERASED.labels(NAME).inc(gone)
 
 
 def _by_tenant(batch: Sequence[Prepared]) -> dict[str, list[Item]]:

@@ -3,9 +3,10 @@
 Order of operations for a batch. Each step may be repeated, so a crash after any of them leads to a
 redelivery that ends in the same tables:
 
+0. Leave out what people sent who were erased since (``worker.erasures``).
 1. Recognise what clients sent again (``worker.keys``); later copies are left out and counted.
 2. Insert the events. An envelope from which nothing is left out goes on as it came, undecoded.
-3. Insert user traits, error records, requested runs and dead letters.
+3. Insert user traits, error records and dead letters.
 4. Note what was accepted (``worker.core.accepted``), and the touched hours, so that no rollup stays
    stale. Then the consumer acknowledges.
 
@@ -18,47 +19,53 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
+import msgspec
 import structlog
 
-from sluice.core.envelope import KINDS, Envelope, EnvelopeError, Kind, split, unseal
+from sluice.core.envelope import EnvelopeError, split, unseal
 from sluice.core.errors import ErrorRecord, WarehouseError, WarehouseUnavailableError
 from sluice.core.event import format_ts
 from sluice.queue.protocol import Delivery
 from sluice.settings import Settings
-from sluice.telemetry import DEAD_LETTERS, DUPLICATES, INSERT_ROWS, INSERT_SECONDS, INSERTED
+from sluice.telemetry import DEAD_LETTERS, DUPLICATES, ERASED, INSERT_ROWS, INSERT_SECONDS, INSERTED
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
-from worker.core.accepted import AcceptedRow, Place, rows_of
+from sluice.workflows.core.runs import Run
+from worker.core.accepted import AcceptedRow, Place, accepted_rows
 from worker.core.bisect import isolate
 from worker.core.copies import Verdict
 from worker.core.letters import Letter, letter_of_body, letter_of_row, record_of
+from worker.core.old_runs import carried_over
 from worker.core.refusals import is_about_rows
 from worker.core.rows import (
     HOUR_CHARS,
-    Facts,
     Key,
-    Poison,
-    Trait,
-    is_well_formed,
-    keep,
     read_facts,
     traits_of,
+    without,
 )
 from worker.delivery import Destination, RetryLaterError
 from worker.encoding import compress, frames
+from worker.erasures import Erasures, erased_rows
 from worker.keys import Keys
 from worker.registry import Registry
 from worker.rollups import Rollups
 from worker.waiting import wait_for_event
+from worker.warehouse_parts import (
+    NO_FACTS,
+    Dead,
+    Part,
+    Prepared,
+    lines_of,
+    parts_of,
+    without_malformed_keys,
+)
 
-NO_FACTS: Final = Facts(named=[], positions=(), hours=frozenset(), identified=(), poison=())
 NO_COPIES: Final = Verdict(frozenset(), ())
-OTHER_KINDS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if kind != "events")
-"""Rows that go into the table of their kind's name as they came."""
 SCHEMA_IS_GONE: Final = frozenset({60, 81})
 """UNKNOWN_TABLE and UNKNOWN_DATABASE: somebody emptied the warehouse."""
 SCHEMA_RETRY_S: Final = 0.2
@@ -72,41 +79,6 @@ _Copies = defaultdict[int, Counter[Place]]
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """One envelope and what is known of its rows."""
-
-    delivery: Delivery
-    facts: Facts = NO_FACTS
-    traits: dict[int, list[Trait]] = field(default_factory=dict)
-    """By position of the event."""
-    broken: str = ""
-    """Why the envelope cannot be read; empty if it can."""
-
-    @property
-    def envelope(self) -> Envelope:
-        """What came through the queue."""
-        return self.delivery.envelope
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What is to be inserted of one envelope."""
-
-    source: Prepared
-    left_out: frozenset[int]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Dead:
-    """A row or an envelope (``row`` is None) that cannot be stored."""
-
-    source: Prepared
-    row: bytes | None
-    reason: str
-
-
 class WarehouseDestination:
     """ClickHouse as a destination."""
 
@@ -115,6 +87,7 @@ class WarehouseDestination:
         self.registry = Registry(warehouse)
         self.keys = Keys(warehouse, self.registry, capacity=settings.dedup_filter_keys)
         self.rollups = Rollups(warehouse)
+        self.erasures = Erasures(warehouse)
         self._migrating = asyncio.Lock()
         self._is_migrated = False
         self._is_settled = True
@@ -159,6 +132,7 @@ class WarehouseDestination:
         self._is_settled = False
         try:
             await self._ensure_schema()
+            await self.erasures.ensure_fresh()
             await self._store(batch)
             self._is_settled = True
         except WarehouseUnavailableError as error:
@@ -178,6 +152,7 @@ class WarehouseDestination:
             tasks.create_task(self._keep_filter(stop), name="filter")
             tasks.create_task(self.registry.run(stop), name="registry")
             tasks.create_task(self.rollups.run(stop), name="rollups")
+            tasks.create_task(self.erasures.run(stop), name="erasures")
         if not self._is_settled:
             return  # a statement that did not answer may still write keys: others had better wait
         try:
@@ -216,21 +191,52 @@ class WarehouseDestination:
     async def _store(self, batch: Sequence[Prepared]) -> None:
         readable = [prepared for prepared in batch if not prepared.broken]
         events = [prepared for prepared in readable if prepared.envelope.kind == "events"]
-        dead = [_Dead(prepared, None, prepared.broken) for prepared in batch if prepared.broken]
+        dead = [Dead(prepared, None, prepared.broken) for prepared in batch if prepared.broken]
+        events, erased = await self._without_erased(events)
         dropped, verdict, copies = await self._recognise(events, dead)
-        dead += await self._insert("events", await asyncio.to_thread(_parts, events, dropped))
+        for place, positions in erased.items():
+            dropped.setdefault(place, set()).update(positions)
+        dead += await self._insert("events", await asyncio.to_thread(parts_of, events, dropped))
         await self._insert_traits(events, dropped)
-        for table in OTHER_KINDS:
-            rows = [prepared for prepared in readable if prepared.envelope.kind == table]
-            dead += await self._insert(table, await asyncio.to_thread(_parts, rows, {}))
+        errors = [prepared for prepared in readable if prepared.envelope.kind == "errors"]
+        errors, erased = await self._without_erased(errors)
+        dead += await self._insert("errors", await asyncio.to_thread(parts_of, errors, erased))
+        dead += await self._carry_over(readable)
         await self._bury(dead)
         await self._note_accepted(events, copies)
         hours = {hour for prepared in events for hour in prepared.facts.hours}
         hours.update((copy.tenant, copy.received_at[:HOUR_CHARS]) for copy in verdict.stored_before)
         await self.rollups.touch(hours, has_copies=bool(verdict.stored_before))
 
+    async def _without_erased(
+        self, sources: list[Prepared]
+    ) -> tuple[list[Prepared], dict[int, set[int]]]:
+        """Return the same with nothing known of erased rows, and their positions by place."""
+        known = self.erasures.known
+        if not known.tenants:
+            return sources, {}
+        places = [
+            place
+            for place, one in enumerate(sources)
+            if one.facts is NO_FACTS or one.facts.poison or known.concerns(one.facts.hours)
+        ]
+        found = await erased_rows(known, [sources[place].envelope for place in places])
+        gone = [row for rows in found for row in rows.values() if row.is_event]
+        if gone:  # before anything is acknowledged, so that the ledger knows where they are
+            data = await asyncio.to_thread(frames, [row.accepted for row in gone])
+            await self._warehouse.insert_rows(
+                "accepted_erased", data, columns=["tenant", "event_id", "received_at"]
+            )
+        erased = {place: set(rows) for place, rows in zip(places, found, strict=True) if rows}
+        ERASED.labels("warehouse").inc(sum(map(len, erased.values())))
+        changed = [
+            replace(one, facts=without(one.facts, erased[place])) if place in erased else one
+            for place, one in enumerate(sources)
+        ]
+        return changed, erased
+
     async def _recognise(
-        self, events: Sequence[Prepared], dead: list[_Dead]
+        self, events: Sequence[Prepared], dead: list[Dead]
     ) -> tuple[dict[int, set[int]], Verdict, _Copies]:
         """Return the positions to leave out, by place of the envelope; add poison to ``dead``."""
         left_out: defaultdict[int, set[int]] = defaultdict(set)
@@ -240,7 +246,7 @@ class WarehouseDestination:
         except (ValueError, WarehouseError) as error:
             if isinstance(error, WarehouseError) and not is_about_rows(error.code):
                 raise
-            events = [_without_malformed_keys(prepared) for prepared in events]
+            events = [without_malformed_keys(prepared) for prepared in events]
             verdict = await self._judge(events, left_out, copies)
         DUPLICATES.inc(len(verdict.dropped))
         for place, prepared in enumerate(events):
@@ -248,7 +254,7 @@ class WarehouseDestination:
                 rows = await asyncio.to_thread(lambda one: split(unseal(one.envelope)), prepared)
                 for bad in prepared.facts.poison:
                     left_out[place].add(bad.index)
-                    dead.append(_Dead(prepared, rows[bad.index], bad.reason))
+                    dead.append(Dead(prepared, rows[bad.index], bad.reason))
         return left_out, verdict, copies
 
     async def _judge(
@@ -273,7 +279,7 @@ class WarehouseDestination:
         rows = [
             row
             for place, prepared in enumerate(events)
-            for row in rows_of(
+            for row in accepted_rows(
                 prepared.envelope.envelope_id, prepared.facts.accepted, copies.get(place, {})
             )
         ]
@@ -283,7 +289,7 @@ class WarehouseDestination:
                 "accepted", data, columns=list(AcceptedRow.__struct_fields__)
             )
 
-    async def _insert(self, table: str, parts: Sequence[_Part]) -> list[_Dead]:
+    async def _insert(self, table: str, parts: Sequence[Part]) -> list[Dead]:
         """Insert parts; return the rows that ClickHouse cannot take."""
         if not parts:
             return []
@@ -294,13 +300,13 @@ class WarehouseDestination:
             )
         INSERT_ROWS.observe(rows)
         INSERTED.labels(table).inc(rows)
-        dead: list[_Dead] = []
+        dead: list[Dead] = []
         for part, _ in refused:
-            kept = await asyncio.to_thread(_rows, part)
+            kept = await asyncio.to_thread(lines_of, part)
             poison = await self._insert_or_isolate(
                 table, kept, lambda some: compress(b"\n".join([*some, b""]))
             )
-            dead += [_Dead(part.source, row, reason) for row, reason in poison]
+            dead += [Dead(part.source, row, reason) for row, reason in poison]
         return dead
 
     async def _insert_or_isolate(
@@ -339,7 +345,24 @@ class WarehouseDestination:
             data = await asyncio.to_thread(frames, traits)
             await self._warehouse.insert_rows("user_traits", data)
 
-    async def _bury(self, dead: Sequence[_Dead]) -> None:
+    async def _carry_over(self, readable: Sequence[Prepared]) -> list[Dead]:
+        """Make runs of privacy requests that were queued before there were commands."""
+        runs: list[Run] = []
+        dead: list[Dead] = []
+        for prepared in readable:
+            if prepared.envelope.kind == "runs":
+                for row in split(unseal(prepared.envelope)):
+                    try:
+                        runs.append(carried_over(row))
+                    except (msgspec.DecodeError, ValueError) as error:
+                        dead.append(Dead(prepared, row, f"not a run: {error}"))
+        if runs:
+            await self._warehouse.insert_rows(
+                "workflow_runs", frames(runs), columns=list(Run.__struct_fields__)
+            )
+        return dead
+
+    async def _bury(self, dead: Sequence[Dead]) -> None:
         if not dead:
             return
         letters: list[Letter] = []
@@ -362,44 +385,6 @@ class WarehouseDestination:
             await self._warehouse.insert_rows("errors", frames(records))
         DEAD_LETTERS.inc(len(letters))
         log.error("Rows were put aside as dead letters", rows=len(letters), reason=dead[0].reason)
-
-
-def _without_malformed_keys(prepared: Prepared) -> Prepared:
-    """Return the same with malformed keys as poison: ClickHouse or the filter refused one."""
-    facts = prepared.facts
-    entries = list(zip(facts.positions, facts.named, strict=True))
-    good = [(position, key) for position, key in entries if is_well_formed(key)]
-    bad = [
-        Poison(position, "event_id or received_at is malformed")
-        for position, key in entries
-        if not is_well_formed(key)
-    ]
-    changed = Facts(
-        named=[key for _, key in good],
-        positions=[position for position, _ in good],
-        hours=facts.hours,
-        identified=facts.identified,
-        poison=[*facts.poison, *bad],
-        accepted=facts.accepted,
-    )
-    return replace(prepared, facts=changed)
-
-
-def _parts(sources: Sequence[Prepared], dropped: dict[int, set[int]]) -> list[_Part]:
-    parts: list[_Part] = []
-    for place, source in enumerate(sources):
-        left_out = frozenset(dropped.get(place, ()))
-        if not left_out:
-            parts.append(_Part(source, left_out, source.envelope.body))
-        elif len(left_out) < source.envelope.count:
-            body = compress(keep(unseal(source.envelope), left_out))
-            parts.append(_Part(source, left_out, body))
-    return parts
-
-
-def _rows(part: _Part) -> list[bytes]:
-    rows = split(unseal(part.source.envelope))
-    return [row for position, row in enumerate(rows) if position not in part.left_out]
 
 
 @asynccontextmanager

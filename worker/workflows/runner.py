@@ -31,7 +31,7 @@ from worker.workflows.journal import RowRefusedError
 from worker.workflows.lease import Lease
 from worker.workflows.program import Act, Finished, Program
 
-MAX_TAKE_OVERS: Final = 10
+MAX_TAKE_OVERS: Final = 30
 """Hosts that claimed a run one after the other and wrote nothing: the run itself ends them."""
 OVERTIME_S: Final = 30.0
 """Beyond an act's own time-out, after which it is broken off from outside."""

@@ -33,6 +33,7 @@ async def kill_everywhere(
     names: list[str], folder: Path, numbers: list[int] | None = None
 ) -> list[Trial]:
     """Run the scenarios beside each other, each with a database and a queue of its own."""
+    await asyncio.to_thread(_make_folders, folder, names)
     with warehouse_process(folder / "engine") as engine, running_simulator() as simulator:
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
             running = [
@@ -44,6 +45,11 @@ async def kill_everywhere(
         return [task.result() for task in running]
 
 
+def _make_folders(folder: Path, names: list[str]) -> None:
+    for name in names:
+        (folder / name).mkdir()
+
+
 async def _one(
     name: str,
     folder: Path,
@@ -52,7 +58,6 @@ async def _one(
     session: aiohttp.ClientSession,
     numbers: list[int] | None,
 ) -> Trial:
-    folder.mkdir()
     project = AmplitudeProject(simulator, session, f"{API_KEY}-{name}")
     await project.set()
     add_tenant(folder / "tenants.toml", project.api_key)
@@ -76,9 +81,11 @@ def main() -> int:
     parser.add_argument("--at", type=int, nargs="*", help="places instead of all")
     options = parser.parse_args()
     names = [options.only] if options.only else list(NAMES)
-    with tempfile.TemporaryDirectory(prefix="sluice-workflows-") as folder:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            trials = runner.run(kill_everywhere(names, Path(folder), options.at))
+    with (
+        tempfile.TemporaryDirectory(prefix="sluice-workflows-") as folder,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        trials = runner.run(kill_everywhere(names, Path(folder), options.at))
     problems = [problem for trial in trials for problem in trial.problems]
     sys.stdout.write("\n".join([table(trials), *problems, ""]))
     return 1 if problems else 0

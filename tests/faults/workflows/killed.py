@@ -178,7 +178,9 @@ async def _serve(settings: Settings, order: Order) -> None:
         async with open_programs(
             settings, tenants=tenants, store=store, queue=queue, lease=lease
         ) as made:
-            programs: Programs = ScriptedPrograms(Path(order.effects)) if order.effects else made
+            programs: Programs = made
+            if order.effects:
+                programs = ScriptedPrograms(Path(order.effects), lambda: lease.is_held)
             journal = Journal(warehouse)
             host = Host(
                 store=store,

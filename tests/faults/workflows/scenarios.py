@@ -21,7 +21,6 @@ from worker.workflows.core.progress import RunRow
 
 TENANT: Final = "acme"
 DAY: Final = "%Y%m%d"
-LEASE_S: Final = 0.6
 EVENTS: Final = 300
 SAME: Final = frozenset(
     {"matching", "before", "sent", "read", "delivered", "filtered", "refused", "is_balanced"}
@@ -35,8 +34,6 @@ class Scenario(Protocol):
 
     name: str
     is_scripted: bool
-    lease_s: float
-    """Short, but longer than its statements keep the warehouse busy."""
 
     async def new_run(self, number: int) -> Run:
         """Get ready and return the run to start."""
@@ -55,7 +52,6 @@ class Scripted:
     rig: RunRig
     name: str = "script"
     is_scripted: bool = True
-    lease_s: float = LEASE_S
 
     async def new_run(self, number: int) -> Run:
         """Return a run of the script."""
@@ -78,7 +74,6 @@ class Documents:
     config_id: str
     name: str
     is_scripted: bool = False
-    lease_s: float = LEASE_S
     cohorts: list[dict[str, Any]] = field(default_factory=list)
 
     async def new_run(self, number: int) -> Run:
@@ -122,7 +117,7 @@ class Documents:
         file = found.get("cohortFile")
         if isinstance(file, str):
             found["cohortFile"] = file.count("\n")
-        return {name: one for name, one in found.items() if name not in ("requestId",)}
+        return {name: one for name, one in found.items() if name != "requestId"}
 
 
 @dataclass
@@ -134,7 +129,6 @@ class OverEvents:
     config_id: str
     name: str
     is_scripted: bool = False
-    lease_s: float = 3.0
 
     async def new_run(self, number: int) -> Run:
         """Return a run over an hour with events that were not forwarded."""

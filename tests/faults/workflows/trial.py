@@ -18,6 +18,7 @@ from tests.support.poll import poll_until
 from tests.support.run_rig import RunRig, open_host
 from worker.workflows.core.progress import RunRow
 
+LEASE_S: Final = 1.0
 ENDS_WITHIN_S: Final = 40.0
 MAX_PLACES: Final = 200
 ROOT: Final = Path(__file__).parents[3]
@@ -71,10 +72,13 @@ class Trial:
     async def _one(self, number: int, expected: RunRow | None) -> RunRow | None:
         """Run once and kill at a place; None if the run ended before it came there."""
         places = self.folder / f"{self.scenario.name}-{number}.places"
-        async with _worker() as worker:
+        async with worker_process() as worker:
             run = await self.scenario.new_run(number)
             assert worker.stdin is not None
-            worker.stdin.write(msgspec.json.encode(self._order(number, places)) + b"\n")
+            order = order_of(
+                self.rig, places, kill_at=number, is_scripted=self.scenario.is_scripted
+            )
+            worker.stdin.write(msgspec.json.encode(order) + b"\n")
             await self.rig.start(run)
             ending = asyncio.Event()
 
@@ -95,10 +99,7 @@ class Trial:
             return None
         passed = places.read_text().splitlines()
         if was_killed:
-            scenario = self.scenario
-            async with open_host(
-                self.rig, lease_s=scenario.lease_s, is_scripted=scenario.is_scripted
-            ):
+            async with open_host(self.rig, lease_s=LEASE_S, is_scripted=self.scenario.is_scripted):
                 row = await self.rig.ended(run, within_s=ENDS_WITHIN_S)
         else:
             row = await self.rig.ended(run)
@@ -139,23 +140,24 @@ class Trial:
             found.append(f"its steps ended as {tasks}")
         return found
 
-    def _order(self, number: int, places: Path) -> Order:
-        settings = self.rig.settings
-        return Order(
-            settings={
-                "data_dir": str(settings.data_dir),
-                "warehouse_url": settings.warehouse_url.get_secret_value(),
-                "amplitude_url": settings.amplitude_url,
-            },
-            kill_at=number,
-            places=str(places),
-            effects=str(self.rig.effects) if self.scenario.is_scripted else "",
-            lease_s=self.scenario.lease_s,
-        )
+
+def order_of(rig: RunRig, places: Path, *, kill_at: int = 0, is_scripted: bool = True) -> Order:
+    """Return what a worker in a process of its own is told."""
+    return Order(
+        settings={
+            "data_dir": str(rig.settings.data_dir),
+            "warehouse_url": rig.settings.warehouse_url.get_secret_value(),
+            "amplitude_url": rig.settings.amplitude_url,
+        },
+        kill_at=kill_at,
+        places=str(places),
+        effects=str(rig.effects) if is_scripted else "",
+        lease_s=LEASE_S,
+    )
 
 
 @asynccontextmanager
-async def _worker() -> AsyncIterator[asyncio.subprocess.Process]:
+async def worker_process() -> AsyncIterator[asyncio.subprocess.Process]:
     """A worker that waits for its order; it is dead after the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.core.event import derive_event_id, new_event_ids
-from worker.core.accepted import Run, rows_of, runs_of, share_of
+from worker.core.accepted import Run, accepted_rows, runs_of, share_of
 from worker.core.rows import Key
 
 PLACE = ("acme", "2026-04-25T13")
@@ -60,5 +60,5 @@ def test_named_events_and_exact_repeats_are_counted_apart() -> None:
 
 def test_rows_carry_what_was_left_out_of_their_hour() -> None:
     share = share_of(PLACE, [key(batch(1)[0])])
-    [row] = rows_of("e", [share], {PLACE: 2, ("acme", "2026-04-25T14"): 9})
+    [row] = accepted_rows("e", [share], {PLACE: 2, ("acme", "2026-04-25T14"): 9})
     assert (row.hour, row.envelope_id, row.left_out) == ("2026-04-25T13:00:00", "e", 2)

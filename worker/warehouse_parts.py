@@ -1,0 +1,87 @@
+"""What the warehouse destination makes of envelopes between the queue and an insert."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from sluice.core.envelope import Envelope, split, unseal
+from sluice.queue.protocol import Delivery
+from worker.core.rows import Facts, Poison, Trait, is_well_formed, keep
+from worker.encoding import compress
+
+NO_FACTS: Final = Facts(named=[], positions=(), hours=frozenset(), identified=(), poison=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """One envelope and what is known of its rows."""
+
+    delivery: Delivery
+    facts: Facts = NO_FACTS
+    traits: dict[int, list[Trait]] = field(default_factory=dict)
+    """By position of the event."""
+    broken: str = ""
+    """Why the envelope cannot be read; empty if it can."""
+
+    @property
+    def envelope(self) -> Envelope:
+        """What came through the queue."""
+        return self.delivery.envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is to be inserted of one envelope."""
+
+    source: Prepared
+    left_out: frozenset[int]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A row or an envelope (``row`` is None) that cannot be stored."""
+
+    source: Prepared
+    row: bytes | None
+    reason: str
+
+
+def without_malformed_keys(prepared: Prepared) -> Prepared:
+    """Return the same with malformed keys as poison: ClickHouse or the filter refused one."""
+    facts = prepared.facts
+    entries = list(zip(facts.positions, facts.named, strict=True))
+    good = [(position, key) for position, key in entries if is_well_formed(key)]
+    bad = [
+        Poison(position, "event_id or received_at is malformed")
+        for position, key in entries
+        if not is_well_formed(key)
+    ]
+    changed = Facts(
+        named=[key for _, key in good],
+        positions=[position for position, _ in good],
+        hours=facts.hours,
+        identified=facts.identified,
+        poison=[*facts.poison, *bad],
+        accepted=facts.accepted,
+    )
+    return replace(prepared, facts=changed)
+
+
+def parts_of(sources: Sequence[Prepared], dropped: dict[int, set[int]]) -> list[Part]:
+    """Return what is left of envelopes without the dropped rows; untouched ones as they came."""
+    parts: list[Part] = []
+    for place, source in enumerate(sources):
+        left_out = frozenset(dropped.get(place, ()))
+        if not left_out:
+            parts.append(Part(source, left_out, source.envelope.body))
+        elif len(left_out) < source.envelope.count:
+            body = compress(keep(unseal(source.envelope), left_out))
+            parts.append(Part(source, left_out, body))
+    return parts
+
+
+def lines_of(part: Part) -> list[bytes]:
+    """Return the rows of a part, one by one."""
+    rows = split(unseal(part.source.envelope))
+    return [row for position, row in enumerate(rows) if position not in part.left_out]
