@@ -216,25 +216,6 @@ GROUP BY hour
 """.replace("@all_keys@", _KEYS.replace("@slice@", "1")),
 )
 
-NOTE_ERASED: Final = Query(
-    "ledger_note_erased",
-    """
-INSERT INTO accepted_erased (tenant, event_id, received_at, run_id)
-SELECT tenant, event_id, received_at, run_id FROM erasure_targets
-WHERE tenant = {tenant:String}
-    AND run_id = {run_id:String}
-UNION ALL
-SELECT tenant, event_id, received_at, {run_id:String} FROM event_keys
-WHERE tenant = {tenant:String}
-    AND event_id IN (
-        SELECT event_id FROM erasure_targets
-        WHERE tenant = {tenant:String}
-            AND run_id = {run_id:String}
-    )
-""",
-)
-"""Write down what a run is about to erase, every accepted copy: before the first deletion."""
-
 KEY_COUNT: Final = made_of_parts(
     "ledger_key_count",
     """
@@ -467,7 +448,6 @@ LEDGER_QUERIES: Final = (
     STORED,
     DEAD,
     ERASED,
-    NOTE_ERASED,
     KEY_COUNT,
     KEYS,
     NOTED_COPIES,
