@@ -7,7 +7,7 @@ ROUNDS ?= 50
 WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude lock clean
+.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude image-check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -93,9 +93,13 @@ faults: $(VENV)/.dev ## break everything around a distributed Sluice on Pub/Sub'
 faults-amplitude: $(VENV)/.dev ## everything that may happen on the way to Amplitude, and count (ARGS="--kills 20")
 	$(BIN)/python -m tests.faults.forwarding $(ARGS)
 
+image-check: $(VENV)/.dev ## build the container image without an engine, look into it, run it (Debian, root)
+	$(BIN)/python -m tests.containers $(ARGS)
+
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --extra build -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements.lock pyproject.toml --extra build --extra dev -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header tests/containers/requirements.in -o tests/containers/requirements.lock
 
 clean: ## remove what set-up and runs left (not your data)
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .hypothesis .pytest_cache
