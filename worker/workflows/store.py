@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sluice.warehouse import run_upkeep
+from sluice.warehouse import erasures, run_upkeep
 from sluice.warehouse.client import External, Warehouse
 from sluice.warehouse.queries import Query
 from sluice.workflows.core.runs import RUN_ID, Run, Stop

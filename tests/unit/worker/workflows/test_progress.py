@@ -75,7 +75,8 @@ def test_step_up_for_retry_is_named_until_its_next_attempt() -> None:
     (row,) = tasks.taken(epoch=1, seq=1)
     assert (row.state, row.error_type, row.ended_at) == ("up for retry", BROKEN.type, None)
     tasks.began(act(attempt=2), LATER)
-    assert not tasks.has_retry
+    is_up_for_retry = bool(tasks.has_retry)
+    assert not is_up_for_retry
     (row,) = tasks.taken(epoch=1, seq=2)
     assert (row.state, row.attempt, row.position) == ("running", 2, 0)
 
