@@ -150,9 +150,7 @@ def send(
         if sent.event_id:
             print(f"event {sent.event_id}; `sluice token {slug}` reads it back in stats")
         if sent.run_id:
-            print(
-                f"run {sent.run_id} waits like a real one; `sluice webhook doctor {slug}` says so"
-            )
+            print(f"run {sent.run_id} was asked for; `sluice workflow show {sent.run_id}` shows it")
     if not sent.is_queued:
         sys.exit(FAILED)
 
@@ -204,13 +202,28 @@ def _address(settings: Settings, url: str) -> str:
     return running.url if running and running.url else base_url(settings.host, settings.port)
 
 
+class _Named(msgspec.Struct):
+    shop_domain: str = ""
+
+
+def _shop_of(body: bytes) -> str:
+    """Return the shop that a privacy request names.
+
+    It is never the tenant's own in place of it: a sample of ``shop/redact`` would erase that.
+    """
+    try:
+        return msgspec.json.decode(body, type=_Named).shop_domain
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+
+
 async def _post(url: str, tenant: Tenant, topic: str, body: bytes) -> Sent:
     webhook_id = str(uuid.uuid4())
     headers = {
         "Content-Type": "application/json",
         TOPIC: topic,
         SIGNATURE: sign(body, tenant.shopify_secrets[0]).decode(),
-        SHOP_DOMAIN: next(iter(tenant.shopify_shop_domains), SAMPLE_SHOP),
+        SHOP_DOMAIN: _shop_of(body) or next(iter(tenant.shopify_shop_domains), SAMPLE_SHOP),
         WEBHOOK_ID: webhook_id,
         TRIGGERED_AT: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z"),
         "X-Shopify-API-Version": API_VERSION,
