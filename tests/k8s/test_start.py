@@ -78,7 +78,7 @@ async def test_pod_starts_answers_its_probes_and_stops_in_its_time(
         async with aiohttp.ClientSession() as session:
             for name in ("startupProbe", "livenessProbe", "readinessProbe"):
                 url = address + container[name]["httpGet"]["path"]
-                # Only the warehouse's worker has to wait for something that is not there: the tables.
+                # Only the warehouse's worker waits for something that is not there: tables.
                 waits = (component, name) == ("worker-warehouse", "readinessProbe")
                 wanted = 503 if waits else 200
                 await poll_until(partial(_answers, session, url, wanted), within_s=START_S)
