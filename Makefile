@@ -7,7 +7,7 @@ ROUNDS ?= 50
 WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude lock clean
+.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -92,6 +92,9 @@ faults: $(VENV)/.dev ## break everything around a distributed Sluice on Pub/Sub'
 
 faults-amplitude: $(VENV)/.dev ## everything that may happen on the way to Amplitude, and count (ARGS="--kills 20")
 	$(BIN)/python -m tests.faults.forwarding $(ARGS)
+
+faults-workflows: $(VENV)/.dev ## kill a worker at every place of every shipped workflow (ARGS="--only ingest")
+	$(BIN)/python -m tests.faults.workflows $(ARGS)
 
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --extra build -o requirements.lock

@@ -13,7 +13,8 @@ from typing import Any, Final
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED
+from gateway.sources.shopify_privacy import PRIVACY_TOPICS
+from gateway.sources.shopify_topics import TOPICS, TRIGGERED
 from sluice import telemetry
 from sluice.core.amplitude_properties import AMPLITUDE
 from sluice.core.errors import ERRORS
@@ -158,8 +159,8 @@ def topics_table() -> str:
         for row in TOPICS.values()
     ]
     rows += [
-        (f"`{topic}`", f"run `{run_type}`", "", "", "", "")
-        for topic, run_type in PRIVACY_RUNS.items()
+        (f"`{topic}`", f"run `{row.config_id}`", "", "", "", "")
+        for topic, row in PRIVACY_TOPICS.items()
     ]
     return _table(("topic", "event_type", "user", "occurred_at", "payload", "default"), rows)
 

@@ -315,6 +315,20 @@ WHERE @letters@
 )
 """Note the ids of what is to be deleted, by which it is found in tables that name no person."""
 
+NOTE_GONE: Final = Query(
+    "erase_note_gone",
+    """
+INSERT INTO accepted_erased (tenant, event_id, received_at, run_id)
+SELECT DISTINCT tenant, event_id, received_at, {run_id:String} FROM erasure_targets
+WHERE tenant = {tenant:String} AND run_id = {run_id:String}
+UNION DISTINCT
+SELECT tenant, event_id, received_at, {run_id:String} FROM event_duplicates
+WHERE @by_event@
+""".replace("@by_event@", _BY_EVENT),
+)
+"""Say to the ledger which accepted events go: those that are stored, and their stored copies that
+were deleted before."""
+
 FORGET_AIM: Final = Query(
     "erase_forget_aim",
     """

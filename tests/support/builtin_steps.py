@@ -87,7 +87,8 @@ class Steps:
                 started_at=self.started_at,
                 stop=asyncio.Event(),
             )
-            for _ in range(self.times):
+            answer = await step.do(context)
+            for _ in range(self.times - 1):
                 answer = await step.do(context)
             if not isinstance(answer, Again):
                 self.outputs[step_id] = _through_json(answer)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sluice.warehouse import run_upkeep
+from sluice.warehouse import erasures, run_upkeep
 from sluice.warehouse.client import External, Warehouse
 from sluice.warehouse.queries import Query
 from sluice.workflows.core.runs import RUN_ID, Run, Stop
@@ -161,6 +161,18 @@ class Store:
         """Return which of the runs are still kept."""
         rows = await self._about(run_upkeep.KEPT_AMONG, list(keys), is_bounded=True)
         return {(tenant, run_id) for tenant, run_id in rows}
+
+    async def forget(self, key: Key, version: int) -> None:
+        """Delete the rows of a run before its last one."""
+        tenant, run_id = key
+        await self._warehouse.run(
+            erasures.FORGET_ROWS, tenant=tenant, run_id=run_id, version=version
+        )
+
+    async def unforgotten(self, types: Sequence[str]) -> list[tuple[Key, int]]:
+        """Return the runs of these types that ended and still have older rows."""
+        rows = await self._warehouse.fetch(run_upkeep.UNFORGOTTEN, types=list(types))
+        return [((tenant, run_id), int(version)) for tenant, run_id, version in rows]
 
     async def _about(
         self, query: Query, keys: list[Key], *, is_bounded: bool = False

@@ -4,7 +4,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -16,10 +16,13 @@ from sluice.workflows.core.runs import Run, new_run_id, run_time
 from tests.support.amplitude import AmplitudeProject
 from tests.support.run_rig import RunRig, new_run
 from tests.support.scripted_runs import Step
+from tests.support.worker_rig import make_event
+from worker.encoding import frames
 from worker.workflows.core.progress import RunRow
 
 TENANT: Final = "acme"
 DAY: Final = "%Y%m%d"
+EVENTS: Final = 3
 
 
 class Scenario(Protocol):
@@ -111,6 +114,59 @@ class Documents:
         if isinstance(file, str):
             found["cohortFile"] = file.count("\n")
         return {name: one for name, one in found.items() if name != "requestId"}
+
+
+@dataclass
+class Builtins:
+    """A built-in type over events that are in the warehouse."""
+
+    rig: RunRig
+    config_id: str
+    name: str
+    is_scripted: bool = False
+
+    async def new_run(self, number: int) -> Run:
+        """Return a run about a person of its own, whose events are there, or about yesterday."""
+        moment = datetime.now(UTC)
+        config = DEFAULTS[self.config_id]
+        day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+        events = [
+            make_event(user_id=f"person-{number}", received_at=day - timedelta(hours=3))
+            for _ in range(EVENTS)
+        ]
+        await self.rig.warehouse.insert_rows("events", frames(events))
+        inputs: dict[str, Any] = {}
+        if self.config_id == "og-erase":
+            inputs = {"user_ids": [f"person-{number}"]}
+        elif self.config_id == "og-data-request":
+            inputs = {"user_id": f"person-{number}"}
+        return Run(
+            tenant=TENANT,
+            run_id=new_run_id(moment, uuid.uuid4().hex),
+            config_id=self.config_id,
+            type=config.type,
+            name=config.name,
+            workflow_id=config.type,
+            source="api",
+            created_at=run_time(moment),
+            run_mode="refresh" if config.needs_range else "",
+            range_from=run_time(day - timedelta(days=1)) if config.needs_range else None,
+            range_to=run_time(day) if config.needs_range else None,
+            inputs=msgspec.json.encode(inputs).decode(),
+        )
+
+    async def done(self, number: int, run: Run) -> Mapping[str, int]:
+        """Return what became of the person's events: 1 is as it should be."""
+        left = await self.rig.rows(
+            "SELECT count() FROM events FINAL WHERE user_id = {user_id:String}",
+            user_id=f"person-{number}",
+        )
+        is_right = left[0][0] == (0 if self.config_id == "og-erase" else EVENTS)
+        return {"events": int(is_right)}
+
+    def outputs(self, row: RunRow) -> object:
+        """Return the names of the outputs: numbers grow with the runs before."""
+        return sorted(orjson.loads(row.outputs))
 
 
 def add_tenant(path: Any, api_key: str) -> None:

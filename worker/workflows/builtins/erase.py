@@ -161,8 +161,13 @@ async def _older_messages(context: Context) -> dict[str, bool | None]:
 
 
 async def _aim(context: Context) -> Outputs:
-    await context.tools.warehouse.run(erasures.AIM, **_bound(context))
+    await _take_aim(context)
     return {"counts": await _counts(context)}
+
+
+async def _take_aim(context: Context) -> None:
+    await context.tools.warehouse.run(erasures.AIM, **_bound(context))
+    await context.tools.warehouse.run(erasures.NOTE_GONE, **_bound(context))
 
 
 async def _counts(context: Context) -> dict[str, int]:
@@ -311,7 +316,7 @@ async def _verify(context: Context) -> Outputs | Again:
                 raise StepError(message, attribution="platform", rule="not_erased")
             late = memory["late"]
             memory["late"] = {table: late.get(table, 0) + counts[table] for table in counts}
-            await tools.warehouse.run(erasures.AIM, **bound)
+            await _take_aim(context)
             await _delete_from(context, list(erasures.PLACES))
         return Again(after_s=LOOK_EVERY_S, memory=memory)
     if memory["rounds"]:

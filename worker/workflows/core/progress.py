@@ -302,6 +302,11 @@ def ended_row(
     )
 
 
+def version_of(row: RunRow) -> int:
+    """Return the version of a row, as its table has it."""
+    return (row.epoch << 32) + row.seq
+
+
 def is_over(row: Run) -> bool:
     """Whether nothing more happens to a run."""
     return row.state in ENDED
