@@ -130,6 +130,7 @@ def build_app(parts: Parts) -> Dispatcher:
         *ShopifyRoutes(
             directory=parts.directory,
             publisher=parts.publisher,
+            commands=parts.run_commands,
             rejections=parts.rejections,
             stamps=parts.stamps,
             room=room,

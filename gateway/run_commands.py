@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import Final
 from uuid import uuid4
 
-from gateway.publisher import DEFAULT_RETRY_AFTER_S, Unstored
+from gateway.publisher import DEFAULT_RETRY_AFTER_S, Durable, Unstored
 from sluice.core.envelope import encode, seal
 from sluice.core.errors import ErrorType, QueueFullError, QueueUnavailableError
-from sluice.queue.protocol import Queue
 from sluice.telemetry import PUBLISHED_EVENTS
 from sluice.workflows.core.runs import Command
 
@@ -25,7 +24,7 @@ class RunCommands:
     """
 
     def __init__(
-        self, queue: Queue, *, timeout_s: float, new_id: Callable[[], str] = lambda: str(uuid4())
+        self, queue: Durable, *, timeout_s: float, new_id: Callable[[], str] = lambda: str(uuid4())
     ) -> None:
         self._queue = queue
         self._timeout_s = timeout_s

@@ -16,7 +16,7 @@ from sluice.core.envelope import Envelope, EnvelopeError, unseal
 from sluice.core.errors import WarehouseError, WarehouseUnavailableError
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.erasures import NOTED
-from worker.core.erasures import Erased
+from worker.core.erasures import Erased, EventOf
 from worker.waiting import wait_for_event
 
 EVERY_S: Final = 1.0
@@ -87,13 +87,13 @@ class Erasures:
             self._on_new()
 
 
-async def erased_positions(known: Erased, envelopes: Sequence[Envelope]) -> list[set[int]]:
-    """Return which rows of each envelope are left out."""
-    return await asyncio.to_thread(lambda: [_positions(known, one) for one in envelopes])
+async def erased_rows(known: Erased, envelopes: Sequence[Envelope]) -> list[dict[int, EventOf]]:
+    """Return which rows of each envelope are left out, by their positions."""
+    return await asyncio.to_thread(lambda: [_rows(known, one) for one in envelopes])
 
 
-def _positions(known: Erased, envelope: Envelope) -> set[int]:
+def _rows(known: Erased, envelope: Envelope) -> dict[int, EventOf]:
     try:
-        return known.positions(unseal(envelope))
+        return known.among(unseal(envelope))
     except EnvelopeError:
-        return set()
+        return {}

@@ -32,6 +32,7 @@ _TERMS: Final[Mapping[Query, Mapping[str, str]]] = {
     },
     ledgers.ERASED: {
         "events": "erased",
+        "named": "erased_named",
         "made_sum": "erased_made_sum",
         "named_sum": "erased_named_sum",
     },

@@ -81,7 +81,7 @@ def parts_of(sources: Sequence[Prepared], dropped: dict[int, set[int]]) -> list[
     return parts
 
 
-def rows_of(part: Part) -> list[bytes]:
+def lines_of(part: Part) -> list[bytes]:
     """Return the rows of a part, one by one."""
     rows = split(unseal(part.source.envelope))
     return [row for position, row in enumerate(rows) if position not in part.left_out]

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.core.json_text import first_fault, not_json
 from gateway.core.runs_times import ACCEPTED, DAY_NS, next_milli, parse_time, text_of
-from gateway.core.runs_words import shown
+from gateway.core.runs_words import printable, shown
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.workflows import CONFIG_ID, RunMode, WorkflowConfig
 from sluice.workflows.core.inputs import InputSchema
@@ -186,7 +186,7 @@ def check_inputs(ask: StartAsk, config: WorkflowConfig, schema: InputSchema) -> 
     if not problems:
         return None
     named = "; ".join(f"/inputs{one.pointer} {one.reason}" for one in problems[:MAX_PROBLEMS])
-    return Rejected(ErrorType.RUN_INPUTS_INVALID, f"{named}.")
+    return Rejected(ErrorType.RUN_INPUTS_INVALID, f"{printable(named)}.")
 
 
 def read_key(values: list[str]) -> str | Rejected | None:

@@ -37,8 +37,12 @@ _BLANKS: Final = re.compile(r"[\s_+-]+")
 def shown(value: str) -> str:
     """Return a client's own text as a message shows it: quoted, short, and printable."""
     text = value if len(value) <= MAX_SHOWN_CHARS else f"{value[:MAX_SHOWN_CHARS]}…"
-    plain = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return f"`{plain}`"
+    return f"`{printable(text)}`"
+
+
+def printable(text: str) -> str:
+    """Return a text without what would steer a terminal or is no Unicode."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def select_states(text: str) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""``POST /api/ingestion/shopify/{tenant}``: from a delivery to a durable event.
+"""``POST /api/ingestion/shopify/{tenant}``: from a delivery to a durable event, or a run.
 
 The order of checks is that of reference/shopify.md, 5: tenant, secrets, signature header, body,
 signature, shop, and only then anything of what the delivery says. What no retry can mend is
@@ -19,9 +19,10 @@ from aiohttp.web import BaseRequest
 from gateway.body import send_continue
 from gateway.core.answers import Answer, deny, ok, refused, unavailable
 from gateway.dispatch import Exchange, Route, last_segment
-from gateway.publisher import Publisher, Unstored
+from gateway.publisher import DEFAULT_RETRY_AFTER_S, Publisher, Unstored
 from gateway.rejections import Rejections
 from gateway.room import TOO_MANY, Held, NoRoomError, Room
+from gateway.run_commands import RunCommands
 from gateway.signed_body import Bounds, Signed, read_signed
 from gateway.sources.shopify import (
     MAX_BODY_BYTES,
@@ -33,16 +34,16 @@ from gateway.sources.shopify import (
     header,
     is_domain,
     read,
-    unread_run,
 )
 from gateway.sources.shopify_evidence import cause_of
+from gateway.sources.shopify_privacy import PrivacyRequest, run_of
 from gateway.stamps import Stamps
-from sluice.core.envelope import Rows, encode
+from sluice.core.envelope import encode
 from sluice.core.errors import ErrorType, Rejected
-from sluice.core.event import Candidate, Event, stamp
-from sluice.core.runs import RunRequest, RunRow, pending_run
+from sluice.core.event import stamp
 from sluice.core.tenant import Directory, Tenant
 from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
+from sluice.workflows.core.runs import Start
 
 PATH: Final = "/api/ingestion/shopify/{tenant}"
 CHALLENGE: Final = 'Shopify-HMAC realm="sluice"'
@@ -59,6 +60,13 @@ refuse them, and anybody can send them."""
 EXAMINED_BYTES_PER_S: Final = 524_288
 """The same of all tenants together, in bytes of their bodies; the last may go beyond it."""
 PREFIX: Final = "shopify_"
+
+
+TOO_LATE: Final = Unstored(
+    ErrorType.PUBLISH_TIMEOUT,
+    "The request could not be stored durably in time; it may be sent again.",
+    DEFAULT_RETRY_AFTER_S,
+)
 
 
 class NotQueued(msgspec.Struct, frozen=True):
@@ -95,6 +103,7 @@ class ShopifyRoutes:
 
     directory: Callable[[], Directory]
     publisher: Publisher
+    commands: RunCommands
     rejections: Rejections
     stamps: Stamps
     room: Room
@@ -122,33 +131,34 @@ class ShopifyRoutes:
             became = _became(exchange.request, found, tenant)
         if isinstance(became, Rejected):
             return self._not_queued(exchange, became)
-        made: Event | RunRow
-        if isinstance(became, RunRequest):
-            made = pending_run(became, tenant=tenant.slug, source=SOURCE, now=self.now())
-            rows, named = encode("runs", (made,)), ("X-Run-Id", made.run_id)
-        else:
-            made = stamp(
-                became,
-                tenant=tenant.slug,
-                source=SOURCE,
-                received_at=self.stamps.received_at(),
-                new_id="",  # it has one: its sender's, or that of its bytes
-            )
-            rows, named = encode("events", (made,)), ("X-Event-Id", made.event_id)
+        if isinstance(became, PrivacyRequest):
+            return await self._start(became, tenant, until)
+        event = stamp(
+            became,
+            tenant=tenant.slug,
+            source=SOURCE,
+            received_at=self.stamps.received_at(),
+            new_id="",  # it has one: its sender's, or that of its bytes
+        )
+        rows = encode("events", (event,))
         del found, admitted  # what waits for the disk needs only the rows
-        answer = await self._store(rows, named, until)
-        if answer.status == 200 and isinstance(became, Candidate):
-            for reason in became.normalised:
-                EVENTS_NORMALISED.add(1, reason)
-        return answer
-
-    async def _store(self, rows: list[Rows], named: tuple[str, str], until: float) -> Answer:
         unstored = await self.publisher.publish(rows, within_s=until - time.monotonic())
         if unstored is not None:
             return _unstored(unstored)
-        if rows[0].kind == "events":
-            EVENTS_ACCEPTED.add(1, SOURCE)
-        return Answer(200, b'{"queued":true}', headers=(named,))
+        EVENTS_ACCEPTED.add(1, SOURCE)
+        for reason in became.normalised:
+            EVENTS_NORMALISED.add(1, reason)
+        return _queued("X-Event-Id", event.event_id)
+
+    async def _start(self, request: PrivacyRequest, tenant: Tenant, until: float) -> Answer:
+        """Ask for the run of a privacy request; no worker has to be there."""
+        run = run_of(request, tenant, now=self.now())
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                unstored = await self.commands.publish(Start(run))
+        except TimeoutError:
+            unstored = TOO_LATE
+        return _queued("X-Run-Id", run.run_id) if unstored is None else _unstored(unstored)
 
     async def _admit(self, exchange: Exchange) -> tuple[Tenant, Signed] | Answer:
         """Return whose delivery it is and its body, proven; or the answer to another."""
@@ -252,11 +262,12 @@ class ShopifyRoutes:
 def _became(request: BaseRequest, found: Signed, tenant: Tenant) -> Read:
     if found.body is not None:
         return read(request.headers, found.body, tenant)
-    wrong = ErrorType.SHOPIFY_BODY_TOO_LARGE
-    # The signature stands for the body, which was not kept.
-    signature = request.headers[SIGNATURE].strip().encode()
     detail = f"The body has {found.size} bytes; {MAX_BODY_BYTES} are kept."
-    return unread_run(request.headers, wrong, signature) or Rejected(wrong, detail)
+    return Rejected(ErrorType.SHOPIFY_BODY_TOO_LARGE, detail)
+
+
+def _queued(name: str, value: str) -> Answer:
+    return Answer(200, b'{"queued":true}', headers=((name, value),))
 
 
 def _unstored(unstored: Unstored) -> Answer:

@@ -17,7 +17,8 @@ import msgspec
 from gateway.core.event_rules import read_id
 from gateway.core.json_repair import LONE_SURROGATE
 from gateway.sources.shopify_body import NOT_JSON, Fields, Opened, is_always_text, open_delivery
-from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED, Topic
+from gateway.sources.shopify_privacy import PRIVACY_TOPICS, PrivacyRequest, read_privacy
+from gateway.sources.shopify_topics import TOPICS, TRIGGERED, Topic
 from gateway.sources.shopify_values import (
     LINE_READERS,
     READERS,
@@ -28,7 +29,6 @@ from gateway.sources.shopify_values import (
     all_money,
     gid,
     id_text,
-    id_texts,
 )
 from sluice.core.depth import depth_of, may_be_deeper
 from sluice.core.errors import ErrorType, Rejected
@@ -38,7 +38,6 @@ from sluice.core.event import (
     MAX_USER_ID_CHARS,
     Candidate,
 )
-from sluice.core.runs import RunRequest, RunType
 from sluice.core.tenant import Tenant
 from sluice.core.times import parse_occurred_at
 
@@ -81,7 +80,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 UNMAPPED: Final = ": it is not in the mapping."
 SWITCHED_OFF: Final = ": it is off for this tenant."
-Read = Candidate | RunRequest | Rejected
+Read = Candidate | PrivacyRequest | Rejected
 Said = dict[str, object]
 """What the headers of a delivery say, by the names that the payload has for it."""
 
@@ -99,23 +98,29 @@ def read(headers: Mapping[str, str], body: bytes, tenant: Tenant) -> Read:
     if not topic:
         return Rejected(ErrorType.SHOPIFY_TOPIC_MISSING, "The delivery names no topic.")
     row = TOPICS.get(topic)
-    if topic not in PRIVACY_RUNS and (row is None or not _is_kept(row, tenant.shopify_topics)):
+    if topic not in PRIVACY_TOPICS and (row is None or not _is_kept(row, tenant.shopify_topics)):
         # A name that Shopify cannot have sent is not repeated.
         name = topic if _TOPIC.fullmatch(topic) else "of another form"
         why = UNMAPPED if row is None else SWITCHED_OFF
         return Rejected(ErrorType.SHOPIFY_TOPIC_NOT_KEPT, f"Topic {name} is not kept{why}")
     opened = open_delivery(body)
     if isinstance(opened, Rejected):
-        return unread_run(headers, opened.error_type, body) or opened
+        return opened
     request_id = _request_id(said, topic, body)
     try:
         if row is None:
-            return _run(PRIVACY_RUNS[topic], request_id, opened.kept, said)
+            return read_privacy(
+                topic,
+                opened.text,
+                shop_domain=str(said.get("shop_domain", "")),
+                request_id=request_id,
+                triggered_at=str(said.get("triggered_at", "")),
+            )
         return _candidate(row, opened, said, request_id, tenant)
     except RecursionError:
         # The parser counts the calls around it too: a body that it just could open as a whole may
         # be too deep for it when a part is read from further down.
-        return unread_run(headers, NOT_JSON.error_type, body) or NOT_JSON
+        return NOT_JSON
 
 
 def _candidate(
@@ -130,26 +135,6 @@ def _candidate(
     if isinstance(candidate, Rejected) or isinstance(again, Rejected):
         return candidate
     return msgspec.structs.replace(candidate, payload=again.payload, normalised=(LONE_SURROGATE,))
-
-
-def unread_run(headers: Mapping[str, str], why: ErrorType, signed: bytes) -> RunRequest | None:
-    """Return the run of a privacy request whose body cannot be read; None for any other topic.
-
-    Such a request must never be lost, and nobody sends it again: the run says what is known, and
-    that whom it is about is to be asked of Shopify.
-
-    Args:
-        headers: By names in which case does not matter.
-        why: Why the body cannot be read.
-        signed: What tells this delivery from others if it has no id.
-    """
-    said = shopify_part(headers)
-    topic = str(said.get("topic", "")).lower()
-    if topic not in PRIVACY_RUNS:
-        return None
-    known = {name: said[name] for name in ("shop_domain", "webhook_id") if name in said}
-    text = _ENCODER.encode({**known, "unreadable": why.removeprefix(f"{SOURCE}_")})
-    return RunRequest(_request_id(said, topic, signed), PRIVACY_RUNS[topic], text.decode())
 
 
 def _is_kept(row: Topic, patterns: tuple[str, ...]) -> bool:
@@ -391,16 +376,3 @@ def _usable(text: str) -> str:
 def _fits(body: bytes) -> bool:
     is_flat = not may_be_deeper(body, MAX_PAYLOAD_DEPTH) or depth_of(body) <= MAX_PAYLOAD_DEPTH
     return len(body) <= MAX_PAYLOAD_BYTES and is_flat and body.startswith(b"{")
-
-
-def _run(type_: RunType, request_id: str, fields: Fields, said: Said) -> RunRequest:
-    """Return the run of a privacy topic, with all by which the person may be filed."""
-    given: dict[str, object] = {
-        "shop_domain": fields.text("shop_domain") or said.get("shop_domain"),
-        "email": fields.text("customer.email"),
-        "customer_id": id_text(fields.find("customer.id")),
-        "order_ids": id_texts(fields.raw("orders_to_redact|orders_requested")),
-        "data_request_id": id_text(fields.find("data_request.id")),
-    }
-    kept = {name: value for name, value in given.items() if value}
-    return RunRequest(request_id, type_, _ENCODER.encode(kept).decode())

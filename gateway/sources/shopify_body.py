@@ -28,12 +28,10 @@ _IDENTITY: Final = {
     "gid": ("admin_graphql_api_customer_id|customerId|admin_graphql_api_customer_kept_id",),
     "id": (
         "customer.id|customer_id|cart_token|checkout_token|token|id|order_id|order_edit.order_id",
-        "data_request.id",
     ),
     "text": ("customer.email|email|contact_email|email_address|myshopify_domain|shop_domain",),
-    "list": ("orders_to_redact|orders_requested",),
 }
-"""Fields that say whose an event or a privacy request is, by their kind."""
+"""Fields that say whose an event is, by their kind."""
 
 _ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _BODY: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -6,8 +6,6 @@ A new topic is one row. ``at`` and ``path`` name fields of the body by dotted pa
 
 from typing import Final, Literal, NamedTuple
 
-from sluice.core.runs import RunType
-
 Kind = Literal[
     "scalar", "text", "id", "gid", "money", "tags", "codes", "count", "quantity", "items",
     "line_total", "line_currency", "refund_total", "refund_currency", "variants",
@@ -287,10 +285,3 @@ _ROWS: Final = (
 
 TOPICS: Final = {row.name: row for row in _ROWS}
 """Every topic that becomes an event."""
-
-PRIVACY_RUNS: Final[dict[str, RunType]] = {
-    "customers/data_request": "export_user",
-    "customers/redact": "erase_user",
-    "shop/redact": "erase_shop",
-}
-"""The mandatory privacy topics, which become runs (reference, 2)."""

@@ -13,12 +13,14 @@ from typing import Any, Final
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, TRIGGERED
+from gateway.sources.shopify_privacy import PRIVACY_TOPICS
+from gateway.sources.shopify_topics import TOPICS, TRIGGERED
 from sluice import telemetry
 from sluice.core.amplitude_properties import AMPLITUDE
 from sluice.core.errors import ERRORS
 from sluice.core.property import Property
 from sluice.core.property_values import accepted_by
+from sluice.core.workflow_settings import PROPERTIES as WORKFLOW
 from sluice.queue.pubsub_commands import gcloud, terraform
 from sluice.queue.pubsub_plan import Plan, plan_of, short
 from sluice.queue.pubsub_wire import Names
@@ -72,6 +74,10 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     if amplitude.exists():
         text = amplitude.read_text(encoding="utf-8")
         yield amplitude, put_between(text, properties_table(AMPLITUDE.values()), "amplitude")
+    workflows = docs / "workflows.md"
+    if workflows.exists():
+        text = workflows.read_text(encoding="utf-8")
+        yield workflows, put_between(text, properties_table(WORKFLOW.values()), "workflows")
     pubsub = docs / "pubsub.md"
     if pubsub.exists():
         yield pubsub, _pubsub_page(pubsub.read_text(encoding="utf-8"))
@@ -153,8 +159,8 @@ def topics_table() -> str:
         for row in TOPICS.values()
     ]
     rows += [
-        (f"`{topic}`", f"run `{run_type}`", "", "", "", "")
-        for topic, run_type in PRIVACY_RUNS.items()
+        (f"`{topic}`", f"run `{row.config_id}`", "", "", "", "")
+        for topic, row in PRIVACY_TOPICS.items()
     ]
     return _table(("topic", "event_type", "user", "occurred_at", "payload", "default"), rows)
 
@@ -174,6 +180,8 @@ def properties_table(properties: Iterable[Property]) -> str:
 
 def _as_typed(value: object) -> str:
     text = ",".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, bool) or value is None:
+        text = {True: "true", False: "false", None: ""}[value]
     return f"`{text}`" if text else ""
 
 

@@ -82,7 +82,13 @@ class RunsApi:
         """Start a run; the key makes a repetition after a lost connection the same start."""
         content = msgspec.json.encode(body)
         headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
-        return _run(await self._ask("POST", "", data=content, headers=headers))
+        try:
+            return _run(await self._ask("POST", "", data=content, headers=headers))
+        except NoAnswerError as error:
+            if isinstance(error.__cause__, aiohttp.ClientConnectorError):
+                raise  # nobody heard it
+            message = f"{error}. It may have started all the same: `sluice workflow runs` says so."
+            raise NoAnswerError(message) from error
 
     async def show(self, run_id: str) -> Run:
         """Return everything of a run."""
@@ -199,18 +205,26 @@ class RunsApi:
                 yield answer
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             message = f"no answer from {self.url} ({reason_of(error)})"
-            raise NoAnswerError(f"{message}: is the gateway running? `sluice run`") from error
+            raise NoAnswerError(f"{message}: see that the gateway runs") from error
 
     def _refusal(self, answer: Answer) -> SluiceError:
         said = answer.body.get("message") if isinstance(answer.body, dict) else None
         if not isinstance(said, str) or not said:
             return _no_sluice(self.url, answer.status)
         words = f"{plain(said).removesuffix('.')} ({answer.status})"
-        remedy = _REMEDIES.get(answer.status, "")
+        by_type = _BY_TYPE.get(answer.headers.get("X-Error-Type", ""))
+        remedy = by_type or _REMEDIES.get(answer.status, "")
         text = f"{words}: {remedy}." if remedy else f"{words}."
         return ConfigError(text) if answer.status in _WRONG else RefusedError(text)
 
 
+_BY_TYPE: Final = {
+    "workflow_unknown": "`sluice workflow configs SLUG` lists what there is",
+    "workflow_disabled": "`sluice workflow configure SLUG CONFIG_ID enabled=true` switches it on",
+    "workflow_broken": "`sluice workflow configs SLUG` says why",
+    "run_unknown": "`sluice workflow runs --tenant SLUG` lists them",
+    "runs_at_limit": "wait until they end, or `sluice workflow stop` one",
+}
 _REMEDIES: Final = {
     401: "give --token what `sluice token SLUG` prints there",
     403: "use a token of this tenant, as `sluice token SLUG` prints it there",

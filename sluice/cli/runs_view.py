@@ -178,7 +178,10 @@ def values_of(title: str, values: object) -> Iterator[str]:
 
 
 def files_of(run: Run) -> list[File]:
-    """Return the files that a run's outputs name, each once."""
+    """Return the files that a run's outputs name, each once.
+
+    An answer that became a file has its name as ``$file``; what a built-in step wrote as ``name``.
+    """
     found: dict[str, File] = {}
     waiting: list[object] = [run.get("outputs")]
     while waiting:
@@ -187,13 +190,14 @@ def files_of(run: Run) -> list[File]:
             waiting += one
         elif isinstance(one, dict):
             waiting += one.values()
-            name = one.get("$file")
-            if isinstance(name, str) and name:
-                size = one.get("bytes")
+            name = one.get("$file", one.get("name"))
+            digest = one.get("sha256")
+            if isinstance(name, str) and isinstance(digest, str):
+                size = one.get("bytes", one.get("size_bytes"))
                 found[name] = File(
                     name=plain(name),
                     size_bytes=size if isinstance(size, int) else None,
-                    sha256=_word(one.get("sha256")),
+                    sha256=plain(digest),
                 )
     return list(found.values())
 
@@ -216,24 +220,25 @@ def file_words(file: File) -> str:
     return f"{file.name}{size}  {file.sha256}".rstrip()
 
 
-def table_of(runs: Sequence[Run], now: datetime) -> Table:
-    """Return a list of runs as a table."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("id", "state", "type", "created", "duration", "by", "error"):
-        table.add_column(title, overflow="fold", no_wrap=title in {"id", "state", "created"})
+def list_lines(runs: Sequence[Run], now: datetime) -> Iterator[str]:
+    """Yield a list of runs in columns; the last one, why a run failed, is as long as it is."""
+    rows = [("id", "state", "type", "created (UTC)", "duration", "error")]
     for run in runs:
         begun, end = moment(run.get("created_at")), moment(run.get("ended_at"))
-        state = _word(run.get("state"))
-        table.add_row(
-            _word(run.get("id")),
-            Text(state, style=_STYLES.get(state, "cyan")),
-            _word(run.get("type")),
-            begun.strftime("%Y-%m-%d %H:%M:%S") if begun else "",
-            duration(((end or now) - begun).total_seconds()) if begun else "",
-            _word(run.get("principal_name")),
-            error_of(run),
+        rows.append(
+            (
+                _word(run.get("id")),
+                _word(run.get("state")),
+                _word(run.get("type")),
+                begun.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if begun else "",
+                duration(((end or now) - begun).total_seconds()) if begun else "",
+                error_of(run),
+            )
         )
-    return table
+    widths = [max(len(row[at]) for row in rows) for at in range(5)]
+    for row in rows:
+        columns = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
+        yield "  ".join((*columns, row[-1])).rstrip()
 
 
 def _word(value: object) -> str:

@@ -48,7 +48,7 @@ async def follow(api: RunsApi, run: Run, *, is_quiet: bool) -> Run:
 
 
 async def _in_lines(api: RunsApi, run: Run, *, is_quiet: bool) -> Run:
-    shown = run
+    shown: Run = {}  # also the steps that are over already get their line
     if not is_quiet:
         _say(head_of(run, datetime.now(UTC)))
 

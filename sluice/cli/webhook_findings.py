@@ -247,7 +247,7 @@ def _privacy(waiting: Waiting, now: datetime) -> Finding:
         "privacy",
         state,
         f"{detail} {waiting.due_at:%Y-%m-%d}",
-        "do what it asks before that day; the table `runs` has whom it is about",
+        "`sluice workflow runs` says how far it is; one that failed is to be started again",
     )
 
 

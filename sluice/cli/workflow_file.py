@@ -55,6 +55,8 @@ class Asked:
     secrets: Sequence[str] = ()
     """``NAME=env:VARIABLE``, ``NAME=file:PATH`` or ``NAME=-`` each."""
     amplitude_url: str | None = None
+    servers: Sequence[str] = ()
+    """``SOURCE=URL`` each."""
     allowed_hosts: Sequence[str] = ()
     """``host:port`` each."""
     out: Path = field(default_factory=Path)
@@ -142,7 +144,10 @@ def _planned(asked: Asked, settings: Settings) -> Plan | tuple[Refusal, ...]:
     if asked.workflow_id and asked.workflow_id not in ids:
         message = f"--workflow is {asked.workflow_id!r}: the document has {plain(', '.join(ids))}."
         raise ConfigError(message)
-    addresses = Addresses(amplitude_url=settings.amplitude_url or None)
+    addresses = Addresses(
+        amplitude_url=settings.amplitude_url or None,
+        servers=dict(_pairs("--server", asked.servers)),
+    )
     return plan(
         opened.document,
         opened.sources,

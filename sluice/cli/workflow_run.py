@@ -121,6 +121,14 @@ def run(
             show_default=False,
         ),
     ] = "",
+    servers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--server",
+            metavar="SOURCE=URL",
+            help="With --file: base address of a source, in the place of its own.",
+        ),
+    ] = None,
     allowed_hosts: Annotated[
         list[str] | None,
         typer.Option(
@@ -161,15 +169,17 @@ def run(
                 inputs=inputs or (),
                 secrets=secret_references or (),
                 amplitude_url=amplitude_url or None,
+                servers=servers or (),
                 allowed_hosts=allowed_hosts or (),
                 out=out,
                 as_json=as_json,
             )
         )
         return
-    if not config_id or workflow_id or root or secret_references or amplitude_url or allowed_hosts:
-        message = "give CONFIG_ID, or --file; --workflow, --root, --secret, --amplitude-url and"
-        raise ConfigError(f"{message} --allow-host go with --file.")
+    of_files = (workflow_id, root, secret_references, amplitude_url, servers, allowed_hosts)
+    if not config_id or any(of_files):
+        message = "give CONFIG_ID, or --file; --workflow, --root, --secret, --amplitude-url,"
+        raise ConfigError(f"{message} --server and --allow-host go with --file.")
     given = inputs_of(inputs or [], inputs_file, _schema(config_id, tenant, token, data_dir))
     body: dict[str, Any] = {"config_id": config_id}
     body |= {"inputs": given} if given else {}

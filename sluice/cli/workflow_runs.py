@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 
 from sluice.cli.options import AsJson, DataDir, print_json
 from sluice.cli.runs_api import Run, RunsApi
@@ -16,7 +15,7 @@ from sluice.cli.runs_view import (
     file_words,
     files_of,
     head_of,
-    table_of,
+    list_lines,
     whole,
 )
 from sluice.cli.runs_watch import WatchOption, exit_as, watch_run
@@ -94,7 +93,8 @@ def runs(
     if not found:
         print("No runs." if not filters else "No runs that are so.")
         return
-    Console(markup=False).print(table_of(found, datetime.now(UTC)))
+    for line in list_lines(found, datetime.now(UTC)):
+        print(line)
     if total is not None and total > len(found):
         print(f"{len(found):,} of {total:,}; --limit shows more.")
 

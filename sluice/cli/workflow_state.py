@@ -1,20 +1,20 @@
 """How each configuration of a tenant is: what it runs, what it lacks, when it starts by itself."""
 
-import asyncio
-import os
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
+from sluice.cli.plain import plain
+from sluice.cli.run_lock import holder
 from sluice.core.cron import next_time
 from sluice.core.tenant import Tenant
-from sluice.core.workflows import TYPES, WorkflowConfig
+from sluice.core.workflows import WorkflowConfig
 from sluice.settings import Settings
 from sluice.workflows.catalogue import Catalogue, Entry
-from worker.workflows.core.plan import plan
-from worker.workflows.core.planned import Plan
+from worker.workflows.plans import Plans
+from worker.workflows.secrets import Resolver, SecretMissingError
 
 THERE: Final = "there"
 
@@ -37,65 +37,61 @@ class ConfigState:
 async def states_of(
     settings: Settings, tenant: Tenant, now: datetime, *, only: Collection[str] | None = None
 ) -> list[ConfigState]:
-    """Return how each configuration of a tenant is; of some only, where that is asked."""
+    """Return how each configuration of a tenant is; of some only, where that is asked.
+
+    Documents are planned and secrets are looked for by what the worker does it with.
+    """
     catalogue = Catalogue(settings.workflows_path)
-    return [
-        await asyncio.to_thread(
-            _state, await catalogue.entry(tenant.slug, tenant.workflows[config_id]), tenant, now
-        )
-        for config_id in sorted(tenant.workflows)
-        if only is None or config_id in only
-    ]
+    # A `sluice run` takes the simulator's key away unless it simulates, so who has it may use it.
+    is_simulated = bool(settings.amplitude_url) or holder(settings.data_dir) is not None
+    resolver = Resolver(lambda: tenant.amplitude, is_simulated=is_simulated)
+    found = []
+    with closing(Plans(settings)) as plans:
+        for config_id in sorted(tenant.workflows):
+            if only is not None and config_id not in only:
+                continue
+            config = tenant.workflows[config_id]
+            entry = await catalogue.entry(tenant.slug, config)
+            problem = entry.problem
+            if entry.opened is not None:
+                planned = await plans.planned_for(entry, tenant)
+                problem = planned if isinstance(planned, str) else ""
+            secrets = {
+                name: await _secret(reference, resolver, tenant.slug)
+                for name, reference in sorted(config.secrets.items())
+            }
+            found.append(_state(entry, problem, secrets, tenant.slug, now))
+    return found
 
 
-def _state(entry: Entry, tenant: Tenant, now: datetime) -> ConfigState:
+def _state(
+    entry: Entry, problem: str, secrets: dict[str, str], slug: str, now: datetime
+) -> ConfigState:
     config, schema = entry.config, entry.schema
-    secrets = {name: _secret(of, tenant) for name, of in sorted(config.secrets.items())}
     needs: list[str] = []
     if schema is not None:
         given = config.inputs.keys() | schema.defaults.keys() | config.secrets.keys()
         lacking = sorted(schema.required - given)
         needs += [name for name in lacking if name not in schema.secrets]
         secrets |= {
-            name: f"not set: `sluice workflow configure {tenant.slug} {config.config_id}"
+            name: f"not set: `sluice workflow configure {slug} {config.config_id}"
             f" secrets.{name}=env:NAME`"
             for name in lacking
             if name in schema.secrets
         }
     return ConfigState(
         config=config,
-        problem=entry.problem or _unplannable(entry),
+        problem=problem,
         needs=tuple(needs),
         secrets=secrets,
         next_at=next_time(config.schedule, now) if config.schedule and config.enabled else None,
     )
 
 
-def _unplannable(entry: Entry) -> str:
-    """Return why the worker would refuse the document; the gateway does not look that far."""
-    if entry.opened is None:
-        return ""
-    made = plan(entry.opened.document, entry.opened.sources, workflow_id=entry.workflow_id)
-    if isinstance(made, Plan):
-        return ""
-    one = min(made, key=lambda refusal: (refusal.line, refusal.column))
-    known = TYPES.get(entry.config.type)
-    name = known.document if known else entry.config.document
-    more = f" (and {len(made) - 1} more)" if len(made) > 1 else ""
-    return f"{name} is refused: line {one.line}, {one.path} {one.reason}{more}"
-
-
-def _secret(reference: str, tenant: Tenant) -> str:
-    kind, _, name = reference.partition(":")
-    if kind == "env":
-        return THERE if os.environ.get(name) else f"{name} is not in the environment here"
-    if kind == "file":
-        path = Path(name)
-        is_there = path.is_file() and os.access(path, os.R_OK)
-        return THERE if is_there else f"{name} cannot be read here"
-    amplitude = tenant.amplitude
-    if amplitude is None:
-        return f"`sluice tenant set {tenant.slug} amplitude.api_key=…` is missing"
-    if name != "amplitude.api_key" and not amplitude.secret_key:
-        return f"`sluice tenant set {tenant.slug} amplitude.secret_key=…` is missing"
+async def _secret(reference: str, resolver: Resolver, slug: str) -> str:
+    """Return whether a secret is there, as the worker would find it; what it is goes nowhere."""
+    try:
+        await resolver.resolve([reference])
+    except SecretMissingError as error:
+        return plain(str(error).removeprefix("the secret ").replace(" SLUG ", f" {slug} "))
     return THERE

@@ -74,6 +74,7 @@ class ErrorType(StrEnum):
     SHOPIFY_BODY_NOT_JSON = "shopify_body_not_json"
     SHOPIFY_BODY_NOT_OBJECT = "shopify_body_not_object"
     SHOPIFY_BODY_TOO_LARGE = "shopify_body_too_large"
+    SHOPIFY_PRIVACY_REQUEST_INVALID = "shopify_privacy_request_invalid"
     PRIVACY_REQUEST_PENDING = "privacy_request_pending"
     WINDOW_INVALID = "window_invalid"
     LIMIT_INVALID = "limit_invalid"
@@ -353,12 +354,17 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         "The signed body has more than 5242880 bytes.",
         "Let the subscription send fewer fields (include_fields).",
     ),
+    ErrorType.SHOPIFY_PRIVACY_REQUEST_INVALID: _shopify(
+        200,
+        "A delivery under a privacy topic has a body of another form, or of another shop.",
+        "Somebody may send signed bodies again under another topic: change the Shopify secret.",
+    ),
     ErrorType.PRIVACY_REQUEST_PENDING: ErrorSpec(
         0,
         "run",
         "operator",
-        "A person or shop asked for erasure or export, and it is not done yet.",
-        "Do it before its date; `sluice webhook doctor SLUG` lists what waits.",
+        "A shop asked for erasure or for a person's data, and the run has not succeeded yet.",
+        "`sluice workflow runs` shows why; start it again before its date.",
         is_recorded=False,
     ),
     ErrorType.WINDOW_INVALID: _client(

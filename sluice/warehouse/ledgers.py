@@ -196,7 +196,10 @@ ERASED: Final = made_of_parts(
     "ledger_erased",
     """
 SELECT @hour@ AS hour, count() AS events, countIf(@is_named@) AS named,
-    sumIf(@low@, NOT @is_named@) AS made_sum, sumIf(@low@, @is_named@) AS named_sum
+    sumIf(@low@, NOT @is_named@) AS made_sum,
+    sumIf(@low@, @is_named@ AND event_id IN (
+        SELECT event_id FROM event_keys WHERE tenant = {tenant:String} AND @window@
+    )) AS named_sum
 FROM (@erased@)
 WHERE @window@
     AND event_id NOT IN (SELECT event_id FROM (@stored@))

@@ -111,16 +111,25 @@ LIMIT {limit:UInt32}
 PENDING_RUNS: Final = Query(
     "pending_runs",
     """
-SELECT type, source, count(), replaceOne(toString(max(requested_at)), ' ', 'T'),
-    replaceOne(toString(min(due_at)), ' ', 'T')
-FROM runs FINAL
-WHERE tenant = {tenant:String}
-    AND state != 'done'
+SELECT type, source, count(),
+    replaceOne(toString(toDateTime64(max(created_at), 6, 'UTC')), ' ', 'T'),
+    replaceOne(toString(toDateTime64(min(due_at), 6, 'UTC')), ' ', 'T')
+FROM (
+    SELECT type, source, state, created_at, due_at,
+        max(if(state = 'succeeded', created_at, NULL)) OVER (PARTITION BY type) AS done_at
+    FROM workflow_runs FINAL
+    WHERE tenant = {tenant:String}
+        AND type IN ('erase', 'data-request')
+)
+WHERE isNotNull(due_at)
+    AND state NOT IN ('succeeded', 'canceled')
+    AND (state != 'failed' OR isNull(done_at) OR created_at > done_at)
 GROUP BY type, source
 ORDER BY type, source
 """,
 )
-"""Runs that were asked for and are not done, by type, with the first date by which they must be."""
+"""Runs that the law wants done and that are not, by type, with the first date by which they must
+be. One that failed counts until a later run of its type has succeeded."""
 
 FAILED_DELIVERIES: Final = Query(
     "failed_deliveries",

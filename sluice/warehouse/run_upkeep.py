@@ -185,15 +185,3 @@ WHERE (tenant, run_id) IN (SELECT tenant, run_id FROM wanted)
 """,
 )
 """Runs whose retention is not over."""
-
-UNFORGOTTEN: Final = Query(
-    "unforgotten_runs",
-    _filled("""
-SELECT tenant, run_id, max(version) AS newest
-FROM workflow_runs
-WHERE type IN {types:Array(String)} AND created_at >= now64(3) - INTERVAL <days> DAY
-GROUP BY tenant, created_at, run_id
-HAVING argMax(state, version) NOT IN <live> AND min(version) < newest
-"""),
-)
-"""Runs of these types that ended and still have older rows, with the version of the last."""

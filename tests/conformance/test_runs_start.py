@@ -171,6 +171,8 @@ async def test_case_49_inputs_are_refused_with_their_place_and_without_their_val
     assert b"hunter2" not in answer.body
     answer = await runs.start({"config_id": "og-cohort"})
     assert_refused(answer, 400, "run_inputs_invalid", "cohortId")
+    deep = b'{"config_id":"og-cohort","inputs":{"cohortId":%s1%s}}' % (b"[" * 900, b"]" * 900)
+    assert_refused(await runs.start(deep), 400, "run_inputs_invalid", "deeply")
 
 
 async def test_case_50_same_key_and_body_are_the_same_run(runs: Runs) -> None:

@@ -359,55 +359,48 @@ async def test_case_44_version_of_the_api_is_no_reason_to_refuse(shop: Shop) -> 
 
 
 async def test_cases_47_to_49_privacy_topic_is_one_run_and_no_event(tmp_path: Path) -> None:
+    triggered_at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}Z"
     async with shop_of(tmp_path) as (shop, _):
         for _ in range(2):
-            assert_kept(await shop.send(15, {"X-Shopify-Webhook-Id": "w-15"}))
+            named = {"X-Shopify-Webhook-Id": "w-15", "X-Shopify-Triggered-At": triggered_at}
+            assert_kept(await shop.send(15, named))
         wrong = await shop.deliver(*sample(15), secret="another-secret")
         assert_denied(wrong, 401, "shopify_signature_invalid")
         assert_kept(await shop.send(16))
         assert_kept(await shop.send(17))
     rows = await stored(tmp_path)
     assert not rows["events"]
-    runs = {row["run_id"]: row for row in rows["runs"]}
-    assert (len(rows["runs"]), len(runs)) == (4, 3)
-    erase, export, shop_run = runs.values()
-    assert [run["type"] for run in runs.values()] == ["erase_user", "export_user", "erase_shop"]
-    assert orjson.loads(erase["input"]) == {
-        "shop_domain": SHOP,
-        "email": "nora@example.com",
-        "customer_id": "7001",
-        "order_ids": ["5001", "5002"],
-    }
-    assert orjson.loads(export["input"])["data_request_id"] == "31337"
-    assert orjson.loads(shop_run["input"]) == {"shop_domain": SHOP}
+    started = [row["run"] for row in rows["commands"]]
+    runs = {row["run_id"]: row for row in started}
+    assert (len(started), len(runs)) == (4, 3)
+    assert [run["type"] for run in runs.values()] == ["erase", "data-request", "erase"]
+    assert all(run["source"] == "shopify" and run["due_at"] for run in runs.values())
+    erase, export, shop_run = (orjson.loads(run["inputs"])["shopify"] for run in runs.values())
+    assert (erase["email"], erase["order_ids"]) == ("nora@example.com", ["5001", "5002"])
+    assert export["data_request_id"] == "31337"
+    assert shop_run == {"request": "shop/redact", "shop_domain": SHOP}
     assert "nora" not in str(rows["errors"])
 
 
-async def test_privacy_request_whose_body_cannot_be_read_is_a_pending_run(tmp_path: Path) -> None:
-    named = {"X-Shopify-Webhook-Id": "w-1"}
+async def test_signed_body_of_another_form_starts_no_run_under_a_privacy_topic(
+    tmp_path: Path,
+) -> None:
+    """Only the body is signed: whoever holds an order could call it shop/redact."""
     large = b'{"customer":{"id":1},"x":"%b"}' % (b" " * (6 * MIB))
     async with shop_of(tmp_path) as (shop, _):
         for topic in ("customers/redact", "customers/data_request", "shop/redact"):
-            assert_kept(await shop.deliver(topic, b'{"a":NaN}'))
-        for _ in range(2):
-            assert_kept(await shop.deliver("customers/redact", large, named))
-            assert_kept(await shop.deliver("shop/redact", large, {"X-Shopify-Webhook-Id": None}))
-        assert_kept(await shop.deliver("customers/redact", b"[]"))
-        assert_not_kept(await shop.deliver(CREATE, large), "body_too_large")
+            for body in (VECTOR, sample(1)[1], b"{}"):
+                assert_not_kept(await shop.deliver(topic, body), "privacy_request_invalid")
+            assert_not_kept(await shop.deliver(topic, b'{"a":NaN}'), "body_not_json")
+            assert_not_kept(await shop.deliver(topic, b"[]"), "body_not_object")
+            assert_not_kept(await shop.deliver(topic, large), "body_too_large")
+        assert_not_kept(await shop.deliver("shop/redact", sample(15)[1]), "privacy_request_invalid")
         denied = await shop.deliver("customers/redact", large, secret="another-secret")
         assert_denied(denied, 401, "shopify_signature_invalid")
-    runs = {row["run_id"]: row for row in (await stored(tmp_path))["runs"]}
-    assert all(run["state"] == "pending" and run["due_at"] for run in runs.values())
-    erase, export, shop_run, large_erase, large_shop, listed = runs.values()
-    types = [run["type"] for run in (erase, export, shop_run)]
-    assert types == ["erase_user", "export_user", "erase_shop"]
-    assert orjson.loads(large_erase["input"]) == {
-        "shop_domain": SHOP,
-        "webhook_id": "w-1",
-        "unreadable": "body_too_large",
-    }
-    said = [orjson.loads(run["input"])["unreadable"] for run in (erase, large_shop, listed)]
-    assert said == ["body_not_json", "body_too_large", "body_not_object"]
+    rows = await stored(tmp_path)
+    assert not rows["commands"]
+    assert "shopify_privacy_request_invalid" in {row["error_type"] for row in rows["errors"]}
+    assert "nora" not in str(rows["errors"])
 
 
 async def test_case_52_full_queue_is_answered_503(tmp_path: Path) -> None:
@@ -441,7 +434,9 @@ async def test_case_56_secret_digest_and_body_are_in_no_log_record_or_metric(
             assert (await shop.post(body + b" ", headers(topic, body))).status == 401
             assert_not_kept(await shop.deliver("themes/publish", body), "topic_not_kept")
             assert_not_kept(await shop.deliver(topic, body[:-1]), "body_not_json")
-            assert_kept(await shop.deliver("customers/redact", b"[]"))
+            assert_kept(await shop.send(15))
+            forged = await shop.deliver("shop/redact", body)
+            assert_not_kept(forged, "privacy_request_invalid")
             async with shop.session.get(f"{edge.url}/metrics") as answer:
                 metrics = await answer.text()
     log = (tmp_path / "gateway.log").read_text()

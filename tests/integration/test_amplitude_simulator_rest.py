@@ -1,6 +1,9 @@
 """The simulator's dashboard half against the numbered cases of Amplitude's documented behaviour."""
 
 import asyncio
+import gzip
+import io
+import zipfile
 from collections import Counter
 from typing import Any
 
@@ -452,3 +455,59 @@ async def ends_in_error(project: AmplitudeProject) -> bool:
     except aiohttp.ClientConnectionError:
         return True
     return False
+
+
+def exported(reply: Reply) -> list[dict[str, Any]]:
+    """Return the events of an archive, in order."""
+    with zipfile.ZipFile(io.BytesIO(reply.body)) as archive:
+        files = [gzip.decompress(archive.read(name)) for name in archive.namelist()]
+    return [orjson.loads(line) for data in files for line in data.splitlines()]
+
+
+async def export_of(project: AmplitudeProject, start: str, end: str) -> Reply:
+    return await project.get("/api/2/export", start=start, end=end)
+
+
+async def test_export_is_a_zip_of_gzipped_lines_by_the_hour_of_upload(
+    stored: AmplitudeProject,
+) -> None:
+    await stored.set(clock={"advance_s": 3 * 3600})
+    reply = await export_of(stored, "20260301T12", "20260301T12")
+    assert (reply.status, reply.headers["Content-Type"]) == (200, "application/zip")
+    events = exported(reply)
+    assert [one["$insert_id"] for one in events] == [f"insert-{n}" for n in range(4)]
+    assert events[0]["event_time"] == "2026-02-28 12:00:00.000000"
+    assert events[0]["server_upload_time"].startswith("2026-03-01 12:00:0")
+    assert len({one["uuid"] for one in events}) == 4
+    with zipfile.ZipFile(io.BytesIO(reply.body)) as archive:
+        [name] = archive.namelist()
+    assert name.endswith("_2026-03-01_12#0.json.gz")
+    assert (await export_of(stored, "20260301T13", "20260301T14")).status == 404
+
+
+async def test_export_holds_an_hour_two_hours_after_its_end(stored: AmplitudeProject) -> None:
+    assert (await export_of(stored, "20260301T12", "20260301T12")).status == 404
+    await stored.set(clock={"set": NOON + 3 * 3600 - 1})
+    assert (await export_of(stored, "20260301T12", "20260301T12")).status == 404
+    await stored.set(clock={"set": NOON + 3 * 3600})
+    assert (await export_of(stored, "20260301T12", "20260301T12")).status == 200
+
+
+async def test_export_shows_what_a_test_removed_and_doubled(stored: AmplitudeProject) -> None:
+    await stored.set(export_delay_s=None, remove=["insert-1"], double=["insert-2"])
+    events = exported(await export_of(stored, "20260301T00", "20260301T23"))
+    ids = Counter(one["$insert_id"] for one in events)
+    assert ids == {"insert-0": 1, "insert-2": 2, "insert-3": 1}
+    series = (await segmentation(stored, m="totals")).json["data"]["series"]
+    assert sum(series[0]) == 4
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [("20260301", "20260301T00"), ("20260301T05", "20260301T04"), ("20250101T00", "20260301T00")],
+    ids=["no hour", "backwards", "over a year"],
+)
+async def test_export_refuses_hours_that_it_cannot_read(
+    stored: AmplitudeProject, start: str, end: str
+) -> None:
+    assert (await export_of(stored, start, end)).status == 400

@@ -137,7 +137,7 @@ async def test_send_signs_a_sample_that_is_stored(
     assert (ran.status, "topic_not_kept" in ran.stdout) == (1, True)
     ran = await sluice(*words, "nonsense", settings=stack.settings)
     assert (ran.status, "there is no sample of 'nonsense'" in ran.error) == (2, True)
-    checks = await doctor(stack, slug, "1 kept within 24 hours", "erase_user")
+    checks = await doctor(stack, slug, "1 kept within 24 hours", "erase")
     assert checks["privacy"]["state"] == "warn"
 
 

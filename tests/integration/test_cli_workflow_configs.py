@@ -77,9 +77,7 @@ def test_configs_say_what_each_default_needs(workflow: Command) -> None:
     ran = workflow("configs", "shop")
     assert ran.status == 0, ran
     assert "cg-replay: Replay stored events (replay)\n  needs a range\n" in ran.stdout
-    assert (
-        "  secret apiKey: `sluice tenant set shop amplitude.api_key=…` is missing\n" in ran.stdout
-    )
+    assert "  secret apiKey: tenant:amplitude.api_key is not there: `sluice tenant" in ran.stdout
     assert "og-erase: Erase people (erase)\n  needs user_ids\n" in ran.stdout
 
 
@@ -89,7 +87,8 @@ def test_own_workflow_is_configured_and_every_place_of_its_secret_is_looked_at(
     write(data_dir)
     ran = workflow("configure", "shop", "cg-mine", *MINE, "secrets.apiKey=env:SHOP_KEY")
     assert ran.stdout == (
-        "shop cg-mine: needs day; secret apiKey: SHOP_KEY is not in the environment here.\n"
+        "shop cg-mine: needs day; secret apiKey: env:SHOP_KEY is not there: set SHOP_KEY for the"
+        " worker.\n"
     )
     monkeypatch.setenv("SHOP_KEY", SECRET)
     assert configured(workflow, "cg-mine")["secrets"] == {
@@ -97,7 +96,7 @@ def test_own_workflow_is_configured_and_every_place_of_its_secret_is_looked_at(
     }
     file = data_dir / "key"
     workflow("configure", "shop", "cg-mine", f"secrets.apiKey=file:{file}")
-    assert "cannot be read here" in configured(workflow, "cg-mine")["secrets"]["apiKey"]["state"]
+    assert "cannot be read" in configured(workflow, "cg-mine")["secrets"]["apiKey"]["state"]
     file.write_text(SECRET)
     assert configured(workflow, "cg-mine")["secrets"]["apiKey"]["state"] == "there"
     assert SECRET not in workflow("configs", "shop").stdout
@@ -175,7 +174,7 @@ def test_doctor_names_what_keeps_a_workflow_from_running(
     )
     write(data_dir, steps="  - {stepId: a, operationId: noSuchThing}\n")
     [line] = findings()
-    assert line.startswith("fail  workflow cg-mine of shop: a.yaml is refused: line ")
+    assert line.startswith("fail  workflow cg-mine of shop: The document is refused: line ")
     write(data_dir)
     lines = findings()
     assert [line.partition(" -> ")[0] for line in lines] == [

@@ -20,6 +20,7 @@ from gateway.rejections import Rejections
 from gateway.room import Room
 from gateway.routes.shopify import ShopifyRoutes
 from gateway.routes.sources import SourceRoutes
+from gateway.run_commands import RunCommands
 from gateway.server import HttpServer
 from gateway.sources.standard_webhooks import sign
 from gateway.stamps import Stamps
@@ -167,6 +168,7 @@ async def serving(
         shopify = ShopifyRoutes(
             directory=lambda: directory,
             publisher=publisher,
+            commands=RunCommands(queue, timeout_s=5),
             rejections=rejections,
             stamps=stamps,
             room=room,

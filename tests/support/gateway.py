@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.app import serve
-from sluice.core.envelope import KINDS, split, unseal
+from sluice.core.envelope import READABLE_KINDS, split, unseal
 from sluice.core.tokens import mint_read_token
 from sluice.credentials import jwt_secret
 from sluice.queue import open_queue
@@ -86,12 +86,13 @@ async def running_gateway(data_dir: Path, **overrides: object) -> AsyncIterator[
 
 async def stored_rows(settings: Settings) -> dict[str, list[bytes]]:
     """Return what the queue of a stopped gateway holds, by kind of row."""
-    found: dict[str, list[bytes]] = {kind: [] for kind in KINDS}
+    found: dict[str, list[bytes]] = {kind: [] for kind in READABLE_KINDS}
     async with open_queue(settings) as queue:
-        while deliveries := await queue.pull(
-            "warehouse", max_messages=1_000, max_bytes=100_000_000, lease_s=60, wait_s=0
-        ):
-            for delivery in deliveries:
-                found[delivery.envelope.kind] += split(unseal(delivery.envelope))
-            await queue.ack(deliveries)
+        for subscription in ("warehouse", "workflows"):
+            while deliveries := await queue.pull(
+                subscription, max_messages=1_000, max_bytes=100_000_000, lease_s=60, wait_s=0
+            ):
+                for delivery in deliveries:
+                    found[delivery.envelope.kind] += split(unseal(delivery.envelope))
+                await queue.ack(deliveries)
     return found

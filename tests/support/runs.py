@@ -44,9 +44,9 @@ START: Final = datetime(2024, 2, 10, 12, tzinfo=UTC)
 _ENGINE: Final = {"epoch": 1, "seq": 1}
 
 
-def without_worker(url: str) -> str:
-    """Return the address of the same warehouse's database in which no worker takes runs."""
-    return urlsplit(url)._replace(path="/runs_without_worker").geturl()
+def database_of(url: str, name: str = "runs_without_worker") -> str:
+    """Return the address of another database of a warehouse: whose worker takes no runs of it."""
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
 def a_run(tenant: str, number: int = 0, **changes: Any) -> Run:
@@ -91,7 +91,27 @@ class Runs:
         bearer: tuple[str, str] | None = None,
         is_patient: bool = True,
     ) -> Answer:
-        """Send a request and check the manners of the answer.
+        """Send a request as ``fetch`` does, and check the manners of the answer."""
+        answer = await self.fetch(
+            method, target, *headers, body=body, bearer=bearer, is_patient=is_patient
+        )
+        check_manners(answer)
+        if answer.status >= 400 and answer.body:
+            assert set(answer.json) == {"status", "message", "request_id"}, answer
+            assert answer.json["status"] == answer.status
+            assert answer.json["request_id"] == answer.headers["X-Request-Id"]
+        return answer
+
+    async def fetch(
+        self,
+        method: str,
+        target: str,
+        *headers: tuple[str, str],
+        body: bytes | None = None,
+        bearer: tuple[str, str] | None = None,
+        is_patient: bool = True,
+    ) -> Answer:
+        """Send a request and return whatever is answered.
 
         Args:
             method: As given.
@@ -114,13 +134,7 @@ class Runs:
                 answer = Answer(status=found.status, headers=found.headers, body=await found.read())
             return None if is_patient and answer.status == 429 else answer
 
-        answer = await poll_until(sent, every_s=0.05, what="an answer within the rate")
-        check_manners(answer)
-        if answer.status >= 400 and answer.body:
-            assert set(answer.json) == {"status", "message", "request_id"}, answer
-            assert answer.json["status"] == answer.status
-            assert answer.json["request_id"] == answer.headers["X-Request-Id"]
-        return answer
+        return await poll_until(sent, every_s=0.05, what="an answer within the rate")
 
     async def get(self, rest: str = "", *headers: tuple[str, str]) -> Answer:
         """Get the list or what is below it; ``rest`` follows the path."""
@@ -194,7 +208,7 @@ async def running_runs(
 ) -> AsyncIterator[Runs]:
     """Serve the runs of a tenant, a new one unless it is named, until the block ends."""
     slug = slug or f"r-{secrets.token_hex(6)}"
-    url = without_worker(warehouse_url)
+    url = database_of(warehouse_url)
     settings = load_settings(data_dir=data_dir, warehouse_url=url)
     TenantsFile(settings.tenants_path).add_tenant(slug)
     async with Warehouse(settings) as warehouse:

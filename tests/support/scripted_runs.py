@@ -15,8 +15,6 @@ from worker.workflows.program import Act, Finished, Program, ProgramMove
 
 WORKFLOW: Final = "script"
 MAX_LOST: Final = 3
-FORGOTTEN: Final = "data-request"
-"""The type of runs whose inputs are not kept."""
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -171,10 +169,6 @@ class ScriptedPrograms:
     def retention_days(self, run: Run) -> int:
         """Return how long a run is kept."""
         return 30
-
-    def kept_inputs(self, run: Run) -> str | None:
-        """Return what is kept of a person's inputs."""
-        return '{"steps":[]}' if run.type == FORGOTTEN else None
 
     async def program_for(self, run: RunRow, digest: str) -> Program[Any] | RunError:
         """Return the program of a run."""

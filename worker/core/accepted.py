@@ -63,27 +63,28 @@ class Seen(Protocol):
         """When it was accepted."""
 
 
-def share_of(place: Place, events: Sequence[Seen]) -> Share:
-    """Return what was accepted in one place."""
-    ids = [event.event_id for event in events]
-    derived = [event_id for event_id in ids if event_id[14:15] and is_derived(event_id)]
+def share_of(place: Place, events: Sequence[Seen], named: Sequence[Seen] | None = None) -> Share:
+    """Return what was accepted in one place; ``named``, if known, are those that a client named."""
+    if named is None:
+        named = [one for one in events if one.event_id[14:15] and is_derived(one.event_id)]
+    names = {event.event_id for event in named}
     repeats = 0
-    names = set(derived)
-    if len(names) < len(derived):
-        copies = {
-            (event.event_id, event.event_type, event.received_at)
-            for event in events
-            if event.event_id in names
-        }
-        repeats = len(derived) - len(copies)
+    if len(names) < len(named):
+        copies = {(event.event_id, event.event_type, event.received_at) for event in named}
+        repeats = len(named) - len(copies)
+    made: Sequence[str] = ()
+    if len(named) < len(events):
+        made = [event.event_id for event in events]
+        if names:
+            made = [event_id for event_id in made if event_id not in names]
     tenant, hour = place
     return Share(
         tenant=tenant,
         hour=hour,
-        events=len(ids),
-        named=len(derived),
+        events=len(events),
+        named=len(named),
         repeats=repeats,
-        runs=runs_of([event_id for event_id in ids if event_id not in names] if names else ids),
+        runs=runs_of(made),
     )
 
 

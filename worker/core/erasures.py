@@ -12,9 +12,8 @@ import msgspec
 
 from sluice.core.envelope import split
 from sluice.core.erasures import SHOPIFY, digest_of, said_by_shopify
+from worker.core.rows import HOUR_CHARS, TIME_CHARS, Key, is_well_formed
 
-HOUR_CHARS: Final = 13
-TIME_CHARS: Final = 26
 NOTHING: Final = msgspec.Raw(b"{}")
 
 
@@ -29,6 +28,19 @@ class EventOf(msgspec.Struct, frozen=True, gc=False):
     payload: msgspec.Raw = NOTHING
     ts: str = ""
     """Of an error record, which has no ``received_at``."""
+    event_id: str | None = None
+
+    @property
+    def is_event(self) -> bool:
+        """Whether it is an event whose id and time can be read."""
+        key = Key(self.tenant, self.event_id or "", "", self.received_at)
+        return not self.ts and len(self.received_at) == TIME_CHARS and is_well_formed(key)
+
+    @property
+    def accepted(self) -> dict[str, str]:
+        """The row of ``accepted_erased``."""
+        event_id = self.event_id or ""
+        return {"tenant": self.tenant, "event_id": event_id, "received_at": self.received_at}
 
 
 _EVENT: Final = msgspec.json.Decoder(EventOf)
@@ -95,9 +107,10 @@ class Erased:
             for tenant, hour in hours
         )
 
-    def positions(self, data: bytes) -> set[int]:
-        """Return which rows of an envelope are left out; 1 µs a row and more."""
-        return {place for place, row in enumerate(split(data)) if self.covers(row)}
+    def among(self, data: bytes) -> dict[int, EventOf]:
+        """Return which rows of an envelope are left out, by position; 1 µs a row and more."""
+        found = ((place, self._read(row)) for place, row in enumerate(split(data)))
+        return {place: event for place, event in found if event is not None}
 
     def covers_row(self, tenant: str, received_at: str, row: bytes) -> bool:
         """The same as ``covers``, and cheap for what came after the tenant's last erasure."""
@@ -111,9 +124,13 @@ class Erased:
 
     def covers(self, row: bytes) -> bool:
         """Whether a row is left out; one that cannot be read is not."""
+        return self._read(row) is not None
+
+    def _read(self, row: bytes) -> EventOf | None:
+        """Return what is known of a row that is left out; None of any other."""
         try:
             event = _EVENT.decode(row)
         except _UNREADABLE:
-            return False
+            return None
         found = self.tenants.get(event.tenant)
-        return found is not None and found.covers(event)
+        return event if found is not None and found.covers(event) else None

@@ -47,9 +47,10 @@ def carried_over(row: bytes) -> Run:
     config_id = "og-data-request" if old.type == "export_user" else "og-erase"
     config = DEFAULTS[config_id]
     second = asked_at.hour * 3600 + asked_at.minute * 60 + asked_at.second
-    said: dict[str, object] = {"request": TOPICS[old.type], **_OBJECT.decode(old.input)}
+    said: dict[str, object] = {"request": TOPICS[old.type]}
     if old.type == "erase_shop":  # nobody looked at the form of what was signed
         said["unproven"] = True
+    said |= _OBJECT.decode(old.input)
     return Run(
         tenant=old.tenant,
         run_id=f"wf-{asked_at:%Y%m%d}-{second:05d}-{old.run_id.replace('-', '')[:6]}",

@@ -42,6 +42,7 @@ class Terms(msgspec.Struct, kw_only=True):
     dead_made_sum: int = 0
     dead_named_sum: int = 0
     erased: int = 0
+    erased_named: int = 0
     erased_made_sum: int = 0
     erased_named_sum: int = 0
     firsts: int = 0
@@ -58,7 +59,8 @@ class Terms(msgspec.Struct, kw_only=True):
             return self.left_out + self.noted_copies
         known = self.copies + self.repeats
         # The same row in two envelopes has one key; the worker noted that it left one out.
-        return max(known, min(self.left_out, self.named - self.firsts))
+        keyless = self.named - self.firsts - known - self.erased_named
+        return known + max(0, min(keyless, self.left_out - known))
 
     @property
     def difference(self) -> int:

@@ -123,14 +123,16 @@ def _facts_of(
             place for place, key in zip(positions, keys, strict=True) if key.event_type == IDENTIFY
         ],
         poison=poison,
-        accepted=_shares(keys, hours) if not nameless else _shares([*keys, *nameless], ()),
+        accepted=_shares(keys, named, hours) if not nameless else _shares([*keys, *nameless]),
     )
 
 
-def _shares(keys: Sequence[Key], hours: Collection[Place]) -> list[Share]:
+def _shares(
+    keys: Sequence[Key], named: Sequence[Key] | None = None, hours: Collection[Place] = ()
+) -> list[Share]:
     if len(hours) == 1:  # as nearly always
         [place] = hours
-        return [share_of(place, keys)]
+        return [share_of(place, keys, named)]
     places: defaultdict[Place, list[Key]] = defaultdict(list)
     for key in keys:
         places[key.tenant, key.received_at[:HOUR_CHARS]].append(key)

@@ -50,7 +50,7 @@ from worker.core.rows import (
 )
 from worker.delivery import Destination, RetryLaterError
 from worker.encoding import compress, frames
-from worker.erasures import Erasures, erased_positions
+from worker.erasures import Erasures, erased_rows
 from worker.keys import Keys
 from worker.registry import Registry
 from worker.rollups import Rollups
@@ -60,8 +60,8 @@ from worker.warehouse_parts import (
     Dead,
     Part,
     Prepared,
+    lines_of,
     parts_of,
-    rows_of,
     without_malformed_keys,
 )
 
@@ -220,8 +220,14 @@ class WarehouseDestination:
             for place, one in enumerate(sources)
             if one.facts is NO_FACTS or one.facts.poison or known.concerns(one.facts.hours)
         ]
-        found = await erased_positions(known, [sources[place].envelope for place in places])
-        erased = {place: some for place, some in zip(places, found, strict=True) if some}
+        found = await erased_rows(known, [sources[place].envelope for place in places])
+        gone = [row for rows in found for row in rows.values() if row.is_event]
+        if gone:  # before anything is acknowledged, so that the ledger knows where they are
+            data = await asyncio.to_thread(frames, [row.accepted for row in gone])
+            await self._warehouse.insert_rows(
+                "accepted_erased", data, columns=["tenant", "event_id", "received_at"]
+            )
+        erased = {place: set(rows) for place, rows in zip(places, found, strict=True) if rows}
         ERASED.labels("warehouse").inc(sum(map(len, erased.values())))
         changed = [
             replace(one, facts=without(one.facts, erased[place])) if place in erased else one
@@ -296,7 +302,7 @@ class WarehouseDestination:
         INSERTED.labels(table).inc(rows)
         dead: list[Dead] = []
         for part, _ in refused:
-            kept = await asyncio.to_thread(rows_of, part)
+            kept = await asyncio.to_thread(lines_of, part)
             poison = await self._insert_or_isolate(
                 table, kept, lambda some: compress(b"\n".join([*some, b""]))
             )

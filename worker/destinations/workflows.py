@@ -166,9 +166,8 @@ class WorkflowsDestination:
     def _duplicate(self, row: RunRow, known: str) -> RunRow:
         message = f"The same request had started the run {known} already."
         created = datetime.fromisoformat(row.created_at).replace(tzinfo=UTC)
-        inputs = self._programs.kept_inputs(row)
         return ended_row(
-            row if inputs is None else msgspec.structs.replace(row, inputs=inputs),
+            row,
             error=RunError("customer", DUPLICATE, message),
             outputs="{}",
             now=created,

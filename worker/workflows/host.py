@@ -24,7 +24,7 @@ from sluice.queue.protocol import Queue
 from sluice.telemetry import RUNS_HELD
 from worker.waiting import wait_for_event
 from worker.workflows.core import claims as deciding
-from worker.workflows.core.progress import Key, RunRow, is_over, key_of, version_of
+from worker.workflows.core.progress import Key, RunRow, is_over, key_of
 from worker.workflows.journal import Journal
 from worker.workflows.lease import Lease, clock
 from worker.workflows.runner import Grip, Programs, Rows, Runner
@@ -279,13 +279,7 @@ class Host:
         grip = Grip(row=row, epoch=epoch)
         if is_stopped:
             grip.ask_to_stop()
-        runner = Runner(
-            grip,
-            programs=self._programs,
-            rows=self._rows,
-            lease=self.lease,
-            forget=self._forget,
-        )
+        runner = Runner(grip, programs=self._programs, rows=self._rows, lease=self.lease)
         task = tasks.create_task(self._drive(key, runner), name=f"run:{row.run_id}")
         self._held[key] = _Held(grip, task)
         RUNS_HELD.set(len(self._held))
@@ -300,13 +294,6 @@ class Host:
             self._held.pop(key, None)
             RUNS_HELD.set(len(self._held))
             self._news.set()
-
-    async def _forget(self, row: RunRow) -> None:
-        try:
-            await self._store.forget(key_of(row), version_of(row))
-        except WarehouseError as error:
-            # ``Retention`` finds them.
-            log.warning("Rows of a run are not forgotten yet", detail=str(error))
 
     # Keeping them
 

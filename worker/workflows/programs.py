@@ -71,17 +71,6 @@ class ProgramsOfTenants:
         found = self._found(run)
         return found[1].retention_days if found else RETENTION_DAYS
 
-    def kept_inputs(self, run: Run) -> str | None:
-        """Return the inputs of a run as they are kept when it has ended; None: as they are."""
-        builtin = builtins.load(run.type)
-        if builtin is None or builtin.redact is None:
-            return None
-        try:
-            given = msgspec.json.decode(run.inputs, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError):
-            return "{}"
-        return msgspec.json.encode(builtin.redact(given)).decode()
-
     async def program_for(self, run: RunRow, digest: str) -> Program[Any] | RunError:
         """Return what a run executes, or why that is not to be had.
 

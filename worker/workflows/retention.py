@@ -1,24 +1,24 @@
-"""Removes what runs must not leave.
+"""Removes what is not kept of runs: files of those that expired, and rows that name people.
 
-Files of runs that are not kept any more, whose rows end by the tables' own TTL; and rows that name
-a person though the run has ended.
+The other rows end by the tables' own TTL.
 """
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
 
 from sluice.core.errors import WarehouseError
-from sluice.core.workflows import TYPES
 from sluice.workflows.files import RunFiles
 from worker.waiting import wait_for_event
-from worker.workflows import builtins
 from worker.workflows.core.progress import Key
 from worker.workflows.store import Store, created_of
 
 EVERY_S: Final = 3_600.0
+PEOPLE_EVERY_S: Final = 15.0
+"""How often rows are looked for that name people whose run has ended."""
 YOUNG: Final = timedelta(days=2)
 """A run that was created since may not be in the warehouse yet."""
 BATCH: Final = 1_000
@@ -36,22 +36,18 @@ class Retention:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look them over until ``stop``."""
+        next_at = time.monotonic() + self._every_s
         while not stop.is_set():
+            await wait_for_event(stop, min(PEOPLE_EVERY_S, self._every_s))
+            if stop.is_set():
+                return
             try:
-                await self.forget_persons()
-                await self.remove_expired(datetime.now(UTC))
+                await self._store.forget_people()
+                if time.monotonic() >= next_at:
+                    next_at = time.monotonic() + self._every_s
+                    await self.remove_expired(datetime.now(UTC))
             except (WarehouseError, OSError) as error:
-                log.warning("What old runs left could not be removed", detail=str(error))
-            await wait_for_event(stop, self._every_s)
-
-    async def forget_persons(self) -> None:
-        """Delete what a worker did not come to delete that died, or a command that came again.
-
-        Raises:
-            WarehouseError: Call again.
-        """
-        for key, version in await self._store.unforgotten(forgetful()):
-            await self._store.forget(key, version)
+                log.warning("What is not kept of runs could not be removed", detail=str(error))
 
     async def remove_expired(self, now: datetime) -> int:
         """Remove the files of runs that are over; return of how many runs."""
@@ -67,12 +63,6 @@ class Retention:
         if removed:
             log.info("Files of old runs were removed", runs=removed)
         return removed
-
-
-def forgetful() -> list[str]:
-    """Return the types of runs whose inputs are not kept when they have ended."""
-    known = [builtin for name in TYPES if (builtin := builtins.load(name)) is not None]
-    return [builtin.type for builtin in known if builtin.redact is not None]
 
 
 def _is_old(key: Key, now: datetime) -> bool:

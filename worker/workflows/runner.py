@@ -6,7 +6,6 @@ what may have been done: a row that is acting may have been followed by its act,
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -69,19 +68,12 @@ class Programs(Protocol):
     def retention_days(self, run: RunRow) -> int:
         """Return how long a run is kept after it ended."""
 
-    def kept_inputs(self, run: RunRow) -> str | None:
-        """Return the inputs of a run as they are kept when it has ended; None: as they are."""
-
 
 class Rows(Protocol):
     """Where rows go; ``Journal`` is the usual one."""
 
     async def append(self, run: RunRow, tasks: list[TaskRow]) -> None:
         """Return when the rows are durable."""
-
-
-Forget = Callable[[RunRow], Awaitable[None]]
-"""Deletes the rows of a run that are before this one."""
 
 
 class QuitError(SluiceError):
@@ -122,11 +114,8 @@ class Grip:
 class Runner:
     """One run, as long as this host has it."""
 
-    def __init__(
-        self, grip: Grip, *, programs: Programs, rows: Rows, lease: Lease, forget: Forget
-    ) -> None:
+    def __init__(self, grip: Grip, *, programs: Programs, rows: Rows, lease: Lease) -> None:
         self._grip = grip
-        self._forget = forget
         self._programs = programs
         self._rows = rows
         self._lease = lease
@@ -310,9 +299,8 @@ class Runner:
         now = datetime.now(UTC)
         if error is not None and len(error.message) > MAX_MESSAGE_CHARS:
             error = msgspec.structs.replace(error, message=f"{error.message[:MAX_MESSAGE_CHARS]}…")
-        inputs = self._programs.kept_inputs(self._row)
         row = ended_row(
-            self._row if inputs is None else msgspec.structs.replace(self._row, inputs=inputs),
+            self._row,
             error=error,
             outputs=outputs,
             now=now,
@@ -322,8 +310,6 @@ class Runner:
             self._book.closed(row.state, error, now)
         await self._write(row)
         RUNS_ENDED.labels(row.state).inc()
-        if inputs is not None:
-            await self._forget(self._row)
 
     async def _write(self, row: RunRow, *, program: str = "") -> None:
         # The epoch is read last: while the row was made the run may have become ours anew.

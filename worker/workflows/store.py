@@ -38,6 +38,12 @@ class Store:
         rows = await self._about(run_upkeep.LIVE_AMONG, list(keys), is_bounded=True)
         return [((tenant, run_id), state == "scheduled") for tenant, run_id, state in rows]
 
+    async def forget_people(self) -> None:
+        """Delete what still names people of runs that have ended."""
+        [(found,)] = await self._warehouse.fetch(erasures.NAMING_ROWS)
+        if found:
+            await self._warehouse.run(erasures.FORGET_RUNS)
+
     async def rows(self, keys: Iterable[Key]) -> list[RunRow]:
         """Return the newest rows of runs."""
         found = await self._about(run_upkeep.RUN_ROWS, list(keys), is_bounded=True)
@@ -161,18 +167,6 @@ class Store:
         """Return which of the runs are still kept."""
         rows = await self._about(run_upkeep.KEPT_AMONG, list(keys), is_bounded=True)
         return {(tenant, run_id) for tenant, run_id in rows}
-
-    async def forget(self, key: Key, version: int) -> None:
-        """Delete the rows of a run before its last one."""
-        tenant, run_id = key
-        await self._warehouse.run(
-            erasures.FORGET_ROWS, tenant=tenant, run_id=run_id, version=version
-        )
-
-    async def unforgotten(self, types: Sequence[str]) -> list[tuple[Key, int]]:
-        """Return the runs of these types that ended and still have older rows."""
-        rows = await self._warehouse.fetch(run_upkeep.UNFORGOTTEN, types=list(types))
-        return [((tenant, run_id), int(version)) for tenant, run_id, version in rows]
 
     async def _about(
         self, query: Query, keys: list[Key], *, is_bounded: bool = False

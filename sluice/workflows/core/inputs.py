@@ -73,10 +73,13 @@ class InputSchema:
             for name in sorted((self.secrets & self.required) - secrets)
             if name not in values
         ]
-        for error in self.validator.iter_errors(dict(values)):
-            if len(found) >= MAX_PROBLEMS:
-                break
-            found.append(InputProblem(pointer_of(tuple(error.instance_path)), error.message))
+        try:
+            for error in self.validator.iter_errors(dict(values)):
+                if len(found) >= MAX_PROBLEMS:
+                    break
+                found.append(InputProblem(pointer_of(tuple(error.instance_path)), error.message))
+        except ValueError:  # what the validator says of a value deeper than it goes
+            found.append(InputProblem("", "are nested too deeply"))
         return tuple(found)
 
 

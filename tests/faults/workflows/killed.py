@@ -163,10 +163,6 @@ class KilledPrograms:
         """Return how long a run is kept."""
         return self._programs.retention_days(RunRow(**msgspec.structs.asdict(run)))
 
-    def kept_inputs(self, run: Run) -> str | None:
-        """Return what is kept of a person's inputs."""
-        return self._programs.kept_inputs(RunRow(**msgspec.structs.asdict(run)))
-
     async def program_for(self, run: RunRow, digest: str) -> Program[Any] | RunError:
         """Return a program that may be killed."""
         program = await self._programs.program_for(run, digest)

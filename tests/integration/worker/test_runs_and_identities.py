@@ -2,63 +2,109 @@
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
+import msgspec
 import pytest
 
 from gateway.sources.shopify import read
-from sluice.core.envelope import encode, seal
+from sluice.core.envelope import Rows, seal
 from sluice.core.event import Candidate, Event, format_ts, stamp
-from sluice.core.runs import RunRequest, RunRow, pending_run
 from sluice.core.tenant import Tenant
+from sluice.warehouse.migrate import migrations, statements
 from sluice.warehouse.stats import read_errors
+from sluice.workflows.core.runs import RUN_ID, Run, RunState, new_run_id, run_time
 from tests.support.shopify import sample
 from tests.support.worker_rig import TENANT, Rig, hours_ago
+from worker.core.old_runs import carried_over
+from worker.encoding import frames
 
-ASKED_AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+ASKED_AT = datetime.now(UTC).replace(microsecond=250_000) - timedelta(days=3)
+OLD = {
+    "tenant": TENANT,
+    "type": "erase_user",
+    "state": "pending",
+    "source": "shopify",
+    "requested_at": format_ts(ASKED_AT),
+    "due_at": format_ts(ASKED_AT + timedelta(days=30)),
+    "input": '{"email":"nora@example.com"}',
+}
 
 
-def run(request_id: str, *, days: int = 0, tenant: str = TENANT) -> RunRow:
-    request = RunRequest(request_id, "erase_user", '{"email":"nora@example.com"}')
-    return pending_run(
-        request, tenant=tenant, source="shopify", now=ASKED_AT + timedelta(days=days)
-    )
+def old(**members: str) -> dict[str, str]:
+    return {**OLD, "run_id": str(uuid.uuid4()), **members}
 
 
-async def store(rig: Rig, *rows: RunRow) -> None:
-    envelopes = [seal(one, envelope_id=str(uuid.uuid4())) for one in encode("runs", rows)]
-    await rig.queue.publish("events", envelopes)
+OLD_RUNS = (
+    old(),
+    old(type="export_user", input="{}"),
+    old(type="erase_shop", input='{"shop_domain":"acme-tea.myshopify.com"}'),
+)
+COLUMNS = (
+    "SELECT run_id, config_id, type, name, workflow_id, source, state, toString(created_at),"
+    " inputs, request_key, toString(due_at), epoch, seq FROM workflow_runs FINAL"
+    " WHERE tenant = 'acme' ORDER BY run_id"
+)
 
 
-async def test_case_48_request_that_is_repeated_is_one_run_and_keeps_its_date(rig: Rig) -> None:
+async def test_request_that_was_queued_before_there_were_commands_becomes_a_run(rig: Rig) -> None:
+    data = msgspec.json.Encoder().encode_lines(OLD_RUNS)
+    rows = Rows("events", len(OLD_RUNS), data)
+    sealed = seal(rows, envelope_id=str(uuid.uuid4()))
     async with rig.worker():
-        await store(rig, run("w-1", days=2), run("w-2"))
-        await store(rig, run("w-1"), run("w-1", days=5))
-        await rig.drained()
-    rows = await rig.rows(
-        "SELECT type, state, toString(due_at), input FROM runs FINAL ORDER BY type, due_at"
-    )
-    one = ("erase_user", "pending", "2026-05-31 12:00:00.000000", '{"email":"nora@example.com"}')
-    assert rows == [one, one]
+        for _ in range(2):
+            await rig.queue.publish("events", [msgspec.structs.replace(sealed, kind="runs")])
+            await rig.drained()
+    queued = await rig.rows(COLUMNS)
+    assert len(queued) == 3
+    erase = next(row for row in queued if row[2] == "erase" and "unproven" not in row[8])
+    assert RUN_ID.fullmatch(erase[0])
+    assert erase[0].startswith(new_run_id(ASKED_AT, "")[:18])
+    inputs = '{"shopify":{"request":"customers/redact","email":"nora@example.com"}}'
+    assert erase[5:9] == ("shopify", "scheduled", run_time(ASKED_AT).replace("T", " "), inputs)
+    # What was stored in time becomes the very same by the migration.
+    await rig.warehouse.command("TRUNCATE TABLE workflow_runs")
+    await rig.warehouse.insert_rows("runs", frames(OLD_RUNS), columns=list(OLD_RUNS[0]))
+    done = {**OLD_RUNS[0], "run_id": str(uuid.uuid4()), "state": "done"}
+    await rig.warehouse.insert_rows("runs", frames([done]), columns=list(done))
+    text = dict(migrations())["0010_erasures"]
+    for _ in range(2):
+        for statement in statements(text, durable=False):
+            await rig.warehouse.command(statement)
+    assert await rig.rows(COLUMNS) == queued
 
 
-async def test_pending_run_stands_before_the_errors_of_its_tenant_until_it_is_done(
+async def test_run_with_a_date_stands_before_the_errors_of_its_tenant_until_it_is_done(
     rig: Rig,
 ) -> None:
     async with rig.worker():
-        await store(rig, run("w-1"), run("w-2", days=1), run("w-3", tenant="other"))
         await rig.drained()
+    first = carried_over(msgspec.json.encode(OLD_RUNS[0]))
+    change = partial(msgspec.structs.replace, first)
+    later = run_time(ASKED_AT + timedelta(hours=1))
+    runs = [
+        first,
+        change(run_id="wf-20260502-00000-aaaaa", created_at=later),
+        change(tenant="other"),
+        change(run_id="wf-20260502-00000-bbbbb", due_at=None),
+    ]
+    columns = list(Run.__struct_fields__)
+    await rig.warehouse.insert_rows("workflow_runs", frames(runs), columns=columns)
     (pending,) = await read_errors(rig.warehouse, TENANT, 50)
     assert pending.error_type == "privacy_request_pending"
     assert pending.occurrences == 2
-    assert pending.ts == "2026-05-02T12:00:00.000000Z"
-    assert pending.detail == (
-        "2 requests of type erase_user not done yet; the first is due by 2026-05-31."
-    )
+    assert pending.ts == f"{later}000Z"
+    due = f"{ASKED_AT + timedelta(days=30):%Y-%m-%d}"
+    assert pending.detail == f"2 requests of type erase not done yet; the first is due by {due}."
     assert "nora" not in str(pending)
-    await rig.warehouse.command(
-        "INSERT INTO runs SELECT tenant, run_id, type, 'done', requested_at, due_at, source, '{}',"
-        " 1 FROM runs FINAL WHERE tenant = 'acme'"
-    )
+
+    async def ended(run: Run, state: RunState) -> None:
+        row = {**msgspec.to_builtins(run), "state": state, "seq": 1}
+        await rig.warehouse.insert_rows("workflow_runs", frames([row]), columns=list(row))
+
+    await ended(runs[0], "failed")
+    assert (await read_errors(rig.warehouse, TENANT, 50))[0].occurrences == 2
+    await ended(runs[1], "succeeded")
     assert await read_errors(rig.warehouse, TENANT, 50) == []
 
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from gateway.sources import shopify_topics
 from gateway.sources.shopify import MAX_PAYLOAD_BYTES, Read, read
-from gateway.sources.shopify_topics import PRIVACY_RUNS, TOPICS, Field, Topic
+from gateway.sources.shopify_privacy import PRIVACY_TOPICS
+from gateway.sources.shopify_topics import TOPICS, Field, Topic
 from gateway.sources.shopify_values import all_money, money
 from sluice.cli.webhook import samples
 from sluice.core.errors import Rejected
 from sluice.core.event import Candidate
-from sluice.core.runs import RunRequest
 from sluice.core.tenant import Tenant
 from tests.support.shopify import SHOP, sample
 
@@ -313,7 +313,7 @@ USERS = {"1": "a@b.example", "2": "1", "3": "anon_", "4": "order:", "5": "shop:"
 
 
 def test_table_has_all_topics_of_the_reference() -> None:
-    assert len(TOPICS) + len(PRIVACY_RUNS) >= 60
+    assert len(TOPICS) + len(PRIVACY_TOPICS) >= 60
     assert len({row.event_type for row in TOPICS.values()}) == len(TOPICS)
 
 
@@ -354,28 +354,13 @@ def test_new_topic_is_one_row_of_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert payload(found)["name"] == "#D1"
 
 
-@pytest.mark.parametrize("topic", PRIVACY_RUNS)
-def test_privacy_topic_becomes_a_run_whatever_its_body_lacks(topic: str) -> None:
-    for body in (b"{}", b'{"customer":null,"orders_to_redact":7}', b'{"customer":[]}'):
-        found = became(topic, body, tenant=TENANT)
-        assert isinstance(found, RunRequest)
-        assert (found.type, found.input) == (PRIVACY_RUNS[topic], f'{{"shop_domain":"{SHOP}"}}')
-
-
-def test_privacy_request_keeps_the_order_ids_beside_what_is_none() -> None:
-    listed = b'[5001,1e400,%b,null,{"id":1e400},1.5,true,"5002",[]]' % (b"9" * 5_000)
-    found = became("customers/redact", b'{"orders_to_redact":%b}' % listed, tenant=TENANT)
-    assert isinstance(found, RunRequest)
-    assert msgspec.json.decode(found.input)["order_ids"] == ["5001", "5002"]
-
-
 def test_body_as_deep_as_the_parser_just_goes_fails_no_delivery() -> None:
     before: Read | None = None
     for depth in range(300, 1_000):
         body = b'{"customer":{"id":7},"discount_codes":[{"code":%b}],"orders_to_redact":%b}' % (
             (b"[" * depth + b"]" * depth,) * 2
         )
-        assert isinstance(became("customers/redact", body), RunRequest)
+        assert isinstance(became("customers/redact", body), Rejected)
         found = became("orders/create", body)
         if isinstance(found, Rejected):
             assert isinstance(before, Candidate)
@@ -408,12 +393,6 @@ def test_what_fits_is_kept_when_something_beside_it_does_not() -> None:
     assert (said["order_name"], said["customer_id"], said["item_count"]) == ("#1", 7, 2)
     assert said["items"] == [{"title": "T", "price": 2.5}, {}]
     assert "order_id" not in said
-
-
-def test_truth_is_no_id_of_an_order() -> None:
-    found = became("customers/redact", b'{"orders_to_redact":[true,5,"6",null,1.5]}')
-    assert isinstance(found, RunRequest)
-    assert msgspec.json.decode(found.input)["order_ids"] == ["5", "6"]
 
 
 AMOUNTS = st.from_regex(r'"?-?0*[0-9]{1,20}(\.[0-9]{1,20})?"?', fullmatch=True) | st.sampled_from(
@@ -486,13 +465,6 @@ def test_order_with_half_a_surrogate_pair_is_kept_with_the_replacement_character
         assert rb"\ufffd" in found.payload
     else:
         assert said["items"][0]["title"] == ("T\ufffd" if where == "title" else "T")
-
-
-def test_privacy_request_with_half_a_surrogate_pair_keeps_whom_it_is_about() -> None:
-    body = rb'{"customer":{"id":7,"email":"a@b.example","phone":"\ud83d"}}'
-    found = became("customers/redact", body)
-    assert isinstance(found, RunRequest)
-    assert msgspec.json.decode(found.input)["email"] == "a@b.example"
 
 
 def test_body_with_half_a_surrogate_pair_and_another_fault_is_not_json() -> None:

@@ -2,15 +2,25 @@ import re
 
 import pytest
 
-from sluice.warehouse import queries, replays
+from sluice.warehouse import ledger_amplitude, ledgers, queries, replays, run_queries
+from sluice.warehouse.ledger_amplitude import AMPLITUDE_QUERIES
+from sluice.warehouse.ledgers import LEDGER_QUERIES
 from sluice.warehouse.queries import TENANT_QUERIES, Query
 from sluice.warehouse.replays import REPLAY_QUERIES
+from sluice.warehouse.run_queries import RUN_QUERIES
 
 TABLE = re.compile(
     r"\bFROM\s+(events|rollups|touched_hours|event_duplicates|errors|runs|event_keys|outcomes"
-    r"|dead_letters)\b"
+    r"|dead_letters|workflow_runs|workflow_tasks|erasure_targets|accepted|accepted_erased"
+    r"|amplitude_exports)\b"
 )
-ALL = (*TENANT_QUERIES, *REPLAY_QUERIES)
+ALL = (
+    *TENANT_QUERIES,
+    *REPLAY_QUERIES,
+    *LEDGER_QUERIES,
+    *AMPLITUDE_QUERIES,
+    *RUN_QUERIES,
+)
 
 
 @pytest.mark.parametrize("query", ALL, ids=lambda query: query.name)
@@ -22,7 +32,13 @@ def test_query_binds_the_tenant_for_every_table_that_it_reads(query: Query) -> N
 
 
 def test_every_query_of_the_module_is_in_the_list() -> None:
-    for module, listed in ((queries, TENANT_QUERIES), (replays, REPLAY_QUERIES)):
+    for module, listed in (
+        (queries, TENANT_QUERIES),
+        (replays, REPLAY_QUERIES),
+        (run_queries, RUN_QUERIES),
+        (ledgers, (*LEDGER_QUERIES, ledgers.BEGAN)),
+        (ledger_amplitude, AMPLITUDE_QUERIES),
+    ):
         defined = {value for value in vars(module).values() if isinstance(value, Query)}
         assert defined == set(listed)
 

@@ -210,7 +210,7 @@ def _doubtful_hours(context: Context) -> frozenset[int]:
 def with_doubtful(
     different: Mapping[str, Sequence[int]], delivered: Delivered, doubtful: frozenset[int] | None
 ) -> dict[str, list[int]]:
-    """Return the hours to compare event by event, by name, also those that agree by chance.
+    """Return the hours to compare event by event, by name, also where numbers agree by chance.
 
     What is missing here and what is missing there make equal numbers, so that an hour that is wrong
     in the warehouse is always compared. None stands for all hours.

@@ -22,6 +22,7 @@ from sluice.core.times import parse_moment
 from sluice.tenants import TenantsFile
 from worker.amplitude_client import AmplitudeClient
 from worker.core.replays import Asked, Count, Plan, Reached, Reasons
+from worker.lot import LotError
 from worker.replay import Parts, Replay
 from worker.replay_files import BUSY, ReplayFiles
 from worker.replay_pages import ReplayPages
@@ -126,6 +127,8 @@ async def send(context: Context) -> Mapping[str, Any] | Again:
         if str(error) == BUSY:  # somebody looks whether the lot is anybody's
             return Again(after_s=1.0, memory=context.memory)
         raise StepError(str(error), rule="destination") from error
+    except LotError as error:  # a full disk, as a rule
+        raise StepError(str(error), attribution="platform", rule="disk") from error
     if not is_done:
         why = reasons.as_json()
         return Again(after_s=0, memory={"reached": msgspec.to_builtins(reached), "why": why})

@@ -104,6 +104,10 @@ class Description:
         value = self._values.get((path, method))
         return None if value is None else self._operation(path, method, value)
 
+    def methods_of(self, path: str) -> tuple[str, ...]:
+        """Return the methods of a path, in lower case."""
+        return tuple(method for place, method in self._values if place == path)
+
     def _resolved(self, value: Any) -> dict[str, Any]:
         """Follow ``$ref`` inside of this document; what leads nowhere is an empty object."""
         for _ in range(MAX_HOPS):

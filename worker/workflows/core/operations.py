@@ -31,7 +31,7 @@ def find_operation(
 ) -> Operation | str:
     """Return the operation of a step that has one, or why there is none."""
     if step.operation_path is not None:
-        return _by_path(step.operation_path, descriptions)
+        return _by_path(step.operation_path, descriptions, is_strict=document.is_strict)
     name = step.operation_id or ""
     if name.startswith(_START):
         source, _, operation_id = name.removeprefix(_START).partition(".")
@@ -49,7 +49,9 @@ def find_operation(
     return f"names {name}, which no source has" if document.sources else "has no source"
 
 
-def _by_path(text: str, descriptions: Mapping[str, Description]) -> Operation | str:
+def _by_path(
+    text: str, descriptions: Mapping[str, Description], *, is_strict: bool
+) -> Operation | str:
     head, _, pointer = text.partition("#")
     source = head.removeprefix("{").removesuffix("}").removeprefix(_START).removesuffix(".url")
     if head not in (f"{{{_START}{source}.url}}", f"{_START}{source}.url"):
@@ -57,6 +59,9 @@ def _by_path(text: str, descriptions: Mapping[str, Description]) -> Operation | 
     if source not in descriptions:
         return f"names the source {source}, which is no OpenAPI source of this document"
     parts = parts_of(unquote(pointer))
+    if len(parts) == 2 and parts[0] == "paths" and not is_strict:
+        # A published example of the specification leads to a path that has one method.
+        parts += descriptions[source].methods_of(parts[1])
     if len(parts) != 3 or parts[0] != "paths" or parts[2] not in METHODS:
         return "must lead to a method of a path, as #/paths/~1users/get does"
     return descriptions[source].at(parts[1], parts[2]) or f"leads to nothing in source {source}"

@@ -19,7 +19,7 @@ from worker.workflows.core.expressions import Exchange, Kept, Scope, TooMuchErro
 from worker.workflows.core.openapi import Declared
 from worker.workflows.core.planned import Plan, PlannedBody, PlannedCall, PlannedStep
 from worker.workflows.core.state import Frame, State
-from worker.workflows.core.templates import Text, as_text, fill
+from worker.workflows.core.templates import Text, as_text, fill, fill_json
 
 _BANNED_IN_COOKIE: Final = frozenset('"\\,; \t\r\n\x00')
 
@@ -188,8 +188,11 @@ def _call(planned: PlannedCall, parts: _Parts, body: object, asking: Asking) -> 
 def _body(planned: PlannedBody | None, scope: Scope) -> object:
     if planned is None:
         return ABSENT
-    body = fill(planned.template, scope)
-    if body is ABSENT and isinstance(planned.template, Text):
+    template = planned.template
+    body = fill(template, scope)
+    if body is ABSENT and isinstance(template, Text):
+        body = fill_json(template.pieces, scope)
+    if body is ABSENT and isinstance(template, Text):
         raise UnsendableError("its payload names something that is not there")
     for pointer, template in planned.replacements:
         value = fill(template, scope)

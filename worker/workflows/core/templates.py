@@ -252,6 +252,46 @@ def fill_text(pieces: tuple[str | Piece, ...], scope: Scope) -> object:
     return "".join(found)
 
 
+def fill_json(pieces: tuple[str | Piece, ...], scope: Scope) -> object:
+    """Return a text that is JSON without the members whose values are missing (rule K12).
+
+    ``ABSENT`` if it is no JSON, or nothing is left of it.
+    """
+    if not all(isinstance(piece, str) or piece.quoting for piece in pieces):
+        return ABSENT
+    values = [insert(one.expression, scope) for one in pieces if isinstance(one, Piece)]
+    mark = "\ue000"
+    while any(mark in as_text(value) for value in values if value is not ABSENT):
+        mark += "\ue000"
+    at = iter(values)
+    found = []
+    for piece in pieces:
+        value = piece if isinstance(piece, str) else next(at)
+        if isinstance(piece, Piece):
+            value = _as_piece(mark if value is ABSENT else value, piece.quoting)
+        found.append(value)
+    try:
+        left = _unmarked(orjson.loads("".join(map(str, found))), mark)
+        return ABSENT if left is ABSENT else orjson.dumps(left).decode()
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return ABSENT
+
+
+def _unmarked(value: object, mark: str) -> object:
+    """Return a value without what a mark stands in; in arrays it becomes null."""
+    match value:
+        case str():
+            return ABSENT if mark in value else value
+        case list():
+            items = [_unmarked(one, mark) for one in value]
+            return [None if one is ABSENT else one for one in items]
+        case dict():
+            members = {name: _unmarked(one, mark) for name, one in value.items()}
+            return {name: one for name, one in members.items() if one is not ABSENT}
+        case _:
+            return value
+
+
 def _as_piece(value: object, quoting: str) -> str:
     match quoting:
         case "string":

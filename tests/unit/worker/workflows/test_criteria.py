@@ -4,6 +4,7 @@ import pytest
 
 from sluice.workflows.core.document import Criterion
 from sluice.workflows.core.refusals import Problems
+from tests.unit.worker.workflows.arazzo import one_workflow, planned, run, says
 from worker.workflows.core.criteria import Verdict, compile_criteria, decide
 from worker.workflows.core.expressions import Exchange, Kept, Names, Scope
 from worker.workflows.core.simple import parse_condition
@@ -273,6 +274,39 @@ def test_query_that_looks_at_too_much_fails_and_says_so(query: str) -> None:
     scope = Scope(exchange=Exchange(answer_body=[["x" * 9_000], *[[list(range(20))] * 20] * 40]))
     found = verdict(query, "jsonpath", "$response.body", scope)
     assert found == Verdict(passed=False, trouble="looks at more than 100,000 values")
+
+
+@pytest.mark.parametrize(
+    ("condition", "kind", "context"),
+    [
+        ("$[?@.id == 7]", "jsonpath", "$inputs.user"),
+        ("$.id", "jsonpath", "$inputs.user"),
+        ("$[?@ == 20]", "jsonpath", "$steps.one.outputs.list"),
+        ("$[?@.id == 'b']", "jsonpath", "$response.body#/items"),
+        ("json$", "regex", "$response.header.Content-Type"),
+        ("^GET$", "regex", "$method"),
+        ("^out$", "regex", "$outputs.o"),
+        ("^dotted$", "regex", "$inputs.user.x"),
+        ("^10$", "regex", "$steps.one.outputs.list#/0"),
+    ],
+)
+def test_context_may_be_any_expression(condition: str, kind: str, context: str) -> None:
+    # A filter looks at the members of an object: 7 has none, so the first of these finds nothing.
+    is_filter_on_object = condition == "$[?@.id == 7]"
+    assert verdict(condition, kind, context).passed is not is_filter_on_object
+
+
+def test_type_of_a_criterion_may_name_its_version() -> None:
+    criterion = (
+        "    - {context: $response.body, condition: $.a,"
+        " type: {type: jsonpath, version: rfc9535}}\n"
+    )
+    text = one_workflow(
+        f"  - stepId: a\n    operationId: listCarts\n    successCriteria:\n{criterion}",
+        version="1.1.0",
+    )
+    ran = run(planned(text), [says(a=1)])
+    assert ran.error is None
 
 
 def test_text_is_no_context_for_a_query() -> None:

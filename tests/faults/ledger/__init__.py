@@ -1,0 +1,1 @@
+"""A large day, tampered with by hand, and reconciled."""
