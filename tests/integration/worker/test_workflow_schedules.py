@@ -104,7 +104,7 @@ async def test_schedule_fires_at_its_time_and_not_before_it_was_known(
         "2026-02-28T00:00:00.000",
         "2026-03-01T00:00:00.000",
     )
-    assert (run.type, run.run_mode, run.config_id) == ("reconcile", "full", "cg-reconcile")
+    assert (run.type, run.run_mode, run.config_id) == ("reconcile", "source", "cg-reconcile")
 
 
 async def test_two_workers_start_one_run_for_one_time(
