@@ -14,8 +14,11 @@ import pytest
 
 from tests.k8s.cluster import TENANTS, Cluster, Obj, Workload, cluster_of
 from tests.support.poll import poll_until
+from worker.destinations import NAMES
 
 START_S = 30
+NEED_TABLES = ("worker-warehouse", "worker-workflows")
+"""Who is not ready before the warehouse has answered."""
 NOWHERE = "127.0.0.1:1"
 """Neither emulator nor warehouse is there: a pod starts all the same."""
 
@@ -67,7 +70,7 @@ async def _answers(session: aiohttp.ClientSession, url: str, wanted: int) -> boo
         return answer.status == wanted
 
 
-@pytest.mark.parametrize("component", ["gateway", "worker-warehouse", "worker-amplitude"])
+@pytest.mark.parametrize("component", ["gateway", *(f"worker-{name}" for name in NAMES)])
 async def test_pod_starts_answers_its_probes_and_stops_in_its_time(
     component: str, tmp_path: Path
 ) -> None:
@@ -78,8 +81,7 @@ async def test_pod_starts_answers_its_probes_and_stops_in_its_time(
         async with aiohttp.ClientSession() as session:
             for name in ("startupProbe", "livenessProbe", "readinessProbe"):
                 url = address + container[name]["httpGet"]["path"]
-                # Only the warehouse's worker waits for something that is not there: tables.
-                waits = (component, name) == ("worker-warehouse", "readinessProbe")
+                waits = component in NEED_TABLES and name == "readinessProbe"
                 wanted = 503 if waits else 200
                 await poll_until(partial(_answers, session, url, wanted), within_s=START_S)
         process.send_signal(signal.SIGTERM)
