@@ -7,7 +7,7 @@ ROUNDS ?= 50
 WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude lock clean
+.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows image-test manifests lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -93,9 +93,19 @@ faults: $(VENV)/.dev ## break everything around a distributed Sluice on Pub/Sub'
 faults-amplitude: $(VENV)/.dev ## everything that may happen on the way to Amplitude, and count (ARGS="--kills 20")
 	$(BIN)/python -m tests.faults.forwarding $(ARGS)
 
+faults-workflows: $(VENV)/.dev ## kill a worker at every place of every shipped workflow (ARGS="--only ingest")
+	$(BIN)/python -m tests.faults.workflows $(ARGS)
+
+image-test: $(VENV)/.dev ## build the container image without an engine, look into it, run it (Debian, root)
+	$(BIN)/python -m tests.containers $(ARGS)
+
+manifests: $(VENV)/.dev ## render k8s/ and hold it to its rules; nothing is applied
+	$(BIN)/python -m pytest -q tests/k8s $(ARGS)
+
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --extra build -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements.lock pyproject.toml --extra build --extra dev -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header tests/containers/requirements.in -o tests/containers/requirements.lock
 
 clean: ## remove what set-up and runs left (not your data)
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .hypothesis .pytest_cache

@@ -376,7 +376,13 @@ def configure_logging(settings: LogSettings) -> None:
         structlog.stdlib.ExtraAdder(),
     ]
     last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                # The usual one shows the values of local variables: keys and people are among them.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

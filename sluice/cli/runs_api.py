@@ -82,7 +82,13 @@ class RunsApi:
         """Start a run; the key makes a repetition after a lost connection the same start."""
         content = msgspec.json.encode(body)
         headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
-        return _run(await self._ask("POST", "", data=content, headers=headers))
+        try:
+            return _run(await self._ask("POST", "", data=content, headers=headers))
+        except NoAnswerError as error:
+            if isinstance(error.__cause__, aiohttp.ClientConnectorError):
+                raise  # nobody heard it
+            message = f"{error}. It may have started all the same: `sluice workflow runs` says so."
+            raise NoAnswerError(message) from error
 
     async def show(self, run_id: str) -> Run:
         """Return everything of a run."""
@@ -199,7 +205,7 @@ class RunsApi:
                 yield answer
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             message = f"no answer from {self.url} ({reason_of(error)})"
-            raise NoAnswerError(f"{message}: is the gateway running? `sluice run`") from error
+            raise NoAnswerError(f"{message}: see that the gateway runs") from error
 
     def _refusal(self, answer: Answer) -> SluiceError:
         said = answer.body.get("message") if isinstance(answer.body, dict) else None

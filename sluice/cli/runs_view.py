@@ -178,7 +178,10 @@ def values_of(title: str, values: object) -> Iterator[str]:
 
 
 def files_of(run: Run) -> list[File]:
-    """Return the files that a run's outputs name, each once."""
+    """Return the files that a run's outputs name, each once.
+
+    An answer that became a file has its name as ``$file``; what a built-in step wrote as ``name``.
+    """
     found: dict[str, File] = {}
     waiting: list[object] = [run.get("outputs")]
     while waiting:
@@ -187,13 +190,14 @@ def files_of(run: Run) -> list[File]:
             waiting += one
         elif isinstance(one, dict):
             waiting += one.values()
-            name = one.get("$file")
-            if isinstance(name, str) and name:
-                size = one.get("bytes")
+            name = one.get("$file", one.get("name"))
+            digest = one.get("sha256")
+            if isinstance(name, str) and isinstance(digest, str):
+                size = one.get("bytes", one.get("size_bytes"))
                 found[name] = File(
                     name=plain(name),
                     size_bytes=size if isinstance(size, int) else None,
-                    sha256=_word(one.get("sha256")),
+                    sha256=plain(digest),
                 )
     return list(found.values())
 

@@ -11,7 +11,7 @@ from typing import Final
 from sluice.cli.ports import LOOPBACK, free_port, simulator_port
 from sluice.cli.supervisor import Part, Program, Report
 from sluice.cli.welcome import DEMO, base_url
-from sluice.core.amplitude import SIMULATED_KEY
+from sluice.core.amplitude import SIMULATED_KEY, SIMULATED_SECRET
 from sluice.core.errors import ConfigError
 from sluice.settings import Settings
 from sluice.tenants import TenantsFile
@@ -19,6 +19,7 @@ from sluice.tenants import TenantsFile
 MODULE: Final = "tests.simulators.amplitude"
 SOURCES: Final = Path(__file__).parents[2]
 KEY: Final = "amplitude.api_key"
+SECRET: Final = "amplitude.secret_key"  # noqa: S105 - the property's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Simulated:
         """Return its process, which takes any key."""
         ports = ["--port", str(self.port), "--storage-port", str(self.storage_port)]
         return Part(
-            ["--any-key", "--host", LOOPBACK, *ports],
+            ["--any-key", "--secret-key", SIMULATED_SECRET, "--host", LOOPBACK, *ports],
             {},
             report,
             name="amplitude simulator",
@@ -105,6 +106,7 @@ def let_forward(tenants: TenantsFile) -> list[str]:
     if demo.amplitude is not None:
         return []
     tenants.set_value(DEMO, KEY, SIMULATED_KEY)
+    tenants.set_value(DEMO, SECRET, SIMULATED_SECRET)
     return [f"tenant {DEMO} forwards to the simulator now, with the made-up key {SIMULATED_KEY}"]
 
 
@@ -113,6 +115,8 @@ def forget_simulated(tenants: TenantsFile) -> list[str]:
     told: list[str] = []
     for slug, tenant in tenants.directory.by_slug.items():
         if tenant.amplitude is not None and tenant.amplitude.api_key == SIMULATED_KEY:
+            if tenant.amplitude.secret_key == SIMULATED_SECRET:
+                tenants.set_value(slug, SECRET, "")
             tenants.set_value(slug, KEY, "")
             told.append(f"tenant {slug} forwards no more: its key was the simulator's")
     return told

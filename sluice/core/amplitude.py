@@ -8,6 +8,8 @@ REGIONS: Final[tuple[Region, ...]] = get_args(Region)
 
 SIMULATED_KEY: Final = "sluice-simulated"
 """The key of ``sluice run --simulate-amplitude``; it is never sent to Amplitude itself."""
+SIMULATED_SECRET: Final = "sluice-simulated-secret"  # noqa: S105 - made up, and known to all
+"""Its secret key, for what workflows read back."""
 RESERVED_STARTS: Final = ("[Amplitude]", "$")
 """Of event types that are Amplitude's own."""
 REVENUE: Final = ("order_placed=total",)

@@ -361,13 +361,17 @@ WHERE tenant = {tenant:String}
 )
 """Earlier runs that collected what is held of them: their files go too."""
 
-FORGET_ROWS: Final = Query(
-    "forget_run_rows",
-    """
-ALTER TABLE workflow_runs DELETE
-WHERE tenant = {tenant:String}
-    AND run_id = {run_id:String}
-    AND version < {version:UInt64}
-""",
+_NAMING_ROWS: Final = """state IN ('scheduled', 'started', 'in progress', 'stopping')
+    AND type IN ('erase', 'data-request')
+    AND (tenant, run_id) IN (
+        SELECT tenant, run_id FROM workflow_runs
+        WHERE type IN ('erase', 'data-request') AND state IN ('succeeded', 'failed', 'canceled'))"""
+"""Rows from before the end of runs that have ended: these still name people, unlike the last."""
+
+NAMING_ROWS: Final = Query(
+    "runs_naming_rows",
+    f"SELECT count() FROM workflow_runs WHERE {_NAMING_ROWS}",  # noqa: S608 - ours
 )
-"""Delete the rows of a run before its last one, which still name a person."""
+FORGET_RUNS: Final = Query(
+    "runs_forget_people", f"ALTER TABLE workflow_runs DELETE WHERE {_NAMING_ROWS}"
+)

@@ -40,6 +40,7 @@ async def test_run_with_the_simulator_forwards_to_it_and_later_without_it_no_mor
 
             lines = await poll_until(taken, what="the simulator took the event")
         assert orjson.loads(lines[0])["user_id"] == "user-123"
+        await runs_workflows(data_dir)
         assert owned.stop() == 0
         assert "was killed" not in stack.log
     tenants = TenantsFile(data_dir / "tenants.toml")
@@ -49,6 +50,27 @@ async def test_run_with_the_simulator_forwards_to_it_and_later_without_it_no_mor
     with running_stack(data_dir) as owned:
         assert "tenant demo forwards no more: its key was the simulator's" in owned.stack.log
     assert TenantsFile(data_dir / "tenants.toml").directory.by_slug["demo"].amplitude is None
+
+
+async def runs_workflows(data_dir: Path) -> None:
+    """A workflow runs against the simulator, and the commands find its gateway by themselves."""
+    settings = {"DATA_DIR": str(data_dir)}
+    words = ("userId=user-456", "eventType=order_placed", "start=20260101", "end=20260102")
+    inputs = [word for one in words for word in ("--input", one)]
+    ran = await sluice("workflow", "run", "cg-ingest", *inputs, "--watch", settings=settings)
+    assert ran.status == 0, ran
+    assert "uploadEvents succeeded" in ran.stderr
+    assert "    eventsIngested: 1\n" in ran.stdout
+    run_id = ran.stdout.split()[0]
+    shown = await sluice("workflow", "show", run_id, "--json", settings=settings)
+    assert shown.json["inputs"]["basicAuth"] == "***"
+    assert shown.json["principal_name"]
+    listed = await sluice("workflow", "runs", "--state", "Succeeded", settings=settings)
+    assert listed.stdout.splitlines()[1].startswith(f"{run_id}  succeeded  amplitude.ingest-and-")
+    stopped = await sluice("workflow", "stop", run_id, settings=settings)
+    assert (stopped.status, "already succeeded (409)" in stopped.error) == (1, True)
+    unknown = await sluice("workflow", "run", "cg-nothing", settings=settings)
+    assert (unknown.status, "`sluice workflow configs SLUG`" in unknown.error) == (2, True)
 
 
 async def test_run_with_the_simulator_refuses_a_tenant_that_forwards_to_the_real_one(

@@ -349,9 +349,25 @@ async def test_unreachable_gateway_is_named(
     ran = await workflow("stop", RUN_ID)
     assert ran.status == 1
     assert ran.error == (
-        "sluice: no answer from http://127.0.0.1:1 (connection refused):"
-        " is the gateway running? `sluice run`"
+        "sluice: no answer from http://127.0.0.1:1 (connection refused): see that the gateway runs"
     )
+
+
+async def test_start_that_nobody_answered_says_that_the_run_may_go_on(
+    workflow: Any, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.cli.runs_api.TRIES", 1)
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}}")
+        writer.close()
+
+    async with await asyncio.start_server(cut, "127.0.0.1", 0) as server:
+        gateway.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        ran = await workflow("run", "og-cohort", "--input", "cohortId=c1")
+    assert ran.status == 1
+    assert "(connection lost)" in ran.error
+    assert ran.error.endswith("may have started all the same: `sluice workflow runs` says so.")
 
 
 async def test_runs_are_listed_over_all_pages_with_the_filters_given(

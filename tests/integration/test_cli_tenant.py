@@ -141,12 +141,25 @@ async def test_token_reads_its_tenant_s_stats(stack: Stack) -> None:
         assert (await answer.json())["total_events"] == 0
 
 
+async def test_token_starts_runs_unless_it_is_for_reading_only(stack: Stack) -> None:
+    slug, _, _ = stack.new_tenant()
+    for words, status in (((), 404), (("--scope", "runs"), 404), (("--scope", "read"), 403)):
+        token = (await ask(stack, "token", slug, *words))["token"]
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
+            async with session.get(f"{stack.url}/api/workflow/runs") as answer:
+                assert answer.status == 200
+            unknown = b'{"config_id":"cg-unknown"}'
+            async with session.post(f"{stack.url}/api/workflow/runs", data=unknown) as answer:
+                assert answer.status == status, words
+
+
 async def test_command_refuses_with_one_line_what_cannot_be_done(stack: Stack) -> None:
     slug, own_key, _ = stack.new_tenant()
     for words, reason in (
         (("tenant", "add-identity-secret", slug, own_key), "is a secret key"),
         (("token", "nobody"), "there is no tenant 'nobody'"),
         (("token", slug, "--ttl", "1w"), "--ttl is '1w'"),
+        (("token", slug, "--scope", "write"), "--scope is 'write'"),
         (("tenant", "add", slug), "exists already"),
         (("tenant", "add", "No Slug"), "is not a slug"),
         (("tenant", "set", slug, "enabled=maybe"), "use true or false"),

@@ -65,6 +65,13 @@ class Steps:
             await self.one(step.id)
         return self.outputs[self.builtin.steps[-1].id]
 
+    async def all_from(self, step_id: str) -> Mapping[str, Any]:
+        """Do a step and those behind it; return the last one's outputs."""
+        ids = [step.id for step in self.builtin.steps]
+        for one in ids[ids.index(step_id) :]:
+            await self.one(one)
+        return self.outputs[ids[-1]]
+
     async def until(self, step_id: str) -> None:
         """Do the steps before one."""
         for step in self.builtin.steps:

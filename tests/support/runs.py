@@ -44,9 +44,9 @@ START: Final = datetime(2024, 2, 10, 12, tzinfo=UTC)
 _ENGINE: Final = {"epoch": 1, "seq": 1}
 
 
-def without_worker(url: str) -> str:
-    """Return the address of the same warehouse's database in which no worker takes runs."""
-    return urlsplit(url)._replace(path="/runs_without_worker").geturl()
+def database_of(url: str, name: str = "runs_without_worker") -> str:
+    """Return the address of another database of a warehouse: whose worker takes no runs of it."""
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
 def a_run(tenant: str, number: int = 0, **changes: Any) -> Run:
@@ -208,7 +208,7 @@ async def running_runs(
 ) -> AsyncIterator[Runs]:
     """Serve the runs of a tenant, a new one unless it is named, until the block ends."""
     slug = slug or f"r-{secrets.token_hex(6)}"
-    url = without_worker(warehouse_url)
+    url = database_of(warehouse_url)
     settings = load_settings(data_dir=data_dir, warehouse_url=url)
     TenantsFile(settings.tenants_path).add_tenant(slug)
     async with Warehouse(settings) as warehouse:

@@ -18,6 +18,10 @@ writes the state down and waits. They meet in these functions:
 7. ``core.calls.redirected(request, location)``: where a redirect goes, if it may; and
    ``core.hearing.goes_to_file(media_type, size)``: whether a body is kept as a file.
 
+The shell of documents: ``plans`` makes plans, ``secrets`` reads references, ``http`` sends and
+hears within its bounds, over sockets that ``resolving`` guards, and ``arazzo`` is the program over
+all of them. ``local_run`` drives a program in one process.
+
 The order that makes a run durable: write "attempt n begins" with the state, send, write the state
 after ``apply``, go on. Who finds a run whose attempt began and has no answer applies ``Lost``: the
 machine sends again only what may be repeated, asks where the document says how, and fails

@@ -97,6 +97,3 @@ class Builtin:
 
     type: str
     steps: tuple[BuiltinStep, ...]
-    redact: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
-    """What of a run's inputs is kept when it has ended, whatever its end; None: all. The run's rows
-    from before are deleted then (``sluice.warehouse.erasures.FORGET_ROWS``)."""

@@ -1,6 +1,10 @@
-"""Removes the files of runs that are not kept any more; their rows end by the tables' own TTL."""
+"""Removes what is not kept of runs: files of those that expired, and rows that name people.
+
+The other rows end by the tables' own TTL.
+"""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -13,6 +17,8 @@ from worker.workflows.core.progress import Key
 from worker.workflows.store import Store, created_of
 
 EVERY_S: Final = 3_600.0
+PEOPLE_EVERY_S: Final = 15.0
+"""How often rows are looked for that name people whose run has ended."""
 YOUNG: Final = timedelta(days=2)
 """A run that was created since may not be in the warehouse yet."""
 BATCH: Final = 1_000
@@ -30,14 +36,18 @@ class Retention:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look them over until ``stop``."""
+        next_at = time.monotonic() + self._every_s
         while not stop.is_set():
-            await wait_for_event(stop, self._every_s)
+            await wait_for_event(stop, min(PEOPLE_EVERY_S, self._every_s))
             if stop.is_set():
                 return
             try:
-                await self.remove_expired(datetime.now(UTC))
+                await self._store.forget_people()
+                if time.monotonic() >= next_at:
+                    next_at = time.monotonic() + self._every_s
+                    await self.remove_expired(datetime.now(UTC))
             except (WarehouseError, OSError) as error:
-                log.warning("Files of old runs could not be removed", detail=str(error))
+                log.warning("What is not kept of runs could not be removed", detail=str(error))
 
     async def remove_expired(self, now: datetime) -> int:
         """Remove the files of runs that are over; return of how many runs."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sluice.warehouse import run_upkeep
+from sluice.warehouse import erasures, run_upkeep
 from sluice.warehouse.client import External, Warehouse
 from sluice.warehouse.queries import Query
 from sluice.workflows.core.runs import RUN_ID, Run, Stop
@@ -37,6 +37,12 @@ class Store:
         """Return which of the runs have not ended, and which of these are ``scheduled``."""
         rows = await self._about(run_upkeep.LIVE_AMONG, list(keys), is_bounded=True)
         return [((tenant, run_id), state == "scheduled") for tenant, run_id, state in rows]
+
+    async def forget_people(self) -> None:
+        """Delete what still names people of runs that have ended."""
+        [(found,)] = await self._warehouse.fetch(erasures.NAMING_ROWS)
+        if found:
+            await self._warehouse.run(erasures.FORGET_RUNS)
 
     async def rows(self, keys: Iterable[Key]) -> list[RunRow]:
         """Return the newest rows of runs."""

@@ -18,8 +18,8 @@ from tests.support.poll import poll_until
 from tests.support.run_rig import RunRig, open_host
 from worker.workflows.core.progress import RunRow
 
-LEASE_S: Final = 1.0
-ENDS_WITHIN_S: Final = 40.0
+LEASE_S: Final = 2.0
+ENDS_WITHIN_S: Final = 60.0
 MAX_PLACES: Final = 200
 ROOT: Final = Path(__file__).parents[3]
 

@@ -3,15 +3,22 @@
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sluice.core.envelope import Envelope, Rows, seal
+from sluice.workflows.core.runs import new_run_id, run_time
+from sluice.workflows.files import RunFiles
 from tests.support.poll import poll_until
 from tests.support.run_rig import QUICK, RunRig, new_run, open_run_rig
 from tests.support.scripted_runs import Step
+from worker.workflows.core.progress import expiry, key_of
 from worker.workflows.host import HostOptions
+from worker.workflows.retention import Retention
+from worker.workflows.store import new_row
 
 
 @pytest.fixture
@@ -239,6 +246,45 @@ async def test_malformed_commands_are_dropped_and_the_others_go_on(rig: RunRig) 
         await poll_until(lambda: _is_empty(rig), what="all commands are acknowledged")
     assert await rig.row(broken) is None
     assert await rig.row(nameless) is None
+
+
+async def test_rows_that_name_a_person_are_deleted_when_the_run_has_ended(rig: RunRig) -> None:
+    ended, live = new_run(Step(), type="data-request"), new_run(Step(), type="data-request")
+    rows = [new_row(ended), new_row(live)]
+    last = msgspec.structs.replace(rows[0], state="failed", epoch=1, inputs="{}")
+    await rig.store.add_runs([*rows, last])
+    await rig.store.forget_people()
+
+    async def inputs() -> bool:
+        kept = await rig.rows("SELECT run_id, state FROM workflow_runs")
+        return sorted(kept) == sorted([(ended.run_id, "failed"), (live.run_id, "scheduled")])
+
+    await poll_until(inputs, what="of the ended run only the last row is left")
+
+
+async def test_files_of_runs_that_are_not_kept_any_more_are_removed(
+    rig: RunRig, tmp_path: Path
+) -> None:
+    files = RunFiles(tmp_path / "files", max_bytes=100)
+    now = datetime.now(UTC)
+    created = run_time(now - timedelta(days=9))
+    moment = now - timedelta(days=9)
+    kept, expired, unknown = (
+        new_run(Step(), run_id=new_run_id(moment, name), created_at=created) for name in "abc"
+    )
+    young = new_run(Step())
+    rows = [
+        msgspec.structs.replace(
+            new_row(run), state="failed", expires_at=expiry(now, 1 if run is kept else -1)
+        )
+        for run in (kept, expired)
+    ]
+    await rig.store.add_runs(rows)
+    for run in (kept, expired, unknown, young):
+        async with files.writing(run.tenant, run.run_id, "a.csv") as file:
+            await file.write(b"a")
+    assert await Retention(rig.store, files).remove_expired(now) == 2
+    assert set(await files.runs()) == {key_of(kept), key_of(young)}
 
 
 def _few(runs: int) -> HostOptions:

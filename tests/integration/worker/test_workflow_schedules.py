@@ -48,7 +48,7 @@ async def rig(tmp_path: Path, engine_url: str) -> AsyncIterator[RunRig]:
 def schedules(rig: RunRig, tmp_path: Path) -> Callable[..., Schedules]:
     """Makes the schedules of a worker."""
 
-    def make(config_id: str = "cg-reconcile", **members: object) -> Schedules:
+    def make(config_id: str = "cg-replay", **members: object) -> Schedules:
         config = replace(DEFAULTS[config_id], schedule=HOURLY, **members)  # type: ignore[arg-type]
         tenant = Tenant(slug="acme", workflows={**DEFAULTS, config_id: config})
         return Schedules(
@@ -104,7 +104,7 @@ async def test_schedule_fires_at_its_time_and_not_before_it_was_known(
         "2026-02-28T00:00:00.000",
         "2026-03-01T00:00:00.000",
     )
-    assert (run.type, run.run_mode, run.config_id) == ("reconcile", "source", "cg-reconcile")
+    assert (run.type, run.run_mode, run.config_id) == ("replay", "full", "cg-replay")
 
 
 async def test_two_workers_start_one_run_for_one_time(

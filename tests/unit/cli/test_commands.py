@@ -12,6 +12,7 @@ from sluice.cli.supervisor import in_words, variables_for
 from sluice.core.errors import ConfigError
 
 RUN = CliRunner()
+WORKFLOW = ("run", "runs", "show", "stop", "files", "configs", "configure", "lint", "list")
 TENANT = ("add", "list", "rotate-key", "add-key", "revoke-key", "set")
 
 
@@ -19,7 +20,8 @@ TENANT = ("add", "list", "rotate-key", "add-key", "revoke-key", "set")
     "words",
     [[name] for name in COMMANDS]
     + [["tenant", n] for n in TENANT]
-    + [["webhook", "doctor"], ["webhook", "send"], ["workflow", "lint"], ["workflow", "list"]],
+    + [["webhook", "doctor"], ["webhook", "send"]]
+    + [["workflow", n] for n in WORKFLOW],
 )
 def test_command_explains_itself(words: list[str]) -> None:
     result = RUN.invoke(build_app(words), [*words, "--help"])

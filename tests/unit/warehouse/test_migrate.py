@@ -14,7 +14,9 @@ def test_every_statement_may_run_twice() -> None:
     for statement in found:
         code = re.sub(r"^--.*$", "", statement, flags=re.MULTILINE).strip()
         assert re.match(
-            r"CREATE (TABLE|VIEW) IF NOT EXISTS|ALTER TABLE \w+ ADD (COLUMN|INDEX) IF NOT EXISTS",
+            r"CREATE (TABLE|VIEW) IF NOT EXISTS|ALTER TABLE \w+ ADD (COLUMN|INDEX) IF NOT EXISTS"
+            # The same rows again are the same runs: the table replaces by its sorting key.
+            r"|INSERT INTO workflow_runs \(",
             code,
         )
 

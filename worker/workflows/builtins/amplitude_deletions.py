@@ -62,14 +62,17 @@ async def ask_to_delete(
     try:
         async with (
             aiohttp.ClientSession(
-                auth=aiohttp.BasicAuth(config.api_key, config.secret_key),
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
                 skip_auto_headers=("User-Agent",),
             ) as session,
             session.post(
                 (base_url.rstrip("/") or HOSTS[config.region]) + PATH,
                 data=_ENCODER.encode(members),
-                headers={"Content-Type": "application/json", "Accept": "application/json"},
+                headers={
+                    "Authorization": aiohttp.encode_basic_auth(config.api_key, config.secret_key),
+                    "Content-Type": "application/json",
+                    "Accept": "application/json",
+                },
                 allow_redirects=False,
             ) as response,
         ):

@@ -13,7 +13,7 @@ from sluice.core.event import format_ts
 from sluice.warehouse import data_requests
 from worker.workflows.builtin import Builtin, BuiltinStep, Context, StepError, StoppedError
 from worker.workflows.builtins.reading import column
-from worker.workflows.core.people import people_of, redacted
+from worker.workflows.core.people import people_of
 
 FILE: Final = "person.ndjson"
 
@@ -55,5 +55,4 @@ async def _collect(context: Context) -> Mapping[str, Any]:
 BUILTIN: Final = Builtin(
     type="data-request",
     steps=(BuiltinStep(id="collect", do=_collect),),
-    redact=redacted,
 )

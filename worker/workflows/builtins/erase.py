@@ -41,7 +41,7 @@ from worker.workflows.builtin import (
 from worker.workflows.builtins.amplitude_deletions import MAX_USERS, PAUSE_S, ask_to_delete
 from worker.workflows.builtins.reading import column, number, rows
 from worker.workflows.core.certificate import certificate_of
-from worker.workflows.core.people import People, people_of, redacted
+from worker.workflows.core.people import People, people_of
 
 Outputs = Mapping[str, Any]
 
@@ -90,6 +90,7 @@ async def _note(context: Context) -> Outputs:
         "people": people.shown,
         "given": len(people.digests),
         "with_shopify": people.has_shopify,
+        "with_visitors": not people.is_shop,
     }
     noted = [
         {
@@ -102,7 +103,8 @@ async def _note(context: Context) -> Outputs:
         for digest, what in people.digests.items()
     ]
     await warehouse.insert_rows("erasures", frames(noted), columns=list(noted[0]))
-    await warehouse.run(erasures.NOTE_VISITORS, **_bound(context, outputs))
+    if outputs["with_visitors"]:
+        await warehouse.run(erasures.NOTE_VISITORS, **_bound(context, outputs))
     return outputs
 
 
@@ -129,7 +131,8 @@ async def _settle(context: Context) -> Outputs | Again:
         return Again(after_s=memory["until"] - now, memory=memory)
     if "backlog_until" not in memory:
         # Events that were stored meanwhile may have said whose a visitor is.
-        await tools.warehouse.run(erasures.NOTE_VISITORS, **bound)
+        if context.outputs["note"]["with_visitors"]:
+            await tools.warehouse.run(erasures.NOTE_VISITORS, **bound)
         known = await number(tools.warehouse, erasures.NOTED_DIGESTS, **bound)
         if known > memory["known"] and memory["round"] < MAX_ROUNDS:
             again = {"until": now + wait_s, "known": known, "round": memory["round"] + 1}
@@ -352,5 +355,4 @@ BUILTIN: Final = Builtin(
         BuiltinStep(id="verify", do=_verify),
         BuiltinStep(id="certify", do=_certify),
     ),
-    redact=redacted,
 )

@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from sluice.core.erasures import What, digest_of, fingerprint
 
+PRIVATE_TYPES: Final = ("erase", "data-request")
+"""Runs whose inputs name people; ``sluice.warehouse.erasures.FORGET_RUNS`` knows them too."""
 SHOP_REDACT: Final = "shop/redact"
 UNREADABLE: Final = (
     "The request of the shop could not be read when it came, so that nobody knows whom it is about:"
@@ -25,6 +29,9 @@ NOBODY: Final = (
 )
 
 
+_INPUTS: Final = msgspec.json.Decoder(dict[str, Any])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class People:
     """Whom a request means."""
@@ -34,6 +41,11 @@ class People:
     digests: Mapping[str, What]
     shown: Sequence[str]
     """SHA-256 of each name that was given, sorted."""
+
+    @property
+    def is_shop(self) -> bool:
+        """Whether a whole shop is meant, of whose visitors each event says where it came from."""
+        return "shop" in self.digests.values()
 
     @property
     def has_shopify(self) -> bool:
@@ -96,8 +108,18 @@ def _of_customer(shopify: Mapping[str, Any]) -> list[tuple[What, str]]:
     return found
 
 
+def kept_inputs(type_name: str, inputs: str) -> str:
+    """Return the inputs of a run, as JSON, that are kept when it has ended, whatever its end."""
+    if type_name not in PRIVATE_TYPES:
+        return inputs
+    try:
+        return msgspec.json.encode(redacted(_INPUTS.decode(inputs))).decode()
+    except msgspec.DecodeError:
+        return "{}"
+
+
 def redacted(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs as they are kept after a run ended: names only as their SHA-256."""
+    """Return the inputs with the SHA-256 of names in place of these."""
     kept: dict[str, Any] = {
         name: value
         for name, value in inputs.items()

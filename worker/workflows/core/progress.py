@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from sluice.workflows.core.runs import ENDED, Run, RunError, RunState, TaskState, run_time
+from worker.workflows.core.people import kept_inputs
 from worker.workflows.core.state import StepEnd
 
 MAX_DAYS: Final = 60
@@ -283,7 +284,7 @@ def ended_row(
     now: datetime,
     retention_days: int,
 ) -> RunRow:
-    """Return the last row of a run; what was needed to go on is dropped."""
+    """Return the last row of a run; what was needed to go on is dropped, and who was meant."""
     state: RunState = "succeeded"
     if error is not None:
         state = "canceled" if error.type.endswith("/cancel") else "failed"
@@ -294,6 +295,7 @@ def ended_row(
         error_attribution=error.attribution if error else "",
         error_type=error.type if error else "",
         error_message=error.message if error else "",
+        inputs=kept_inputs(row.type, row.inputs),
         outputs=outputs,
         has_retry=0,
         program="",

@@ -1,0 +1,81 @@
+"""Plans of configurations: made once, for the tenant's region, and refused with a line."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sluice.core.amplitude import AmplitudeConfig
+from sluice.core.tenant import Tenant
+from sluice.core.workflows import DEFAULTS, WorkflowConfig
+from sluice.settings import Settings
+from sluice.workflows.catalogue import Catalogue
+from tests.support.workflows import description, document
+from worker.workflows.core.planned import Plan
+from worker.workflows.plans import Plans
+
+EXPORT = DEFAULTS["og-cohort"]
+OWN = WorkflowConfig(
+    config_id="cc-own", type="arazzo.w", name="Own", document="own.yaml", secrets={}
+)
+
+
+@pytest.fixture
+def plans() -> Iterator[Plans]:
+    with closing(Plans(Settings.model_validate({}))) as made:
+        yield made
+
+
+def tenant(region: str = "us") -> Tenant:
+    config = AmplitudeConfig(api_key="k", region="eu" if region == "eu" else "us")
+    return Tenant(slug="shop", amplitude=config)
+
+
+def bases(made: Plan | str) -> set[str]:
+    """Where the requests of a plan go."""
+    assert isinstance(made, Plan), made
+    steps = made.workflows[made.root].steps
+    return {one.call.base for one in steps if one.call is not None}
+
+
+async def test_plan_is_made_once_for_a_tenant_and_its_region(plans: Plans, tmp_path: Path) -> None:
+    entry = await Catalogue(tmp_path).entry("shop", EXPORT)
+    first = await plans.planned_for(entry, tenant())
+    assert bases(first) == {"https://amplitude.com"}
+    assert await plans.planned_for(entry, tenant()) is first
+    assert bases(await plans.planned_for(entry, tenant("eu"))) == {
+        "https://analytics.eu.amplitude.com"
+    }
+    assert bases(await plans.planned_for(entry, Tenant(slug="other"))) == {"https://amplitude.com"}
+
+
+async def test_plan_leads_to_the_address_that_replaces_amplitudes(tmp_path: Path) -> None:
+    entry = await Catalogue(tmp_path).entry("shop", EXPORT)
+    settings = Settings.model_validate({"amplitude_url": "http://127.0.0.1:9"})
+    with closing(Plans(settings)) as plans:
+        assert bases(await plans.planned_for(entry, tenant())) == {"http://127.0.0.1:9"}
+
+
+async def test_document_that_cannot_be_planned_is_refused_with_its_line(
+    plans: Plans, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "api.yaml").write_bytes(description("http://a.example", call={}))
+    (folder / "own.yaml").write_bytes(document({"stepId": "a", "operationId": "nothing"}))
+    catalogue = Catalogue(tmp_path)
+    refused = await plans.planned_for(await catalogue.entry("shop", OWN), tenant())
+    assert isinstance(refused, str)
+    assert refused.startswith("The document is refused: line 1, /workflows/0/steps/0/operationId ")
+    (folder / "own.yaml").write_bytes(document({"stepId": "a", "operationId": "call"}))
+    mended = await plans.planned_for(await catalogue.entry("shop", OWN), tenant())
+    assert bases(mended) == {"http://a.example"}
+
+
+async def test_configuration_without_a_document_has_no_plan(plans: Plans, tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path)
+    missing = await catalogue.entry("shop", replace(OWN, document="missing.yaml"))
+    for entry in (missing, await catalogue.entry("shop", DEFAULTS["cg-replay"])):
+        assert isinstance(await plans.planned_for(entry, tenant()), str)
