@@ -56,5 +56,5 @@ LABEL org.opencontainers.image.title="sluice" \
       org.opencontainers.image.revision="${REVISION}"
 
 FROM parts AS sluice
-COPY --from=build /opt/embedded /opt/embedded
+COPY --from=build /opt/embedded /opt/sluice/embedded
 CMD ["run"]

@@ -7,7 +7,7 @@ ROUNDS ?= 50
 WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows image-test lock clean
+.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows image-test manifests lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -98,6 +98,9 @@ faults-workflows: $(VENV)/.dev ## kill a worker at every place of every shipped 
 
 image-test: $(VENV)/.dev ## build the container image without an engine, look into it, run it (Debian, root)
 	$(BIN)/python -m tests.containers $(ARGS)
+
+manifests: $(VENV)/.dev ## render k8s/ and hold it to its rules; nothing is applied
+	$(BIN)/python -m pytest -q tests/k8s $(ARGS)
 
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --extra build -o requirements.lock

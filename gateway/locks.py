@@ -11,10 +11,6 @@ class KeyedLocks:
     def __init__(self) -> None:
         self._locks: dict[Hashable, tuple[asyncio.Lock, int]] = {}
 
-    def __len__(self) -> int:
-        """Return how many keys are in use."""
-        return len(self._locks)
-
     @asynccontextmanager
     async def hold(self, key: Hashable) -> AsyncIterator[None]:
         """Wait until nobody else has the key, and have it until the block ends."""

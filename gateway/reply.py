@@ -170,6 +170,8 @@ async def _send(request: BaseRequest, transport: asyncio.Transport, stream: Stre
                 transport.write(piece)
                 if request.protocol.writing_paused:
                     await _drain(request, transport)
+    except ConnectionError:
+        transport.abort()  # the client hung up
     except OSError as error:
         _log.warning("A file could not be sent whole", extra={"reason": str(error)[:200]})
         transport.abort()

@@ -8,6 +8,7 @@ arrive: by the API, and in the warehouse. Exit status 1: a page was wrong, or p9
 
 import argparse
 import asyncio
+import os
 import random
 import sys
 import tempfile
@@ -24,7 +25,7 @@ import orjson
 
 from loadtest.bench import warehouse_url
 from loadtest.driver import quantile
-from loadtest.processes import command, free_port, running
+from loadtest.processes import children, command, free_port, running
 from loadtest.report import measured_on, say, table
 
 GOAL_MS: Final = 100.0
@@ -50,6 +51,8 @@ FILTERS: Final = (
     "limit=500",
     "limit=500&state=succeeded&with_total=true",
 )
+CPU: Final = ("processor", "nothing")
+"""Of gateway and warehouse for each request: says something also on a busy machine."""
 NOTHING: Final = "created_from=2199"
 """What is asked for beside them."""
 
@@ -181,16 +184,30 @@ def _chunks(count: int) -> Iterator[range]:
         yield range(start, min(start + ROWS_AN_INSERT, count))
 
 
-async def time_filters(lists: Lists, each: int) -> tuple[list[list[str]], bool]:
+def processor_ms(pids: Sequence[int]) -> float:
+    """Return the processor time that processes have had."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+async def time_filters(
+    lists: Lists, each: int, pids: Sequence[int]
+) -> tuple[list[list[str]], bool]:
     """Return a line for each filter, and whether all are within the goal."""
     lines = []
     is_good = True
     for query in FILTERS:
         took: list[float] = []
         beside: list[float] = []
+        spent = [0.0, 0.0]
         for _ in range(each):
-            took.append((await lists.get(query))[0])
-            beside.append((await lists.get(NOTHING))[0])
+            for at, (asked, times) in enumerate(((query, took), (NOTHING, beside))):
+                before = processor_ms(pids)
+                times.append((await lists.get(asked))[0])
+                spent[at] += (processor_ms(pids) - before) / each
         took.sort()
         beside.sort()
         p99 = quantile(took, 0.99)
@@ -203,6 +220,8 @@ async def time_filters(lists: Lists, each: int) -> tuple[list[list[str]], bool]:
                 f"{quantile(beside, 0.5):.0f} ms",
                 f"{quantile(beside, 0.99):.0f} ms",
                 f"{quantile(took, 0.5) / quantile(beside, 0.5):.1f}",
+                f"{spent[0]:.0f} ms",
+                f"{spent[1]:.0f} ms",
             ]
         )
     return lines, is_good
@@ -261,19 +280,21 @@ async def walk(lists: Lists, chance: random.Random) -> str:
     return ""
 
 
-async def measure(url: str, token: str, warehouse: str, options: argparse.Namespace) -> int:
+async def measure(
+    url: str, token: str, warehouse: str, options: argparse.Namespace, pids: Sequence[int]
+) -> int:
     """Fill, time, walk; print; return the exit status."""
     chance = random.Random(7)
     async with aiohttp.ClientSession() as session:
         lists = Lists(session, url, token, warehouse)
         say(f"writing {options.runs:,} runs of {len(STATES) + 1} transitions")
         await fill(lists, options.runs, chance)
-        lines, is_good = await time_filters(lists, options.each)
+        lines, is_good = await time_filters(lists, options.each, pids)
         [[rows]] = await lists.select("SELECT count() FROM workflow_runs")
         problem = await walk(lists, chance)
     print(measured_on())
     print(f"{options.runs:,} runs, {int(rows):,} rows not merged yet:\n")
-    print(table(("filter", "p50", "p99", "nothing p50", "nothing p99", "ratio of p50"), lines))
+    print(table(("filter", "p50", "p99", "nothing p50", "nothing p99", "ratio", *CPU), lines))
     print(problem or "All pages together had every run once, while others arrived.")
     return int(bool(problem) or not is_good)
 
@@ -293,11 +314,14 @@ def main() -> int:
             "SLUICE_WORKER_PORT": str(free_port()),
             "SLUICE_WAREHOUSE_PORT": str(free_port()),
         }
-        with running(["sluice.cli", "run"], env=env, log=folder / "run.log"):
+        with running(["sluice.cli", "run"], env=env, log=folder / "run.log") as process:
+            parts = children(process.pid)
+            pids = [parts["gateway"], parts["warehouse"]]
             command(["tenant", "add", TENANT, "--json"], env)
             token = command(["token", TENANT, "--ttl", "2h"], env).decode().strip()
             url = f"http://127.0.0.1:{port}"
-            return asyncio.run(measure(url, token, warehouse_url(folder / "data"), options))
+            warehouse = warehouse_url(folder / "data")
+            return asyncio.run(measure(url, token, warehouse, options, pids))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 # Python passes over its line. Called in the step that installed them, so that nothing is kept twice.
 set -eu
 shipped=/opt/sluice embedded=/opt/embedded
+lands=$shipped/embedded # inside Python's prefix: the warehouse locks itself out of what is elsewhere
 packages=$("$shipped/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 # chDB wants pandas and pyarrow for data frames alone; Sluice asks it for text.
@@ -15,9 +16,10 @@ find "$packages" -type f \( -name '*.py[ix]' -o -name '*.px[di]' -o -name '*.h' 
 
 mkdir "$embedded"
 mv "$packages"/chdb* "$embedded/"
-echo "$embedded" > "$packages/embedded.pth"
+echo "$lands" > "$packages/embedded.pth"
 
 # The root may be read-only, so Python's compiled modules are made now. They carry no time stamp: the
 # same source gives the same bytes.
-"$shipped/bin/python" -m compileall -q --invalidation-mode unchecked-hash "$packages" "$embedded"
+"$shipped/bin/python" -m compileall -q --invalidation-mode unchecked-hash "$packages"
+"$shipped/bin/python" -m compileall -q --invalidation-mode unchecked-hash -s "$embedded" -p "$lands" "$embedded"
 chmod -R go+rX,go-w "$packages" "$embedded" # a wheel may have files that only root could read

@@ -73,6 +73,11 @@ def _state(
         given = config.inputs.keys() | schema.defaults.keys() | config.secrets.keys()
         lacking = sorted(schema.required - given)
         needs += [name for name in lacking if name not in schema.secrets]
+        wrong = schema.problems(schema.filled(config.inputs), schema.secrets)
+        misfits = [f"/inputs{one.pointer} {one.reason}" for one in wrong if one.pointer]
+        problem = problem or "; ".join(misfits)
+        if wrong and not misfits and not needs:
+            needs.append(f"one of the inputs {', '.join(sorted(schema.names))}")
         secrets |= {
             name: f"not set: `sluice workflow configure {slug} {config.config_id}"
             f" secrets.{name}=env:NAME`"

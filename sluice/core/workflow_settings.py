@@ -72,7 +72,7 @@ PROPERTIES: Final = {
         Property(
             "needs_range",
             "truth",
-            "Whether a start must say a range of time; of `replay` and `reconcile` always.",
+            "Whether a start must say a range of time; of `replay` always.",
             default=False,
         ),
         Property(

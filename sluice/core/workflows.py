@@ -48,6 +48,8 @@ class RunType:
     max_concurrent: int = MAX_CONCURRENT
     run_mode: RunMode = "full"
     """Where a configuration or a start names none."""
+    has_day: bool = False
+    """Whether it is about the UTC day before where no range is given."""
 
 
 TYPES: Final[Mapping[str, RunType]] = {
@@ -82,6 +84,7 @@ TYPES: Final[Mapping[str, RunType]] = {
         RunType(
             name="reconcile",
             run_mode="source",
+            has_day=True,
             inputs={
                 "type": "object",
                 "additionalProperties": False,

@@ -1,5 +1,6 @@
 """``POST /api/workflow/runs`` and ``GET`` of one run, case by case (reference/amperity.md)."""
 
+import asyncio
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -222,6 +223,23 @@ async def test_case_51_one_run_too_many_is_refused_with_those_that_go_on(runs: R
     await runs.insert(*stored)
     answer = await runs.start(COHORT)
     assert_refused(answer, 409, "runs_at_limit", *(run.run_id for run in stored))
+
+
+async def test_no_run_too_many_starts_when_all_ask_at_once(runs: Runs) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(runs.start(REPLAY)) for _ in range(5)]
+    statuses = [task.result().status for task in asked]
+    assert sorted(statuses) == [200, 409, 409, 409, 409]
+
+
+async def test_one_run_starts_when_the_same_request_comes_several_times_at_once(
+    runs: Runs,
+) -> None:
+    key = ("Idempotency-Key", "k-1")
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(runs.start(COHORT, key)) for _ in range(5)]
+    assert len({task.result().json["id"] for task in asked}) == 1
+    assert (await runs.get("?with_total=true")).json["total"] == 1
 
 
 async def test_case_52_overview_has_seven_fields(runs: Runs) -> None:

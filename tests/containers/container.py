@@ -84,6 +84,14 @@ class Container:
         """Its process 1, as this machine counts."""
         return next((pid for _, pid in children_of(self._process.pid)), None)
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether its process 1 has the image as its root."""
+        try:
+            return Path(f"/proc/{self.first_pid}/root").readlink() == self._image.root
+        except OSError:
+            return False
+
     async def ready_after_s(self) -> float:
         """Return the seconds from its start to its line ``ready``.
 
@@ -158,7 +166,7 @@ async def running(
     container = Container(image, process, log)
     try:
         await poll_until(
-            lambda: container.first_pid or process.returncode is not None, what="its process 1"
+            lambda: container.is_inside or process.returncode is not None, what="its process 1"
         )
         yield container
     finally:

@@ -92,8 +92,12 @@ class Buildah:
         return Path(self.run("mount", self.run("from", "--pull-never", image)))
 
     def close(self) -> None:
-        """Unmount everything and forget the containers."""
+        """Forget the containers and unmount what is below the folder, so that it can be removed."""
         self.run("rm", "--all")
+        mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        for mount in reversed(mounts):
+            if Path(mount).is_relative_to(self._folder):
+                call("umount", mount)
 
 
 def pip_secrets(folder: Path, mark: str) -> Sequence[str | Path]:

@@ -28,6 +28,7 @@ async def test_doctor_finds_nothing_wrong_with_a_running_stack(stack: Stack) -> 
         "queue",
         "backlog of amplitude",
         "backlog of warehouse",
+        "backlog of workflows",
         "warehouse",
         "worker",
         "gateway",

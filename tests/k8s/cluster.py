@@ -22,8 +22,9 @@ OVERLAYS: Final = {
     "kind": ROOT / "k8s/overlays/kind",
     "gke": ROOT / "k8s/overlays/gke",
     "ingress": ROOT / "tests/k8s/variants/ingress",
+    "gateway-api": ROOT / "tests/k8s/variants/gateway-api",
 }
-WITHOUT_STORE: Final = ("dev", "kind", "ingress")
+WITHOUT_STORE: Final = ("dev", "kind", "ingress", "gateway-api")
 """Overlays whose Secrets ``k8s/secrets.sh`` makes."""
 TENANTS: Final = ROOT / "tests/k8s/tenants.toml"
 RUN_WITH_PODS: Final = ("Deployment", "StatefulSet", "Job")

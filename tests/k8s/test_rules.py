@@ -41,7 +41,9 @@ WRONG: Final = {
     ),
     "remoteRef": put("ExternalSecret/sluice-jwt", "spec data 0 remoteRef", {}),
     "projectId": put("SecretStore/sluice", "spec provider gcpsm projectId", "x"),
-    "provider": put("TriggerAuthentication/sluice-pubsub", "spec podIdentity provider", "google"),
+    "provider": put(
+        "TriggerAuthentication/sluice-monitoring", "spec podIdentity provider", "google"
+    ),
     "timeoutSec": put("GCPBackendPolicy/sluice-gateway", "spec default timeoutSec", "60s"),
     "httpHealthCheck": put(
         "HealthCheckPolicy/sluice-gateway", "spec default config httpHealthCheck path", "/"

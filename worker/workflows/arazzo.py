@@ -125,6 +125,7 @@ class ArazzoProgram:
                     visit=send.visit,
                     attempt=send.attempt,
                     timeout_s=send.timeout_s,
+                    is_repeatable=send.is_repeatable,
                 )
             case Wait() as wait:
                 return wait

@@ -17,7 +17,7 @@ import structlog
 from sluice.core.cron import missed_time
 from sluice.core.envelope import encode, seal
 from sluice.core.errors import QueueFullError, QueueUnavailableError, WarehouseError
-from sluice.core.workflows import WorkflowConfig
+from sluice.core.workflows import TYPES, WorkflowConfig
 from sluice.queue.protocol import Queue
 from sluice.tenants import TenantsFile
 from sluice.workflows.catalogue import Catalogue, Entry
@@ -116,7 +116,7 @@ class Schedules:
 def scheduled_run(tenant: str, entry: Entry, due: datetime) -> Run:
     """Return the run of a configuration for a time of its schedule: always the same one.
 
-    A configuration that needs a range gets the UTC day before.
+    A configuration that needs a range, or is about a day, gets the UTC day before.
     """
     config = entry.config
     name = f"{tenant}\0{config.config_id}\0{run_time(due)}"
@@ -134,7 +134,13 @@ def scheduled_run(tenant: str, entry: Entry, due: datetime) -> Run:
         principal_name=PRINCIPAL_NAME,
         launched_version=version_id(due, entry.digest),
         run_mode=config.run_mode if config.takes_range else "",
-        range_from=run_time(day - timedelta(days=1)) if config.needs_range else None,
-        range_to=run_time(day) if config.needs_range else None,
+        range_from=run_time(day - timedelta(days=1)) if _has_day(config) else None,
+        range_to=run_time(day) if _has_day(config) else None,
         request_key=sha256(f"schedule\0{name}".encode()).hexdigest(),
     )
+
+
+def _has_day(config: WorkflowConfig) -> bool:
+    """Whether a run is about the day before the one on which it was due."""
+    known = TYPES.get(config.type)
+    return config.needs_range or (known is not None and known.has_day)

@@ -61,7 +61,8 @@ async def _one(
 ) -> Trial:
     project = AmplitudeProject(simulator, session, f"{API_KEY}-{name}")
     await project.set()
-    add_tenant(folder / "tenants.toml", project.api_key)
+    # Amplitude deletes a person within a month: what it answers is in the tests of that step.
+    add_tenant(folder / "tenants.toml", "" if name == "erase" else project.api_key)
     async with open_run_rig(folder, engine, amplitude_url=simulator) as rig:
         scenario: Scenario = Scripted(rig)
         if name in DOCUMENTS:

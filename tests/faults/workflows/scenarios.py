@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -169,9 +170,11 @@ class Builtins:
         return sorted(orjson.loads(row.outputs))
 
 
-def add_tenant(path: Any, api_key: str) -> None:
-    """Make the tenant whose workflows run."""
+def add_tenant(path: Path, api_key: str) -> None:
+    """Make the tenant whose workflows run; without a key it forwards nothing."""
     tenants = TenantsFile(path)
     tenants.add_tenant(TENANT)
+    if not api_key:
+        return
     tenants.set_value(TENANT, "amplitude.api_key", api_key)
     tenants.set_value(TENANT, "amplitude.secret_key", "secret")

@@ -148,7 +148,7 @@ async def test_waiting_run_is_canceled_within_two_seconds(rig: RunRig) -> None:
 
 
 async def test_running_step_ends_before_the_run_is_canceled(rig: RunRig) -> None:
-    run = new_run(Step(takes_s=1.5), Step())
+    run = new_run(Step(takes_s=3), Step())
     async with rig.worker():
         await rig.start(run)
         await rig.in_state(run, "started")
@@ -160,7 +160,7 @@ async def test_running_step_ends_before_the_run_is_canceled(rig: RunRig) -> None
 
 
 async def test_stop_in_the_last_step_leaves_the_run_as_it_ends(rig: RunRig) -> None:
-    run = new_run(Step(takes_s=1.0))
+    run = new_run(Step(takes_s=3))
     async with rig.worker():
         await rig.start(run)
         await rig.in_state(run, "started")
@@ -191,7 +191,7 @@ async def test_stop_reaches_a_run_that_another_worker_has(rig: RunRig) -> None:
 
 
 async def test_worker_that_stops_gives_its_runs_to_the_next_at_once(rig: RunRig) -> None:
-    waiting, acting = new_run(Step(wait_s=2), Step()), new_run(Step(takes_s=0.5), Step())
+    waiting, acting = new_run(Step(wait_s=3), Step()), new_run(Step(takes_s=2.5), Step())
     safe = new_run(Step(takes_s=3, is_safe=True))
     async with rig.worker(lease_s=60):
         await rig.start(waiting, acting, safe)

@@ -33,6 +33,11 @@ BREACHES: Final[Breaches] = {
     ],
     rules.time_outs_are_longer_than_ours: [
         (
+            "gateway-api",
+            put("HTTPRoute/sluice", "spec rules 0 timeouts request", "10s"),
+            "gives up after 10 s",
+        ),
+        (
             "gke",
             put("GCPBackendPolicy/sluice-gateway", "spec default timeoutSec", 15),
             "gives up after 15 s",

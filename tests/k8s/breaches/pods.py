@@ -73,6 +73,9 @@ BREACHES: Final[Breaches] = {
         ("dev", put(WAREHOUSE, "BOX volumeMounts", []), "no /tmp"),
         ("dev", put(WAREHOUSE, "POD volumes 0 emptyDir", {}), "no sizeLimit"),
     ],
+    rules.scratch_space_is_within_its_limit: [
+        ("dev", put(GATEWAY, "BOX resources limits ephemeral-storage", "256Mi"), "is evicted"),
+    ],
     rules.the_namespace_is_restricted: [
         (
             "dev",

@@ -34,7 +34,7 @@ BREACHES: Final[Breaches] = {
         ("dev", put(SETUP, "BOX volumeMounts 0 name", "temp"), "volume temp"),
     ],
     rules.objects_find_what_they_name: [
-        ("gke", without("TriggerAuthentication/sluice-pubsub"), "TriggerAuthentication"),
+        ("gke", without("TriggerAuthentication/sluice-monitoring"), "TriggerAuthentication"),
         ("gke", without("SecretStore/sluice"), "SecretStore"),
         (
             "gke",

@@ -2,9 +2,22 @@
 
 from typing import Final
 
-from tests.k8s.breaches.change import GATEWAY, GONE, WORKFLOWS, Breaches, put, twice, without
+from tests.k8s.breaches.change import (
+    GATEWAY,
+    GONE,
+    WORKFLOWS,
+    Breaches,
+    put,
+    setting,
+    twice,
+    without,
+)
 from tests.k8s.rules import scaling as rules
 
+QUERY: Final = (
+    "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age"
+    '{monitored_resource="pubsub_subscription",subscription_id="NAME"})'
+)
 BREACHES: Final[Breaches] = {
     rules.several_stand_apart: [
         ("kind", without("PodDisruptionBudget/sluice-gateway"), "0 budgets"),
@@ -58,11 +71,21 @@ BREACHES: Final[Breaches] = {
             "gke",
             put(
                 "ScaledObject/sluice-worker-warehouse",
-                "spec triggers 0 metadata subscriptionName",
-                "sluice-amplitude",
+                "spec triggers 0 metadata query",
+                QUERY.replace("NAME", "sluice-amplitude"),
             ),
             "looks at sluice-amplitude",
         ),
+        (
+            "gke",
+            put(
+                "ScaledObject/sluice-worker-warehouse",
+                "spec triggers 0 metadata query",
+                "sluice_queue_oldest_age_seconds",
+            ),
+            "looks at something else",
+        ),
+        ("gke", setting("SLUICE_QUEUE_URL", "pubsub://other-project"), "asks at https://"),
         ("gke", put("ScaledObject/sluice-worker-warehouse", "spec fallback", GONE), "not known"),
     ],
 }

@@ -97,6 +97,19 @@ def scratch_space_is_bounded(cluster: Cluster) -> Iterator[str]:
                 yield f"{workload.title}: the emptyDir {name} has no sizeLimit"
 
 
+def scratch_space_is_within_its_limit(cluster: Cluster) -> Iterator[str]:
+    """What emptyDirs hold counts as ephemeral storage, and a pod that has too much is evicted."""
+    for workload in cluster.workloads():
+        volumes = [
+            volume["emptyDir"] or {} for volume in workload.volumes.values() if "emptyDir" in volume
+        ]
+        held = sum(amount(volume.get("sizeLimit", 0)) for volume in volumes)
+        limits = [one.get("resources", {}).get("limits", {}) for one in workload.containers]
+        allowed = sum(amount(one.get("ephemeral-storage", 0)) for one in limits)
+        if held > allowed:
+            yield f"{workload.title} is evicted before its emptyDirs are full"
+
+
 def the_namespace_is_restricted(cluster: Cluster) -> Iterator[str]:
     """Kubernetes itself refuses a pod that would break the rules above."""
     namespaces = cluster.of("Namespace")
@@ -123,5 +136,6 @@ RULES: Final = (
     pods_have_no_power,
     pods_know_nothing_of_kubernetes,
     scratch_space_is_bounded,
+    scratch_space_is_within_its_limit,
     the_namespace_is_restricted,
 )

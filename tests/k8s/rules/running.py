@@ -23,6 +23,7 @@ HEADROOM: Final = 1.5
 DISKS: Final = {
     "gateway": "SLUICE_QUEUE_MAX_BYTES",
     "worker-amplitude": "SLUICE_PARKED_MAX_BYTES",
+    "worker-workflows": "SLUICE_PARKED_MAX_BYTES",
 }
 """Whose files are bounded by which setting; with log and index SQLite needs up to twice that."""
 

@@ -1,5 +1,6 @@
 """More than one: they stand apart, go one at a time, and grow by what can be measured."""
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -9,6 +10,11 @@ from sluice.settings import Settings
 from sluice.telemetry import REGISTRY
 from tests.k8s.cluster import Cluster, Obj, Workload, amount, selects, title_of
 
+BACKLOG: Final = re.compile(
+    r"max\(pubsub_googleapis_com:subscription_oldest_unacked_message_age"
+    r'{monitored_resource="pubsub_subscription",subscription_id="([a-z-]+)"}\)'
+)
+"""How Cloud Monitoring is asked, in PromQL."""
 ZONE, NODE = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 
 
@@ -83,9 +89,13 @@ def workers_grow_by_backlogs_that_exist(cluster: Cluster) -> Iterator[str]:
         worker = cluster.named(*target_of(scaler))
         args = worker["spec"]["template"]["spec"]["containers"][0]["args"] if worker else [""]
         for trigger in scaler["spec"]["triggers"]:
-            name = trigger["metadata"]["subscriptionName"]
+            asked = BACKLOG.fullmatch(trigger["metadata"]["query"])
+            name = asked[1] if asked else "something else"
             if known.get(name) != args[-1]:
                 yield f"{title_of(scaler)} looks at {name} for sluice {' '.join(args)}"
+            address = trigger["metadata"]["serverAddress"]
+            if f"/projects/{_project(cluster)}/" not in address:
+                yield f"{title_of(scaler)} asks at {address}"
         if "fallback" not in scaler["spec"]:
             yield f"{title_of(scaler)} does not say what to do when the backlog is not known"
 
@@ -110,6 +120,11 @@ def bounds_of(scaler: Obj) -> tuple[int, int]:
     if scaler["kind"] == "ScaledObject":
         return spec["minReplicaCount"], spec["maxReplicaCount"]
     return spec["minReplicas"], spec["maxReplicas"]
+
+
+def _project(cluster: Cluster) -> str:
+    settings = cluster.environment(cluster.ours()[0].containers[0])
+    return settings["SLUICE_QUEUE_URL"].removeprefix("pubsub://")
 
 
 def _scalers(cluster: Cluster) -> list[Obj]:
