@@ -3,11 +3,12 @@
 import re
 import secrets
 import shutil
-import tarfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import orjson
 
 from tests.containers.tools import Buildah, CheckError, call, pip_secrets
 
@@ -85,6 +86,9 @@ def build(buildah: Buildah, folder: Path) -> Built:
         *("--build-arg", f"VERSION={built.version}"),
         *("--build-arg", f"REVISION={built.revision}"),
     )
+    for image in (FULL, PARTS):
+        if buildah.has(f"localhost/{image}"):  # its cache does not see that a build-arg changed
+            buildah.run("rmi", "--force", image)
     buildah.run(*options, "--target", "parts", "--tag", PARTS, context)
     buildah.run(*options, "--tag", FULL, context)
     return built
@@ -93,26 +97,12 @@ def build(buildah: Buildah, folder: Path) -> Built:
 def layer_sizes(buildah: Buildah, image: str, folder: Path) -> list[int]:
     """Return the bytes of each layer as a registry would hold it, the base first."""
     shutil.rmtree(folder, ignore_errors=True)
-    archive = folder.with_suffix(".tar")
-    buildah.run("push", "--quiet", image, f"oci-archive:{archive}")
-    with tarfile.open(archive) as tar:
-        blobs = {member.name.rpartition("/")[2]: member.size for member in tar if member.isfile()}
-        manifests = [
-            text
-            for name, size in blobs.items()
-            if size < 100_000 and '"layers"' in (text := _text(tar, name))
-        ]
-    archive.unlink()
-    digests = re.findall(r"sha256:([0-9a-f]{64})", manifests[0].partition('"layers"')[2])
-    return [blobs[digest] for digest in digests]
-
-
-def _text(tar: tarfile.TarFile, name: str) -> str:
-    try:
-        file = tar.extractfile(f"blobs/sha256/{name}")
-    except KeyError:
-        return ""
-    return file.read().decode(errors="replace") if file else ""
+    buildah.run("push", "--quiet", "--format", "oci", image, f"oci:{folder}")
+    index = orjson.loads((folder / "index.json").read_bytes())
+    digest = index["manifests"][0]["digest"].removeprefix("sha256:")
+    manifest = orjson.loads((folder / "blobs" / "sha256" / digest).read_bytes())
+    shutil.rmtree(folder)
+    return [layer["size"] for layer in manifest["layers"]]
 
 
 def _copy_tree(context: Path) -> None:
