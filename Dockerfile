@@ -31,7 +31,7 @@ FROM ${PYTHON_IMAGE} AS parts
 RUN groupadd --gid 10001 sluice \
  && useradd --uid 10001 --gid 10001 --no-log-init --no-create-home \
       --home-dir /var/lib/sluice --shell /usr/sbin/nologin sluice \
- && install --directory --mode 0700 --owner 10001 --group 10001 /var/lib/sluice /etc/sluice
+ && install --directory --mode 0700 --owner 10001 --group 10001 /var/lib/sluice /var/lib/sluice-files /etc/sluice
 COPY --from=build /opt/sluice /opt/sluice
 # In a container loopback is nobody's address but its own, so the parts listen on all of them.
 ENV PATH=/opt/sluice/bin:$PATH \

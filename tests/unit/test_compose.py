@@ -86,7 +86,7 @@ def test_each_destination_has_a_worker_of_its_own() -> None:
 def test_no_two_processes_share_a_data_dir() -> None:
     """The spool and the lot have one owner each."""
     mounts = [mount for one in OURS.values() for mount in one["volumes"]]
-    owned = [mount.partition(":")[0] for mount in mounts if ":/var/lib/sluice" in mount]
+    owned = [mount.split(":")[0] for mount in mounts if mount.split(":")[1] == "/var/lib/sluice"]
     assert len(owned) == len(set(owned)) == 1 + len(NAMES)
 
 
