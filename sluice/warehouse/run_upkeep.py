@@ -118,7 +118,8 @@ WHERE (tenant, run_id) IN (SELECT tenant, run_id FROM wanted)
 SAME_REQUESTS: Final = Query(
     "runs_of_same_requests",
     """
-SELECT tenant, request_key, argMin(run_id, (created_at, run_id))
+SELECT tenant, request_key,
+    arrayMap(one -> one.2, arraySort(groupUniqArray(1000)((created_at, run_id))))
 FROM workflow_runs
 WHERE (tenant, request_key) IN (SELECT tenant, run_id FROM wanted)
     AND created_at >= now64(3) - INTERVAL {days:UInt32} DAY
@@ -130,7 +131,7 @@ WHERE (tenant, request_key) IN (SELECT tenant, run_id FROM wanted)
 GROUP BY tenant, request_key
 """,
 )
-"""The first run of each request; the keys stand in the place of ``run_id``."""
+"""The runs of each request, the first one first; the keys stand in the place of ``run_id``."""
 
 DOCUMENT_TEXTS: Final = Query(
     "workflow_document_texts",

@@ -108,8 +108,10 @@ class Store:
             columns = list(RunRow.__struct_fields__)
             await self._warehouse.insert_rows("workflow_runs", data, columns=columns)
 
-    async def first_runs(self, requests: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """Return the first run of each request, by tenant and request key."""
+    async def runs_of(
+        self, requests: Iterable[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[str]]:
+        """Return the runs that each request began, the first one first, by tenant and key."""
         wanted = sorted(set(requests))
         if not wanted:
             return {}
@@ -119,7 +121,7 @@ class Store:
             days=SAME_REQUEST_DAYS,
             duplicate=DUPLICATE,
         )
-        return {(tenant, key): run_id for tenant, key, run_id in rows}
+        return {(tenant, key): list(run_ids) for tenant, key, run_ids in rows}
 
     async def keep_document(self, digest: str, texts: Mapping[str, bytes]) -> None:
         """Keep the texts that a run began with."""
