@@ -164,6 +164,7 @@ class Host:
                     await self._claim_some(tasks)
             except WarehouseError as error:
                 log.debug("Runs wait for the warehouse", detail=str(error))
+                self._scan_at = float("-inf")  # what was about to be claimed is looked for anew
                 await wait_for_event(stop, self._options.look_s * 4)
             pause_s = self._options.look_s if self._new.seen_at else self._options.look_s * 4
             await wait_for_event(self._news if not stop.is_set() else stop, pause_s)
