@@ -141,12 +141,12 @@ DOCUMENT_TEXTS: Final = Query(
 SCHEDULES: Final = Query(
     "workflow_schedules",
     """
-SELECT tenant, config_id, schedule, toUnixTimestamp64Milli(min(seen_at))
+SELECT tenant, config_id, schedule, toUnixTimestamp64Milli(max(seen_at))
 FROM workflow_schedules
 GROUP BY tenant, config_id, schedule
 """,
 )
-"""Since when each schedule is known."""
+"""Since when each schedule is known, or the last time that was run."""
 
 SCHEDULED_RUNS: Final = Query(
     "scheduled_runs",

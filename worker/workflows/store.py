@@ -136,12 +136,12 @@ class Store:
         return {str(name): str(text).encode() for name, text in rows}
 
     async def schedules(self) -> dict[tuple[str, str, str], datetime]:
-        """Return since when each schedule is known, by tenant, configuration and text."""
+        """Return from when on each schedule has times to be run, by tenant, id and text."""
         rows = await self._warehouse.fetch(run_upkeep.SCHEDULES)
         return {(tenant, config, text): _moment(at) for tenant, config, text, at in rows}
 
     async def add_schedules(self, known: Mapping[tuple[str, str, str], datetime]) -> None:
-        """Note since when schedules are known."""
+        """Note from when on schedules have times to be run."""
         rows = [
             {
                 "tenant": tenant,
