@@ -55,11 +55,11 @@ FROM workflow_runs
 WHERE created_at >= now64(3) - INTERVAL <days> DAY
 GROUP BY tenant, created_at, run_id
 HAVING newest IN <live>
-ORDER BY created_at, run_id
+ORDER BY row_number() OVER (PARTITION BY tenant ORDER BY created_at, run_id), created_at, run_id
 LIMIT {limit:UInt32}
 """),
 )
-"""Runs that have not ended, the oldest first."""
+"""Runs that have not ended: each tenant's oldest, then each one's second, and so on."""
 
 LIVE_AMONG: Final = Query(
     "live_runs_among",

@@ -25,7 +25,7 @@ class Store:
         self._warehouse = warehouse
 
     async def live(self, *, limit: int) -> list[tuple[Key, bool]]:
-        """Return the runs that have not ended, the oldest first, and which are ``scheduled``.
+        """Return the runs that have not ended, of all tenants in turn, and which are ``scheduled``.
 
         Raises:
             WarehouseError: As all methods of this class.

@@ -310,8 +310,20 @@ async def test_files_of_runs_that_are_not_kept_any_more_are_removed(
     assert set(await files.runs()) == {key_of(kept), key_of(young)}
 
 
+async def test_tenant_gets_a_place_when_another_has_all_the_usual_ones(rig: RunRig) -> None:
+    slow = [new_run(Step(wait_s=60), tenant="busy") for _ in range(12)]
+    quick = [new_run(Step(), Step()) for _ in range(3)]
+    async with rig.worker(options=replace(QUICK, max_runs=4, spare_runs=1, few_runs=1)) as worker:
+        await rig.start(*slow)
+        await poll_until(lambda: worker.host.held == 4, what="the places are taken")
+        await rig.start(*quick)
+        for run in quick:
+            assert (await rig.ended(run)).state == "succeeded"
+        await poll_until(lambda: worker.host.held == 4, what="only the slow ones are left")
+
+
 def _few(runs: int) -> HostOptions:
-    return replace(QUICK, max_runs=runs)
+    return replace(QUICK, max_runs=runs, spare_runs=0)
 
 
 def _envelope(data: bytes) -> Envelope:
