@@ -5,6 +5,8 @@ yet are then left out of what it is asked next, and added from memory. So a run 
 whichever knows more of it, whatever arrives in between.
 """
 
+import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from gateway.core.runs_memory import RecentRuns, merge
 from gateway.core.runs_query import matches
 from gateway.core.runs_times import millis_of
 from gateway.run_reads import RunReads
+from sluice.core.errors import WarehouseError
 from sluice.core.run_filters import Position, RunFilters
 from sluice.core.run_tasks import RunTask
 from sluice.core.tenant import Tenant
@@ -22,6 +25,7 @@ from sluice.workflows.catalogue import Catalogue
 from sluice.workflows.core.runs import RUN_ID, Run, letters_of, version_id
 
 MAX_VERSIONS: Final = 10_000
+LOOK_S: Final = 0.05
 IDEMPOTENT_FOR_S: Final = 86_400
 """How long the same Idempotency-Key means the same run."""
 
@@ -43,6 +47,7 @@ class RunBook:
     recent: RecentRuns
     catalogue: Catalogue
     now: Callable[[], datetime]
+    monotonic: Callable[[], float] = time.monotonic
     _versions: OrderedDict[tuple[str, str, str], str] = field(default_factory=OrderedDict)
 
     async def page(
@@ -81,6 +86,19 @@ class RunBook:
         stored = await self.reads.by_ids(tenant, [run_id])
         shown = self.recent.settle(tenant, [run_id], stored)
         return shown[0] if shown else stored.get(run_id)
+
+    async def begun(self, run: Run, *, within_s: float) -> Run | None:
+        """Return a scheduled run as soon as the warehouse has it in another state; None if late."""
+        deadline = self.monotonic() + within_s
+        while self.monotonic() < deadline:
+            try:
+                stored = (await self.reads.by_ids(run.tenant, [run.run_id])).get(run.run_id)
+            except WarehouseError:
+                return None
+            if stored is not None and stored.state != "scheduled":
+                return stored
+            await asyncio.sleep(LOOK_S)
+        return None
 
     async def find_request(self, tenant: str, request_key: str) -> Run | None:
         """Return the run that the same request began, within 24 hours."""

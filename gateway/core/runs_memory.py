@@ -103,9 +103,7 @@ class RecentRuns:
             if entry is None or entry.is_pending:
                 continue
             run = stored.get(run_id)
-            if run is not None and (
-                not entry.is_stopped or run.state in ENDED or run.state == "stopping"
-            ):
+            if run is not None and (not entry.is_stopped or _is_heard(run, entry.run)):
                 self.forget(run_id)
                 continue
             shown.append(entry.run)
@@ -118,6 +116,11 @@ class RecentRuns:
         self._bytes += entry.size
         while len(self._entries) > self._max_runs or self._bytes > self._max_bytes:
             self.forget(next(iter(self._entries)))
+
+
+def _is_heard(stored: Run, shown: Run) -> bool:
+    """Whether the warehouse shows a stop; what was shown as ended does not go on again."""
+    return stored.state in ENDED or (stored.state == "stopping" and shown.state == "stopping")
 
 
 def stopped(run: Run, asked_at: str) -> Run:

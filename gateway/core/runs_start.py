@@ -16,7 +16,7 @@ from gateway.core.runs_times import ACCEPTED, DAY_NS, next_milli, parse_time, te
 from gateway.core.runs_words import printable, shown
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.workflows import CONFIG_ID, RunMode, WorkflowConfig
-from sluice.workflows.core.inputs import InputSchema
+from sluice.workflows.core.inputs import InputProblem, InputSchema
 
 MAX_START_BYTES: Final = 65_536
 MODES: Final[tuple[RunMode, ...]] = ("full", "refresh", "source")
@@ -182,7 +182,11 @@ def check_range(ask: StartAsk, config: WorkflowConfig) -> Rejected | None:
 def check_inputs(ask: StartAsk, config: WorkflowConfig, schema: InputSchema) -> Rejected | None:
     """Return why inputs do not fit, each with its place, after those of the tenant."""
     values = schema.filled({**config.inputs, **ask.inputs})
-    problems = schema.problems(values, frozenset(config.secrets))
+    problems = [
+        InputProblem(f"/{name}", "is no input, and is named as a secret, which is never given here")
+        for name in schema.named_as_secret(ask.inputs)
+    ]
+    problems += schema.problems(values, frozenset(config.secrets))
     if not problems:
         return None
     named = "; ".join(f"/inputs{one.pointer} {one.reason}" for one in problems[:MAX_PROBLEMS])

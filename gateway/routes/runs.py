@@ -56,6 +56,9 @@ PATH: Final = "/api/workflow/runs"
 RETRY_AFTER_S: Final = 5.0
 SHOWN_LIVE: Final = 10
 """Runs that a refusal names."""
+BEGUN_WITHIN_S: Final = 1.0
+"""How long a stop waits to hear that its run has begun. A worker that is there writes it down
+sooner; one that comes later honours the stop before it begins."""
 _RUN_AT: Final = 3
 """Where the id stands among the segments of a path."""
 
@@ -168,7 +171,7 @@ class RunRoutes:
         if run.state in {"stopping", "canceled"}:
             return await self._whole(runner, run)
         if run.state in ENDED:
-            return refused_one(ErrorType.RUN_ENDED, f"The run has already {run.state}.")
+            return _run_ended(run)
         tasks = await self.book.tasks(run)
         asked_at = run_time(self.now())
         unstored = await self.commands.publish(
@@ -181,7 +184,14 @@ class RunRoutes:
         )
         if unstored is not None:
             return _unstored(unstored)
-        shown = stopped(run, asked_at)
+        if run.state == "scheduled":
+            # It may have begun meanwhile: a run that is called canceled must not go on after.
+            run = await self.book.begun(run, within_s=BEGUN_WITHIN_S) or run
+            if run.state != "scheduled":
+                tasks = await self.book.tasks(run)
+        if run.state in {"succeeded", "failed"}:
+            return _run_ended(run)
+        shown = run if run.state in ENDED else stopped(run, asked_at)
         self.book.recent.stop(shown)
         return await self._whole(runner, shown, tasks)
 
@@ -316,6 +326,10 @@ class RunRoutes:
 def unknown_run() -> Answer:
     """Return the answer to an id that no run of the tenant has, whoever else may have it."""
     return refused_one(ErrorType.RUN_UNKNOWN, "This tenant has no run with this id.")
+
+
+def _run_ended(run: Run) -> Answer:
+    return refused_one(ErrorType.RUN_ENDED, f"The run has already {run.state}.")
 
 
 def _too_many(config: WorkflowConfig, live: list[str]) -> Answer:

@@ -55,11 +55,11 @@ FROM workflow_runs
 WHERE created_at >= now64(3) - INTERVAL <days> DAY
 GROUP BY tenant, created_at, run_id
 HAVING newest IN <live>
-ORDER BY created_at, run_id
+ORDER BY row_number() OVER (PARTITION BY tenant ORDER BY created_at, run_id), created_at, run_id
 LIMIT {limit:UInt32}
 """),
 )
-"""Runs that have not ended, the oldest first."""
+"""Runs that have not ended: each tenant's oldest, then each one's second, and so on."""
 
 LIVE_AMONG: Final = Query(
     "live_runs_among",
@@ -118,7 +118,8 @@ WHERE (tenant, run_id) IN (SELECT tenant, run_id FROM wanted)
 SAME_REQUESTS: Final = Query(
     "runs_of_same_requests",
     """
-SELECT tenant, request_key, argMin(run_id, (created_at, run_id))
+SELECT tenant, request_key,
+    arrayMap(one -> one.2, arraySort(groupUniqArray(1000)((created_at, run_id))))
 FROM workflow_runs
 WHERE (tenant, request_key) IN (SELECT tenant, run_id FROM wanted)
     AND created_at >= now64(3) - INTERVAL {days:UInt32} DAY
@@ -130,7 +131,7 @@ WHERE (tenant, request_key) IN (SELECT tenant, run_id FROM wanted)
 GROUP BY tenant, request_key
 """,
 )
-"""The first run of each request; the keys stand in the place of ``run_id``."""
+"""The runs of each request, the first one first; the keys stand in the place of ``run_id``."""
 
 DOCUMENT_TEXTS: Final = Query(
     "workflow_document_texts",
@@ -140,12 +141,12 @@ DOCUMENT_TEXTS: Final = Query(
 SCHEDULES: Final = Query(
     "workflow_schedules",
     """
-SELECT tenant, config_id, schedule, toUnixTimestamp64Milli(min(seen_at))
+SELECT tenant, config_id, schedule, toUnixTimestamp64Milli(max(seen_at))
 FROM workflow_schedules
 GROUP BY tenant, config_id, schedule
 """,
 )
-"""Since when each schedule is known."""
+"""Since when each schedule is known, or the last time that was run."""
 
 SCHEDULED_RUNS: Final = Query(
     "scheduled_runs",

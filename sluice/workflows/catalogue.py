@@ -194,6 +194,9 @@ def _whole(
     for input_name in sorted(config.inputs.keys() & schema.secrets):
         message = f"{config.config_id}: the input {input_name} is secret: it stands under secrets,"
         return _broken(config, f"{message} as a reference.")
+    for input_name in schema.named_as_secret(config.inputs):
+        message = f"{config.config_id}: {workflow_id} has no input {input_name}"
+        return _broken(config, f"{message}, which is named as a secret.")
     for input_name in sorted(config.secrets.keys() - schema.secrets):
         message = f"{config.config_id}: {workflow_id} has no secret input {input_name}"
         return _broken(config, f"{message}: what is not secret stands under inputs.")

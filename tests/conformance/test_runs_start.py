@@ -170,6 +170,10 @@ async def test_case_49_inputs_are_refused_with_their_place_and_without_their_val
     )
     assert_refused(answer, 400, "run_inputs_invalid", "/inputs/basicAuth")
     assert b"hunter2" not in answer.body
+    undeclared = {"cohortId": "c1", "apiKey": "hunter2"}
+    answer = await runs.start({"config_id": "og-cohort", "inputs": undeclared})
+    assert_refused(answer, 400, "run_inputs_invalid", "/inputs/apiKey")
+    assert b"hunter2" not in answer.body
     answer = await runs.start({"config_id": "og-cohort"})
     assert_refused(answer, 400, "run_inputs_invalid", "cohortId")
     deep = b'{"config_id":"og-cohort","inputs":{"cohortId":%s1%s}}' % (b"[" * 900, b"]" * 900)

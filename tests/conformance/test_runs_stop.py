@@ -1,10 +1,14 @@
 """``POST /api/workflow/runs/{id}/stop`` and what happens while the queue is away, case by case."""
 
+import asyncio
 import os
 from pathlib import Path
 
+import pytest
+
 from sluice.settings import MIB
 from sluice.warehouse.client import Warehouse
+from sluice.workflows.core.runs import RunState
 from tests.support.gateway import TENANT, running_gateway
 from tests.support.runs import COHORT, Runs, a_run, commands, running_runs
 from tests.support.shared import SharedParts
@@ -55,6 +59,22 @@ async def test_case_57_running_run_is_stopping_until_its_step_has_ended(runs: Ru
     found = (await runs.get(f"/{run.run_id}?view=verbose")).json
     assert (found["state"], found["error"]) == ("canceled", CANCELED)
     assert await runs.listed("?state=canceled") == [run.run_id]
+
+
+@pytest.mark.parametrize(
+    ("becomes", "status", "shown"),
+    [("started", 200, "stopping"), ("canceled", 200, "canceled"), ("succeeded", 409, None)],
+)
+async def test_stop_says_what_is_true_when_the_run_begins_meanwhile(
+    runs: Runs, becomes: RunState, status: int, shown: str | None
+) -> None:
+    run = a_run(runs.slug, state="scheduled")
+    await runs.insert(run)
+    async with asyncio.TaskGroup() as tasks:
+        stopping = tasks.create_task(runs.stop(run.run_id))
+        await runs.insert(a_run(runs.slug, state=becomes, run_id=run.run_id), version=2)
+    answer = stopping.result()
+    assert (answer.status, answer.json.get("state")) == (status, shown)
 
 
 async def test_case_58_second_stop_changes_nothing(shared: SharedParts, tmp_path: Path) -> None:

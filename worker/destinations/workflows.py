@@ -12,7 +12,7 @@ begin; what a run sends is named after its own inputs, and schedules have one ru
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 import msgspec
@@ -27,7 +27,7 @@ from sluice.telemetry import RUN_COMMANDS
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
-from sluice.workflows.core.runs import Command, RunError, Start, Stop
+from sluice.workflows.core.runs import Command, Run, RunError, Start, Stop
 from worker.core.refusals import is_about_rows
 from worker.delivery import Destination, RetryLaterError
 from worker.waiting import wait_for_event
@@ -42,6 +42,7 @@ from worker.workflows.schedules import Schedules
 from worker.workflows.store import DUPLICATE, Store, created_of, new_row
 
 SCHEMA_RETRY_S: Final = 0.2
+SAME_KEY_FOR: Final = timedelta(hours=24)
 Upkeep = Callable[[asyncio.Event], Awaitable[None]]
 T = TypeVar("T")
 
@@ -148,14 +149,17 @@ class WorkflowsDestination:
     async def _rows_of(self, starts: Sequence[Start]) -> list[RunRow]:
         """Return the rows to write: of runs to begin, and of those that another one stands for."""
         keyed = [(one.run.tenant, one.run.request_key) for one in starts if one.run.request_key]
-        first = await self._store.first_runs(keyed)
+        begun = await self._store.runs_of(keyed)
         rows: dict[Key, RunRow] = {}
         for start in starts:
             run = start.run
             row = new_row(run)
             if run.request_key:
-                known = first.setdefault((run.tenant, run.request_key), run.run_id)
-                if known != run.run_id:
+                same = begun.setdefault((run.tenant, run.request_key), [])
+                known = first_of(run, same)
+                if known == run.run_id:
+                    same.append(run.run_id)
+                else:
                     RUN_COMMANDS.labels("duplicate").inc()
                     if run.source != "api":
                         continue
@@ -206,6 +210,22 @@ class WorkflowsDestination:
             if not self._is_migrated:
                 await migrate(self._warehouse)
                 self._is_migrated = True
+
+
+def first_of(run: Run, begun: Sequence[str]) -> str:
+    """Return the run that stands for a request: itself, or one that the same request began.
+
+    A client's key means the same run for a day, as the edge has it; a shop's or a schedule's is
+    used once.
+    """
+    created = created_of(run.run_id)
+    for one in begun:
+        earlier = created_of(one)
+        if run.source != "api" or (
+            created is not None and earlier is not None and created - earlier <= SAME_KEY_FOR
+        ):
+            return one
+    return run.run_id
 
 
 async def _forever(upkeep: Upkeep, stop: asyncio.Event) -> None:

@@ -44,6 +44,9 @@ class HostOptions:
     """Paces and bounds of a host; the defaults serve every worker."""
 
     max_runs: int = 1_000
+    spare_runs: int = 100
+    """Beyond them, for tenants that have few here: another's slow runs do not keep them waiting."""
+    few_runs: int = 10
     look_s: float = 0.05
     """How soon a run that was handed over is looked at."""
     hosts_every_s: float = 1.0
@@ -164,6 +167,7 @@ class Host:
                     await self._claim_some(tasks)
             except WarehouseError as error:
                 log.debug("Runs wait for the warehouse", detail=str(error))
+                self._scan_at = float("-inf")  # what was about to be claimed is looked for anew
                 await wait_for_event(stop, self._options.look_s * 4)
             pause_s = self._options.look_s if self._new.seen_at else self._options.look_s * 4
             await wait_for_event(self._news if not stop.is_set() else stop, pause_s)
@@ -191,7 +195,8 @@ class Host:
         for key in wanted:
             self._new.seen_at.pop(key, None)
         if wanted:
-            await self._claim(wanted[: 2 * self._options.max_runs], tasks)
+            fair = deciding.in_turn(wanted, self._held)
+            await self._claim(fair[: 2 * self._options.max_runs], tasks)
         for key in [key for key in self._new.seen_at if self._is_ready(key, now)]:
             if key not in known:
                 del self._new.seen_at[key]
@@ -227,10 +232,17 @@ class Host:
     async def _claim(self, wanted: Sequence[Key], tasks: asyncio.TaskGroup) -> None:
         host_id = self.lease.host_id
         stopped = await self._stopped(wanted)
-        free = max(0, self._options.max_runs - len(self._held))
         others = [key for key in wanted if key not in stopped]
-        self._is_short = len(others) > free
-        chosen = [key for key in wanted if key in stopped] + others[:free]
+        free = self._options.max_runs - len(self._held)
+        placed = deciding.placed(
+            others,
+            self._held,
+            free=free,
+            spare=self._options.spare_runs,
+            few=self._options.few_runs,
+        )
+        self._is_short = len(others) > len(placed)
+        chosen = [key for key in wanted if key in stopped] + placed
         mine = await self._won(chosen, host_id)
         rows = await self._store.rows(mine)
         # A stop may have come in between; whoever wrote it looks for the run's host after.

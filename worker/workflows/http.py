@@ -22,6 +22,7 @@ from errno import ECANCELED
 from types import SimpleNamespace, TracebackType
 from typing import Final, Self
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 import aiohttp
 from aiohttp import hdrs
@@ -46,8 +47,10 @@ from worker.workflows.resolving import Guard, RefusedAddressError
 CONNECT_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 30.0
 """Without a byte, of steps that may take longer than this in all."""
-MAX_AT_ONCE: Final = 256
+MAX_AT_ONCE: Final = 512
 """Requests under way; the others wait, and the wait counts."""
+MAX_OF_TENANT: Final = 128
+"""Of one tenant, so that those whose answers do not come leave room for the others'."""
 MAX_FIELD_BYTES: Final = 16 * 1024
 MAX_HEADERS_BYTES: Final = 64 * 1024
 _PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
@@ -117,6 +120,7 @@ class HttpShell:
         self._guard = Guard(private_hosts)
         self._may_send = may_send
         self._slots = asyncio.Semaphore(MAX_AT_ONCE)
+        self._of_tenants: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -166,7 +170,8 @@ class HttpShell:
         """Send a request and return its answer; never raises for what the other side does."""
         sending = _Sending()
         try:
-            async with asyncio.timeout(bounds.timeout_s), self._slots:
+            own = self._of_tenants.setdefault(place.tenant, asyncio.Semaphore(MAX_OF_TENANT))
+            async with asyncio.timeout(bounds.timeout_s), own, self._slots:
                 return await self._followed(request, bounds, place, sending)
         except (RefusedAddressError, _RefusedError, BadBodyError, FileTooLargeError) as error:
             # Where nothing was sent, it is the document's own address that is refused.

@@ -2,7 +2,7 @@
 
 Every worker does it: a run's id is made from its configuration and its time, so what two workers
 start is one run. A time that passed while no worker ran is made good once; what was due before the
-schedule was first seen is not.
+schedule was first seen, or was run already, is not.
 """
 
 import asyncio
@@ -74,9 +74,13 @@ class Schedules:
         await self._learn(scheduled, now)
         started = 0
         for key, config in scheduled.items():
-            due = missed_time(config.schedule, since=self._since[key], now=now)
+            # A clock that was ahead for a while must not silence a schedule until then.
+            since = self._since[key] = min(self._since[key], now)
+            due = missed_time(config.schedule, since=since, now=now)
             if due is not None and await self._has_room(key[0], config):
                 await self._start(key[0], config, due)
+                # Its run may be forgotten before the schedule fires again; the time is not.
+                await self._store.add_schedules({key: due})
                 self._since[key] = due
                 started += 1
         return started

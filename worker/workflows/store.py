@@ -25,7 +25,7 @@ class Store:
         self._warehouse = warehouse
 
     async def live(self, *, limit: int) -> list[tuple[Key, bool]]:
-        """Return the runs that have not ended, the oldest first, and which are ``scheduled``.
+        """Return the runs that have not ended, of all tenants in turn, and which are ``scheduled``.
 
         Raises:
             WarehouseError: As all methods of this class.
@@ -108,8 +108,10 @@ class Store:
             columns = list(RunRow.__struct_fields__)
             await self._warehouse.insert_rows("workflow_runs", data, columns=columns)
 
-    async def first_runs(self, requests: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """Return the first run of each request, by tenant and request key."""
+    async def runs_of(
+        self, requests: Iterable[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[str]]:
+        """Return the runs that each request began, the first one first, by tenant and key."""
         wanted = sorted(set(requests))
         if not wanted:
             return {}
@@ -119,7 +121,7 @@ class Store:
             days=SAME_REQUEST_DAYS,
             duplicate=DUPLICATE,
         )
-        return {(tenant, key): run_id for tenant, key, run_id in rows}
+        return {(tenant, key): list(run_ids) for tenant, key, run_ids in rows}
 
     async def keep_document(self, digest: str, texts: Mapping[str, bytes]) -> None:
         """Keep the texts that a run began with."""
@@ -134,12 +136,12 @@ class Store:
         return {str(name): str(text).encode() for name, text in rows}
 
     async def schedules(self) -> dict[tuple[str, str, str], datetime]:
-        """Return since when each schedule is known, by tenant, configuration and text."""
+        """Return from when on each schedule has times to be run, by tenant, id and text."""
         rows = await self._warehouse.fetch(run_upkeep.SCHEDULES)
         return {(tenant, config, text): _moment(at) for tenant, config, text, at in rows}
 
     async def add_schedules(self, known: Mapping[tuple[str, str, str], datetime]) -> None:
-        """Note since when schedules are known."""
+        """Note from when on schedules have times to be run."""
         rows = [
             {
                 "tenant": tenant,

@@ -6,7 +6,7 @@ checks only that they are there.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,6 +50,13 @@ class InputSchema:
             return isinstance(value, str)
         errors = self.validator.iter_errors({name: value})
         return not any(list(error.instance_path[:1]) == [name] for error in errors)
+
+    def named_as_secret(self, names: Iterable[str]) -> list[str]:
+        """Return the names that the schema does not declare and that only a secret would have.
+
+        Nothing knows what they are for, and their values would be kept with the run.
+        """
+        return sorted(name for name in names if name not in self.names and _SECRET(name))
 
     def problems(
         self, values: Mapping[str, object], secrets: frozenset[str]

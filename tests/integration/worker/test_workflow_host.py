@@ -115,6 +115,29 @@ async def test_same_request_does_not_begin_another_run(rig: RunRig) -> None:
     assert [rig.done(run) for run in (first, second, third)] == [["s0"], [], []]
 
 
+async def test_same_request_begins_another_run_when_a_day_is_over(rig: RunRig) -> None:
+    moment = datetime.now(UTC)
+    times = [moment - timedelta(hours=hours) for hours in (50, 25, 24.5, 0)]
+    first, second, same, third = (
+        new_run(
+            Step(),
+            request_key="k",
+            run_id=new_run_id(at, uuid.uuid4().hex),
+            created_at=run_time(at),
+        )
+        for at in times
+    )
+    async with rig.worker():
+        for run in (first, second, same, third, second):
+            await rig.start(run)
+            last = await rig.ended(run)
+            assert (last.state == "failed") == (run is same), last
+    assert [rig.done(run) for run in (first, second, same, third)] == [["s0"], ["s0"], [], ["s0"]]
+    found = await rig.row(same)
+    assert found is not None
+    assert second.run_id in found.error_message
+
+
 async def test_scheduled_run_never_starts_when_it_was_stopped_before(rig: RunRig) -> None:
     run = new_run(Step())
     await rig.start(run)
@@ -287,8 +310,20 @@ async def test_files_of_runs_that_are_not_kept_any_more_are_removed(
     assert set(await files.runs()) == {key_of(kept), key_of(young)}
 
 
+async def test_tenant_gets_a_place_when_another_has_all_the_usual_ones(rig: RunRig) -> None:
+    slow = [new_run(Step(wait_s=60), tenant="busy") for _ in range(12)]
+    quick = [new_run(Step(), Step()) for _ in range(3)]
+    async with rig.worker(options=replace(QUICK, max_runs=4, spare_runs=1, few_runs=1)) as worker:
+        await rig.start(*slow)
+        await poll_until(lambda: worker.host.held == 4, what="the places are taken")
+        await rig.start(*quick)
+        for run in quick:
+            assert (await rig.ended(run)).state == "succeeded"
+        await poll_until(lambda: worker.host.held == 4, what="only the slow ones are left")
+
+
 def _few(runs: int) -> HostOptions:
-    return replace(QUICK, max_runs=runs)
+    return replace(QUICK, max_runs=runs, spare_runs=0)
 
 
 def _envelope(data: bytes) -> Envelope:

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import zstandard
 from aiohttp import web
 
 from sluice.workflows.core.document import parse
+from tests.support.poll import poll_until
 from tests.support.workflows import (
     MIB,
     Handler,
@@ -32,7 +34,7 @@ from tests.support.workflows import (
     shell,
 )
 from worker.workflows.core.state import Answer, NoAnswer
-from worker.workflows.http import Bounds, HttpShell
+from worker.workflows.http import MAX_AT_ONCE, MAX_OF_TENANT, Bounds, HttpShell
 from worker.workflows.local_run import Outcome, run_locally
 
 CSV = {"Content-Type": "text/csv"}
@@ -447,3 +449,32 @@ async def test_shell_serves_others_while_and_after_it_is_attacked(tmp_path: Path
                 tasks.create_task(ask(good.url))
     assert sum(isinstance(one, Answer) for one in answers) == 10
     assert sum(isinstance(one, NoAnswer) for one in answers) == 10
+
+
+async def test_tenant_whose_answers_do_not_come_leaves_room_for_others(tmp_path: Path) -> None:
+    asked = 0
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(60)
+        return web.Response()
+
+    stuck = place_of_files(run_files(tmp_path))
+    other = replace(stuck, tenant="other")
+    async with (
+        serving(silent) as hole,
+        serving(fine) as served,
+        shell(hole, served) as http,
+        asyncio.TaskGroup() as tasks,
+    ):
+        waiting = [
+            tasks.create_task(http.send(asking(hole.url), replace(BOUNDS, timeout_s=50), stuck))
+            for _ in range(MAX_AT_ONCE + 1)
+        ]
+        await poll_until(lambda: asked == MAX_OF_TENANT, within_s=20, what="its share is used up")
+        answer = await http.send(asking(served.url), BOUNDS, other)
+        assert isinstance(answer, Answer)
+        assert asked == MAX_OF_TENANT
+        for one in waiting:
+            one.cancel()

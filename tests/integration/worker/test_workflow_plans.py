@@ -1,9 +1,12 @@
 """Plans of configurations: made once, for the tenant's region, and refused with a line."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from sluice.core.workflows import DEFAULTS, WorkflowConfig
 from sluice.settings import Settings
 from sluice.workflows.catalogue import Catalogue
 from tests.support.workflows import description, document
+from worker.workflows import plans as plans_module
 from worker.workflows.core.planned import Plan
 from worker.workflows.plans import Plans
 
@@ -79,3 +83,23 @@ async def test_configuration_without_a_document_has_no_plan(plans: Plans, tmp_pa
     missing = await catalogue.entry("shop", replace(OWN, document="missing.yaml"))
     for entry in (missing, await catalogue.entry("shop", DEFAULTS["cg-replay"])):
         assert isinstance(await plans.planned_for(entry, tenant()), str)
+
+
+async def test_document_is_planned_however_long_others_take(
+    plans: Plans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.workflows.plans.PLANNING_TIMEOUT_S", 0.5)
+    entry = await Catalogue(tmp_path).entry("shop", EXPORT)
+    made = plans_module._plan
+
+    def slow(*given: Any) -> Plan | str:
+        time.sleep(0.2)
+        return made(*given)
+
+    monkeypatch.setattr("worker.workflows.plans._plan", slow)
+    async with asyncio.TaskGroup() as tasks:
+        asked = [
+            tasks.create_task(plans.planned_for(entry, Tenant(slug=f"t{number}")))
+            for number in range(5)
+        ]
+    assert all(isinstance(one.result(), Plan) for one in asked)

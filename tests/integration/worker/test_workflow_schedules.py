@@ -11,6 +11,7 @@ import pytest
 from sluice.core.tenant import Directory, Tenant
 from sluice.core.workflows import DEFAULTS
 from sluice.tenants import TenantsFile
+from sluice.warehouse.queries import Query
 from sluice.workflows.catalogue import Catalogue
 from sluice.workflows.core.runs import Run, Start
 from tests.support.run_rig import RunRig, open_run_rig
@@ -146,3 +147,29 @@ async def test_schedule_waits_while_as_many_runs_live_as_may(
     assert await worker.start_due(now - timedelta(hours=1)) == 1
     await taken(rig)
     assert await worker.start_due(now) == 0
+
+
+async def test_time_that_was_run_is_not_run_again_when_its_run_is_forgotten(
+    rig: RunRig, schedules: Callable[..., Schedules]
+) -> None:
+    now = datetime.now(UTC).replace(minute=30)
+    worker = schedules()
+    await worker.start_due(now - timedelta(days=90, hours=1))
+    assert await worker.start_due(now - timedelta(days=90)) == 1
+    assert await schedules().start_due(now - timedelta(days=90)) == 0
+    await rig.warehouse.run(Query("forget", "TRUNCATE TABLE workflow_runs"))
+    await rig.warehouse.run(Query("merge", "OPTIMIZE TABLE workflow_schedules FINAL"))
+    assert await schedules().start_due(now - timedelta(days=90)) == 0
+
+
+async def test_schedule_goes_on_when_the_clock_was_ahead_for_a_while(
+    rig: RunRig, schedules: Callable[..., Schedules]
+) -> None:
+    now = datetime.now(UTC).replace(minute=30)
+    worker = schedules(max_concurrent=100)
+    await worker.start_due(now)
+    assert await worker.start_due(now + timedelta(days=30)) == 1
+    restarted = schedules(max_concurrent=100)
+    for one in (worker, restarted):
+        assert await one.start_due(now) == 0
+        assert await one.start_due(now + timedelta(hours=1)) == 1

@@ -61,6 +61,17 @@ def test_stop_is_shown_until_the_warehouse_shows_that_it_was_heard() -> None:
         assert recent.settle("acme", [run_id], {run_id: heard}) == []
 
 
+def test_canceled_run_is_not_shown_as_stopping_again() -> None:
+    recent = RecentRuns()
+    run = a_run("acme", state="scheduled")
+    shown = stopped(run, STOP_AT)
+    recent.stop(shown)
+    heard = a_run("acme", state="stopping", run_id=run.run_id)
+    assert recent.settle("acme", [run.run_id], {run.run_id: heard}) == [shown]
+    over = a_run("acme", state="canceled", run_id=run.run_id)
+    assert recent.settle("acme", [run.run_id], {run.run_id: over}) == []
+
+
 def test_scheduled_run_is_canceled_when_it_is_stopped() -> None:
     shown = stopped(a_run("acme", state="scheduled"), STOP_AT)
     assert (shown.state, shown.ended_at, shown.error) == ("canceled", STOP_AT, CANCELED)

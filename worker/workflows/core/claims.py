@@ -5,7 +5,8 @@ is alone there and nobody is beyond. Of two that race at least one sees both, si
 before it reads; who does not find itself alone yields. A claim that was yielded never had the run.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -88,4 +89,36 @@ def untouched(
         later = [claim for claim in claims.get(key, ()) if claim.epoch > epoch]
         if all(claim.is_yielded or claim.host_id in own for claim in later):
             found[key] = max((claim.epoch for claim in later), default=epoch) + 1
+    return found
+
+
+def in_turn(wanted: Iterable[Key], held: Iterable[Key]) -> list[Key]:
+    """Return runs so that the tenants who have the fewest come first; of each in its own order."""
+    counts = Counter(tenant for tenant, _ in held)
+    ranked: list[tuple[int, Key]] = []
+    for key in wanted:
+        counts[key[0]] += 1
+        ranked.append((counts[key[0]], key))
+    return [key for _, key in sorted(ranked, key=lambda one: one[0])]
+
+
+def placed(
+    wanted: Iterable[Key], held: Collection[Key], *, free: int, spare: int, few: int
+) -> list[Key]:
+    """Return the runs that there is a place for.
+
+    Args:
+        wanted: Runs, the first to be placed first.
+        held: Those that are there.
+        free: Places for all; negative if some of the spare ones are taken.
+        spare: Places beyond them, for tenants that have few runs.
+        few: How many of a tenant's runs are few.
+    """
+    counts = Counter(tenant for tenant, _ in held)
+    found: list[Key] = []
+    for key in wanted:
+        left = free - len(found)
+        if left > 0 or (left > -spare and counts[key[0]] < few):
+            counts[key[0]] += 1
+            found.append(key)
     return found

@@ -4,7 +4,17 @@ from itertools import permutations
 
 import pytest
 
-from worker.workflows.core.claims import Claim, Sign, by_run, living, next_epochs, untouched, won
+from worker.workflows.core.claims import (
+    Claim,
+    Sign,
+    by_run,
+    in_turn,
+    living,
+    next_epochs,
+    placed,
+    untouched,
+    won,
+)
 
 KEY = ("acme", "wf-20260101-00001-abcde")
 
@@ -71,3 +81,25 @@ def test_host_that_lost_its_lease_keeps_what_nobody_claimed_since() -> None:
     yielded = [claim(3, "old"), claim(4, "other", is_yielded=True)]
     assert untouched(mine, by_run(yielded), own) == {KEY: 5}
     assert untouched(mine, by_run([claim(3, "old"), claim(4, "other")]), own) == {}
+
+
+def test_tenants_with_the_fewest_runs_come_first() -> None:
+    wanted = [("busy", "1"), ("busy", "2"), ("calm", "3"), ("new", "4"), ("new", "5")]
+    held = [("busy", "h"), ("calm", "h")]
+    assert in_turn(wanted, held) == [
+        ("new", "4"),
+        ("busy", "1"),
+        ("calm", "3"),
+        ("new", "5"),
+        ("busy", "2"),
+    ]
+
+
+def test_spare_places_are_for_tenants_that_have_few_runs() -> None:
+    wanted = [("busy", "1"), ("busy", "2"), ("calm", "3"), ("calm", "4"), ("new", "5")]
+    held = [("busy", "h"), ("busy", "i"), ("calm", "h")]
+    places = {"spare": 2, "few": 2}
+    assert placed(wanted, held, free=9, **places) == wanted
+    assert placed(wanted, held, free=1, **places) == [("busy", "1"), ("calm", "3"), ("new", "5")]
+    assert placed(wanted, held, free=-1, **places) == [("calm", "3")]
+    assert placed(wanted, held, free=-2, **places) == []
