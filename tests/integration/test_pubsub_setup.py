@@ -72,7 +72,8 @@ async def test_dry_run_shows_plan_and_roles_and_changes_nothing(
     assert {part["outcome"] for part in ran.json["queue"]} == {"missing"}
     on_topic = [role for role in ran.json["roles"] if role["process"] == "gateway"]
     assert [(role["role"], role["on"]) for role in on_topic] == [
-        ("roles/pubsub.publisher", "topic sluice-events")
+        ("roles/pubsub.publisher", "topic sluice-events"),
+        ("roles/pubsub.publisher", "topic sluice-commands"),
     ]
     assert ran.json["migrations_pending"] is None
     assert "the embedded warehouse has not started yet" in ran.error
@@ -139,9 +140,11 @@ async def test_doctor_names_each_thing_that_is_missing(settings: Settings) -> No
     found = await findings(settings)
     assert [name for name, one in found.items() if one.state == "fail"] == [
         "topic sluice-events",
+        "topic sluice-commands",
         "topic sluice-dead-letters",
         "subscription sluice-warehouse",
         "subscription sluice-amplitude",
+        "subscription sluice-workflows",
         "subscription sluice-dead-letters",
     ]
     assert found["topic sluice-events"].detail.endswith("does not exist: run `sluice setup`.")
