@@ -1,7 +1,9 @@
 """Files that runs leave: ``<folder>/<tenant>/<run_id>/<name>``.
 
 A file appears under its name only when it is whole and on disk; one that was begun and left is
-written anew. The folder may be a mounted bucket: nothing is locked, appended or read back.
+written anew, into a part of its own: who began it may only have paused, and must neither write into
+the new one nor take it for its own. The folder may be a mounted bucket: nothing is locked, appended
+or read back.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 from typing import BinaryIO, Final
 
 from sluice.core.errors import SluiceError
@@ -95,8 +98,8 @@ class RunFiles:
         if path is None:
             message = f"{name[:100]!r} is no name of a file"
             raise ValueError(message)
-        part = path.with_name(f"{path.name}{_PART}")
-        file = await asyncio.to_thread(_begun, part)
+        part = path.with_name(f"{path.name}.{token_hex(8)}{_PART}")
+        file = await asyncio.to_thread(_begun, part, path.name)
         try:
             yield FileWriter(file, self.max_bytes)
             await asyncio.to_thread(_finished, file, part, path)
@@ -123,9 +126,13 @@ class RunFiles:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-def _begun(part: Path) -> BinaryIO:
+def _begun(part: Path, name: str) -> BinaryIO:
     part.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    is_left = re.compile(rf"{re.escape(name)}\.[0-9a-f]{{16}}{re.escape(_PART)}").fullmatch
+    for left in part.parent.iterdir():
+        if is_left(left.name):
+            left.unlink(missing_ok=True)
+    return os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def _finished(file: BinaryIO, part: Path, path: Path) -> None:

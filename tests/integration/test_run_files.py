@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import orjson
+import pytest
 
 from sluice.workflows.core.runs import Run
 from sluice.workflows.files import RunFiles
@@ -146,3 +147,23 @@ def resident_bytes() -> int:
     """Return the memory that this process, gateway included, has now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_writer_that_paused_changes_nothing_of_the_file_of_its_successor(
+    tmp_path: Path,
+) -> None:
+    files = RunFiles(tmp_path, max_bytes=MIB)
+    run = a_run("acme")
+    path = files.path("acme", run.run_id, "a.csv")
+    assert path is not None
+    paused = files.writing("acme", run.run_id, "a.csv")
+    file = await paused.__aenter__()
+    await file.write(b"old ")
+    async with files.writing("acme", run.run_id, "a.csv") as successor:
+        await file.write(b"stale and much longer")
+        await successor.write(b"new")
+    await file.write(b"late")
+    with pytest.raises(FileNotFoundError):
+        await paused.__aexit__(None, None, None)
+    assert path.read_bytes() == b"new"
+    assert [one.name for one in path.parent.iterdir()] == ["a.csv"]
