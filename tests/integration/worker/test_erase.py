@@ -1,8 +1,10 @@
 """The built-in ``erase``: a person is gone everywhere, and everybody else is still there."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,6 +26,8 @@ from tests.support.shopify import SHOP, sample
 from tests.support.worker_rig import TENANT, Place, Rig, hours_ago, make_event
 from worker.core.letters import Letter, letter_of_row
 from worker.encoding import frames
+from worker.lot import Lot
+from worker.lot_rows import ToPark
 from worker.workflows.builtin import StepError
 from worker.workflows.builtins import data_request
 from worker.workflows.builtins.erase import BUILTIN
@@ -492,3 +496,42 @@ async def test_run_is_asked_for_ends_and_forgets_whom_it_was_about(rig: Rig) -> 
     files = sorted(path.name for path in rig.settings.run_files_path.rglob("*") if path.is_file())
     assert files == ["certificate.json"]
     assert await users_of(rig) == {(TENANT, "ivo"): 1}
+
+
+async def parked_in(path: Path, *events: Event) -> None:
+    """Leave a lot with events in it, as a process that was killed."""
+    lot = Lot(path, max_bytes=1024**2)
+    assert await lot.open(asyncio.Event())
+    rows = [
+        ToPark(one.tenant, one.user_id, one.event_id, one.received_at, msgspec.json.encode(one))
+        for one in events
+    ]
+    await lot.park(rows, {})
+    await lot.close()
+
+
+async def test_no_file_of_the_data_dir_holds_what_was_parked_of_the_person(
+    there: ForwardingRig,
+) -> None:
+    """Neither the worker's lot, deleted rows and all, nor those of replays that were killed."""
+    there.set(secret_key="secret")
+    await there.amplitude.set(throttle={"user_ids": [NORA, "ivo"]})
+    folder, replays = there.rig.settings.data_dir, there.rig.settings.replays_path
+
+    def holders() -> list[str]:
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return sorted(path.name for path in files if NORA.encode() in path.read_bytes())
+
+    ivo = make_event(user_id="ivo")
+    await parked_in(replays / "killed.sqlite", make_event(user_id=NORA), ivo)
+    await parked_in(replays / "runs" / "wf-killed.sqlite", make_event(user_id=NORA))
+    async with there.rig.worker() as address:
+        await there.rig.publish(*(make_event(user_id=NORA) for _ in range(50)), ivo)
+        await there.has_parked(address, 51)
+        await there.rig.drained()
+        assert {"killed.sqlite", "wf-killed.sqlite"} < set(holders())
+        tools_ = tools_of(there.rig, erase_settle_s=KNOWN_S, erase_backlog_wait_s=5)
+        await Steps(BUILTIN, tools_, new_run("erase"), {"user_ids": [NORA]}).all()
+        await there.has_parked(address, 1)
+        await poll_until(lambda: asyncio.to_thread(lambda: not holders()), within_s=10)
+    assert b"ivo" in (replays / "killed.sqlite").read_bytes()
