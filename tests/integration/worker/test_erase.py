@@ -352,6 +352,24 @@ async def test_case_50_customer_of_a_shop_is_gone_and_other_customers_stay(
     assert "nora" not in str(certificate)
 
 
+async def test_customer_whom_a_full_body_names_by_gid_alone_is_gone_too(rig: Rig) -> None:
+    def tagged(number: int) -> Event:
+        body = {"customerId": f"gid://shopify/Customer/{number}", "tags": ["vip"]}
+        return delivered("customer.tags_added", msgspec.json.encode(body), full_body=True)
+
+    mine, others = tagged(7001), [tagged(70010), make_event(user_id="7001")]
+    await rig.deliver(rig.destination(), mine, *others)
+    asked: dict[str, Any] = {"request": "customers/redact", "customer_id": "7001"}
+    given = Steps(data_request.BUILTIN, tools_of(rig), new_run("data-request"), {"shopify": asked})
+    assert (await given.all())["records"]["events"] == 1
+    await rig.publish(msgspec.structs.replace(mine, event_id=str(uuid.uuid4())))
+    await erasing(rig, **asked).all()
+    async with rig.worker():
+        await rig.drained()
+    left = {event_id for (event_id,) in await rig.rows("SELECT toString(event_id) FROM events")}
+    assert left == {event.event_id for event in others}
+
+
 async def test_shop_is_erased_alone_with_all_that_came_from_it(rig: Rig) -> None:
     mine = [delivered(*sample(number)) for number in (*NORAS, *OTHERS)]
     others = [delivered(*sample(number), shop="other.myshopify.com") for number in (1, 7, 18)]
