@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from gateway.sources.shopify import read
 from sluice.core.envelope import encode, seal
+from sluice.core.erasures import digest_of
 from sluice.core.errors import ErrorRecord
 from sluice.core.event import Candidate, Event, format_ts, stamp
 from sluice.core.tenant import Tenant
@@ -19,6 +20,7 @@ from sluice.tenants import TenantsFile
 from sluice.warehouse import erasures
 from sluice.workflows.core.runs import Start
 from tests.support.amplitude import AmplitudeProject
+from tests.support.builtin_runs import new_run as new_builtin_run
 from tests.support.builtin_steps import Steps, new_run, tools_of
 from tests.support.forwarding_rig import ForwardingRig, forwarding
 from tests.support.poll import poll_until
@@ -476,6 +478,28 @@ async def test_data_request_gives_exactly_what_is_held_of_the_person(rig: Rig) -
     assert NORA not in str(outputs)
     await erasing(rig, NORA).all()
     assert path.exists()  # its run is not in the warehouse, so that nobody knows of it
+
+
+async def test_data_request_waits_for_an_erasure_and_keeps_no_file_of_before(rig: Rig) -> None:
+    await rig.deliver(rig.destination(), make_event(user_id=NORA, received_at=hours_ago(2)))
+    asked = new_builtin_run(data_request.BUILTIN, rig, inputs={"user_id": NORA})
+    path = asked.tools.files.path(TENANT, asked.run.run_id, "person.ndjson")
+    assert path is not None
+    noted = {"tenant": TENANT, "run_id": "wf", "what": "user", "cut_off": "2026-01-01T00:00:00"}
+    noted["digest"] = digest_of(TENANT, "user", NORA)
+    noted["noted_at"] = format_ts(datetime.now(UTC) + timedelta(seconds=2))
+    await insert(rig, "erasures", noted)
+    assert not await asked.call()  # noted while it collected
+    assert not path.exists()
+    erase = erasing(rig, NORA)
+    state = {**msgspec.to_builtins(erase.run), "state": "in progress", "seq": 1}
+    await insert(rig, "workflow_runs", state)
+    await erase.until("delete")
+    assert not await asked.call()
+    assert not path.exists()
+    await erase.all_from("delete")
+    await insert(rig, "workflow_runs", {**state, "state": "succeeded", "seq": 2})
+    assert (await asked.finish())["records"]["events"] == 0
 
 
 async def test_run_is_asked_for_ends_and_forgets_whom_it_was_about(rig: Rig) -> None:
