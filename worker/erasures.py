@@ -21,8 +21,9 @@ from worker.waiting import wait_for_event
 
 EVERY_S: Final = 1.0
 FRESH_S: Final = 5.0
-AGAIN_S: Final = 60
-"""Rows are read again for so long after they were noted: an insert may be seen late."""
+AGAIN_S: Final = 300
+"""Rows are read again for so long after they were noted: a statement that notes visitors has the
+moment at which it began, and is seen when it ends, up to ``TIMEOUTS_S["upkeep"]`` later."""
 NO_TABLE: Final = frozenset({60, 81})
 """UNKNOWN_TABLE and UNKNOWN_DATABASE."""
 

@@ -204,6 +204,8 @@ class Lot:
             some, after = await self._in_transaction(remove)
             gone += some
             if not after:
+                # The log beside the file still has what was written to it, until it is cut.
+                await self._in_thread(lambda to: to.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
                 return gone
 
     async def let_go(self, tenant: str, users: Iterable[str]) -> list[str]:
@@ -242,6 +244,7 @@ class Lot:
         os.chmod(self._path, 0o600)  # noqa: PTH101 - as the lock file beside it
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")  # what was taken out is not on the disk
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         connection.executescript(SCHEMA)
         self._file = _identity(self._path)

@@ -171,6 +171,11 @@ class AmplitudeCheck:
         await self._name_only_exported(found)
         return undecided
 
+    async def still_there(self) -> int:
+        """Return how many events that were loaded are of people who were erased."""
+        [row] = await self._rows(ledger_amplitude.ERASED_EXPORTED, slices=1, slice=0)
+        return int(row["events"])
+
     async def forget(self) -> None:
         """Delete what was loaded."""
         await self._warehouse.run(

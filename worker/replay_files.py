@@ -74,6 +74,12 @@ class ReplayFiles:
             self.lot_path.with_suffix(suffix).unlink(missing_ok=True)
 
     @staticmethod
+    def throw_away(folder: Path) -> None:
+        """Remove what runs left in a folder that died: what they had not noted is sent again."""
+        for lock in folder.glob("*.lock"):
+            ReplayFiles.remove_unused(lock)
+
+    @staticmethod
     def remove_unused(lock_path: Path) -> None:
         """Remove the files beside a lock that no process holds."""
         try:

@@ -25,6 +25,8 @@ ORDER_EVENTS: Final = (
     "order_deleted",
 )
 """Whose full body is the order itself, so that its ``id`` is the order's."""
+ORDER_USER: Final = "order:"
+"""What stands before an order's id where an event of Shopify is filed under it."""
 CUSTOMER_EVENTS: Final = (
     "customer_created",
     "customer_updated",
@@ -81,8 +83,14 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 NOTHING: Final = _Payload()
 
 
-def said_by_shopify(event_type: str, payload: bytes) -> Iterator[tuple[What, str]]:
-    """Yield what a payload of Shopify says of whom it is about, and of which shop."""
+def said_by_shopify(
+    event_type: str, payload: bytes, user_id: str = ""
+) -> Iterator[tuple[What, str]]:
+    """Yield what an event of Shopify says of whom it is about, and of which shop.
+
+    Its user_id may be a customer's id or have an order's: some full bodies have these as GIDs only.
+    """
+    yield from _said_by_user(user_id)
     try:
         if payload.startswith(b'"'):  # one with a line feed in it travels as a text
             payload = _TEXT.decode(payload).encode()
@@ -102,3 +110,10 @@ def said_by_shopify(event_type: str, payload: bytes) -> Iterator[tuple[What, str
         if number is not None:
             yield "order", str(number)
     yield "shop", said.shopify.shop_domain.lower()
+
+
+def _said_by_user(user_id: str) -> Iterator[tuple[What, str]]:
+    if user_id:
+        yield "customer", user_id
+    if user_id.startswith(ORDER_USER):
+        yield "order", user_id.removeprefix(ORDER_USER)

@@ -23,6 +23,22 @@ def _query(name: str, sql: str) -> Query:
     return Query(name, sql + _SETTINGS)
 
 
+BEING_ERASED: Final = _query(
+    "data_request_being_erased",
+    """
+SELECT count() AS found FROM erasures
+WHERE tenant = {tenant:String}
+    AND digest IN @given@
+    AND (noted_at >= toDateTime64({since:String}, 6, 'UTC') OR run_id IN (
+        SELECT run_id FROM workflow_runs
+        WHERE tenant = {tenant:String} AND type = 'erase'
+        GROUP BY run_id
+        HAVING argMax(state, version) IN ('scheduled', 'started', 'in progress', 'stopping')
+    ))
+""",
+)
+"""Whether somebody is being erased, or was since a moment: then what was collected may not stay."""
+
 VISITORS: Final = _query("data_request_visitors", VISITORS_OF.replace("@theirs@", GIVEN))
 """The digests of visitors that are theirs alone."""
 

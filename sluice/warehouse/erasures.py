@@ -13,7 +13,7 @@ their e-mail, customer id or order, and all are that came from an erased shop.
 
 from typing import Final
 
-from sluice.core.erasures import CUSTOMER_EVENTS, ORDER_EVENTS
+from sluice.core.erasures import CUSTOMER_EVENTS, ORDER_EVENTS, ORDER_USER
 from sluice.warehouse.queries import Query
 
 
@@ -38,12 +38,14 @@ _SAID: Final = {
     "email": [_text("email"), _text("customer", "email"), _text("contact_email"),
               _text("email_address")],
     "customer": [_number("customer_id"), _number("customer", "id"),
-                 f"if(@type@ IN ({_quoted(CUSTOMER_EVENTS)}), {_number('id')}, '')"],
+                 f"if(@type@ IN ({_quoted(CUSTOMER_EVENTS)}), {_number('id')}, '')", "@user@"],
     "order": [_number("order_id"), _number("order_edit", "order_id"),
-              f"if(@type@ IN ({_quoted(ORDER_EVENTS)}), {_number('id')}, '')"],
+              f"if(@type@ IN ({_quoted(ORDER_EVENTS)}), {_number('id')}, '')",
+              f"if(startsWith(@user@, '{ORDER_USER}'),"
+              f" substring(@user@, {len(ORDER_USER) + 1}), '')"],
     "shop": ["lower(JSONExtractString(@payload@, 'shopify', 'shop_domain'))"],
 }  # fmt: skip
-"""As ``sluice.core.erasures.said_by_shopify``."""
+"""As ``sluice.core.erasures.said_by_shopify``; an empty text is nobody's."""
 
 _SHOPIFY: Final = " OR ".join(
     f"({digest_sql(what, value)} IN @theirs@)" for what, values in _SAID.items() for value in values

@@ -109,6 +109,7 @@ SELECT insert_id AS id, any(event_type) AS event_type, any(library) AS library,
     uniqExact(uid) AS copies, toUInt32(toStartOfHour(min(event_time))) AS hour
 FROM (@exports@)
 WHERE toUUIDOrZero(insert_id) NOT IN (SELECT event_id FROM (@delivered@))
+    AND toUUIDOrZero(insert_id) NOT IN (SELECT event_id FROM (@erased@))
 GROUP BY insert_id
 ORDER BY id
 LIMIT {limit:UInt32}
@@ -116,6 +117,18 @@ LIMIT {limit:UInt32}
 """,
 )
 """Events that Amplitude has and that were not delivered, as far as is known in the window."""
+
+ERASED_EXPORTED: Final = _query(
+    "ledger_erased_exported",
+    """
+SELECT uniqExact(insert_id) AS events
+FROM (@exports@)
+WHERE toUUIDOrZero(insert_id) NOT IN (SELECT event_id FROM (@delivered@))
+    AND toUUIDOrZero(insert_id) IN (SELECT event_id FROM (@erased@))
+@settings@
+""",
+)
+"""How many events Amplitude still has of people who were erased: it takes up to 30 days."""
 
 FATES_OF: Final = _query(
     "ledger_fates_of",
@@ -146,6 +159,7 @@ AMPLITUDE_QUERIES: Final = (
     NOT_EXPORTED,
     EXPORTED_TWICE,
     ONLY_EXPORTED,
+    ERASED_EXPORTED,
     FATES_OF,
     FORGET_EXPORTS,
 )

@@ -70,7 +70,9 @@ class TenantErasures:
             and event.source == SHOPIFY
             and any(
                 self.digests.get(digest_of(event.tenant, what, value), "") > at
-                for what, value in said_by_shopify(event.event_type or "", bytes(event.payload))
+                for what, value in said_by_shopify(
+                    event.event_type or "", bytes(event.payload), event.user_id or ""
+                )
             )
         )
 

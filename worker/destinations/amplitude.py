@@ -40,6 +40,7 @@ from worker.core.lane import Item, Settled
 from worker.core.settling import Moment, UserHolds, by_hold, covered, holds_of
 from worker.delivery import Destination, RetryLaterError
 from worker.drainer import Drainer, pauses_of
+from worker.erased_lots import forget_in_lot, forget_in_replays
 from worker.erasures import Erasures
 from worker.forwarder import Forwarder, jitter
 from worker.ledger import Ledger
@@ -96,6 +97,7 @@ class AmplitudeDestination:
         client: AmplitudeClient,
         warehouse: Warehouse,
     ) -> None:
+        self._settings = settings
         self._tenants = tenants
         self._mapping = Mapping(tenants)
         self._lot = Lot(settings.parked_path, max_bytes=settings.parked_max_bytes)
@@ -211,18 +213,21 @@ class AmplitudeDestination:
         self._looks_left = LOOKS
 
     async def _forget_erased(self, stop: asyncio.Event) -> None:
-        """Take out of the lot what is not to be sent to anybody any more."""
+        """Take out of the lots what is not to be sent to anybody any more."""
         while not stop.is_set():
             await wait_for_event(stop, LOOK_EVERY_S)
             if not (self._looks_left and self._is_open):
                 continue
             known = self._erasures.known
             try:
-                for tenant in known.tenants.keys() & set(self._lot.tenants()):
-                    gone = await self._lot.forget(
-                        tenant, before=known.tenants[tenant].cut_off, is_erased=known.covers
+                ERASED.labels(NAME).inc(await forget_in_lot(self._lot, known))
+                ERASED.labels(NAME).inc(
+                    await forget_in_replays(
+                        self._settings.replays_path,
+                        known,
+                        max_bytes=self._settings.parked_max_bytes,
                     )
-                    ERASED.labels(NAME).inc(gone)
+                )
             except LotError as error:
                 log.warning("Erased events cannot be taken out of the lot", detail=str(error))
             else:

@@ -1,8 +1,10 @@
 """The built-in ``erase``: a person is gone everywhere, and everybody else is still there."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,6 +12,7 @@ import pytest
 
 from gateway.sources.shopify import read
 from sluice.core.envelope import encode, seal
+from sluice.core.erasures import digest_of
 from sluice.core.errors import ErrorRecord
 from sluice.core.event import Candidate, Event, format_ts, stamp
 from sluice.core.tenant import Tenant
@@ -17,6 +20,7 @@ from sluice.tenants import TenantsFile
 from sluice.warehouse import erasures
 from sluice.workflows.core.runs import Start
 from tests.support.amplitude import AmplitudeProject
+from tests.support.builtin_runs import new_run as new_builtin_run
 from tests.support.builtin_steps import Steps, new_run, tools_of
 from tests.support.forwarding_rig import ForwardingRig, forwarding
 from tests.support.poll import poll_until
@@ -24,6 +28,8 @@ from tests.support.shopify import SHOP, sample
 from tests.support.worker_rig import TENANT, Place, Rig, hours_ago, make_event
 from worker.core.letters import Letter, letter_of_row
 from worker.encoding import frames
+from worker.lot import Lot
+from worker.lot_rows import ToPark
 from worker.workflows.builtin import StepError
 from worker.workflows.builtins import data_request
 from worker.workflows.builtins.erase import BUILTIN
@@ -348,6 +354,24 @@ async def test_case_50_customer_of_a_shop_is_gone_and_other_customers_stay(
     assert "nora" not in str(certificate)
 
 
+async def test_customer_whom_a_full_body_names_by_gid_alone_is_gone_too(rig: Rig) -> None:
+    def tagged(number: int) -> Event:
+        body = {"customerId": f"gid://shopify/Customer/{number}", "tags": ["vip"]}
+        return delivered("customer.tags_added", msgspec.json.encode(body), full_body=True)
+
+    mine, others = tagged(7001), [tagged(70010), make_event(user_id="7001")]
+    await rig.deliver(rig.destination(), mine, *others)
+    asked: dict[str, Any] = {"request": "customers/redact", "customer_id": "7001"}
+    given = Steps(data_request.BUILTIN, tools_of(rig), new_run("data-request"), {"shopify": asked})
+    assert (await given.all())["records"]["events"] == 1
+    await rig.publish(msgspec.structs.replace(mine, event_id=str(uuid.uuid4())))
+    await erasing(rig, **asked).all()
+    async with rig.worker():
+        await rig.drained()
+    left = {event_id for (event_id,) in await rig.rows("SELECT toString(event_id) FROM events")}
+    assert left == {event.event_id for event in others}
+
+
 async def test_shop_is_erased_alone_with_all_that_came_from_it(rig: Rig) -> None:
     mine = [delivered(*sample(number)) for number in (*NORAS, *OTHERS)]
     others = [delivered(*sample(number), shop="other.myshopify.com") for number in (1, 7, 18)]
@@ -456,6 +480,28 @@ async def test_data_request_gives_exactly_what_is_held_of_the_person(rig: Rig) -
     assert path.exists()  # its run is not in the warehouse, so that nobody knows of it
 
 
+async def test_data_request_waits_for_an_erasure_and_keeps_no_file_of_before(rig: Rig) -> None:
+    await rig.deliver(rig.destination(), make_event(user_id=NORA, received_at=hours_ago(2)))
+    asked = new_builtin_run(data_request.BUILTIN, rig, inputs={"user_id": NORA})
+    path = asked.tools.files.path(TENANT, asked.run.run_id, "person.ndjson")
+    assert path is not None
+    noted = {"tenant": TENANT, "run_id": "wf", "what": "user", "cut_off": "2026-01-01T00:00:00"}
+    noted["digest"] = digest_of(TENANT, "user", NORA)
+    noted["noted_at"] = format_ts(datetime.now(UTC) + timedelta(seconds=2))
+    await insert(rig, "erasures", noted)
+    assert not await asked.call()  # noted while it collected
+    assert not path.exists()
+    erase = erasing(rig, NORA)
+    state = {**msgspec.to_builtins(erase.run), "state": "in progress", "seq": 1}
+    await insert(rig, "workflow_runs", state)
+    await erase.until("delete")
+    assert not await asked.call()
+    assert not path.exists()
+    await erase.all_from("delete")
+    await insert(rig, "workflow_runs", {**state, "state": "succeeded", "seq": 2})
+    assert (await asked.finish())["records"]["events"] == 0
+
+
 async def test_run_is_asked_for_ends_and_forgets_whom_it_was_about(rig: Rig) -> None:
     """Through queue, worker and engine: also an earlier data request's file is gone."""
     await rig.deliver(rig.destination(), make_event(user_id=NORA), make_event(user_id="ivo"))
@@ -492,3 +538,42 @@ async def test_run_is_asked_for_ends_and_forgets_whom_it_was_about(rig: Rig) -> 
     files = sorted(path.name for path in rig.settings.run_files_path.rglob("*") if path.is_file())
     assert files == ["certificate.json"]
     assert await users_of(rig) == {(TENANT, "ivo"): 1}
+
+
+async def parked_in(path: Path, *events: Event) -> None:
+    """Leave a lot with events in it, as a process that was killed."""
+    lot = Lot(path, max_bytes=1024**2)
+    assert await lot.open(asyncio.Event())
+    rows = [
+        ToPark(one.tenant, one.user_id, one.event_id, one.received_at, msgspec.json.encode(one))
+        for one in events
+    ]
+    await lot.park(rows, {})
+    await lot.close()
+
+
+async def test_no_file_of_the_data_dir_holds_what_was_parked_of_the_person(
+    there: ForwardingRig,
+) -> None:
+    """Neither the worker's lot, deleted rows and all, nor those of replays that were killed."""
+    there.set(secret_key="secret")
+    await there.amplitude.set(throttle={"user_ids": [NORA, "ivo"]})
+    folder, replays = there.rig.settings.data_dir, there.rig.settings.replays_path
+
+    def holders() -> list[str]:
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return sorted(path.name for path in files if NORA.encode() in path.read_bytes())
+
+    ivo = make_event(user_id="ivo")
+    await parked_in(replays / "killed.sqlite", make_event(user_id=NORA), ivo)
+    await parked_in(replays / "runs" / "wf-killed.sqlite", make_event(user_id=NORA))
+    async with there.rig.worker() as address:
+        await there.rig.publish(*(make_event(user_id=NORA) for _ in range(50)), ivo)
+        await there.has_parked(address, 51)
+        await there.rig.drained()
+        assert {"killed.sqlite", "wf-killed.sqlite"} < set(holders())
+        tools_ = tools_of(there.rig, erase_settle_s=KNOWN_S, erase_backlog_wait_s=5)
+        await Steps(BUILTIN, tools_, new_run("erase"), {"user_ids": [NORA]}).all()
+        await there.has_parked(address, 1)
+        await poll_until(lambda: asyncio.to_thread(lambda: not holders()), within_s=10)
+    assert b"ivo" in (replays / "killed.sqlite").read_bytes()

@@ -12,11 +12,14 @@ from sluice.core.envelope import Envelope, Rows, seal
 from sluice.core.event import Event
 from tests.support.amplitude import AmplitudeProject
 from tests.support.builtin_runs import BuiltinRun, new_run
+from tests.support.builtin_steps import Steps, tools_of
+from tests.support.builtin_steps import new_run as erase_run
 from tests.support.forwarding_rig import ForwardingRig, forwarding
 from tests.support.poll import poll_until
 from tests.support.run_rig import RunRig, open_host
 from tests.support.tampering import copy_event, remove_event
 from tests.support.worker_rig import TENANT, Place, envelopes, make_event
+from worker.workflows.builtins import erase
 from worker.workflows.builtins.reconcile import BUILTIN
 from worker.workflows.store import Store
 
@@ -159,6 +162,27 @@ async def test_tenant_without_forwarding_is_reconciled_alone_and_erasures_are_a_
     assert outputs["is_balanced"], outputs
     assert (ledger["accepted"], ledger["stored"]) == (34, 23)
     assert (ledger["duplicates"], ledger["erased"]) == (1, 10)
+
+
+async def test_what_amplitude_still_counts_of_erased_people_is_no_difference(
+    there: ForwardingRig,
+) -> None:
+    of_nora = [event(3, n, user_id="nora", client_id=f"nora-{n}") for n in range(3)]
+    of_nora += [event(3, 30, user_id="nora"), event(4, user_id="nora", client_id="nora-0")]
+    async with there.rig.worker():
+        await there.rig.publish(*of_nora)
+        await there.drained()
+        settings = {"erase_settle_s": 2.5, "erase_backlog_wait_s": 5}
+        tools = tools_of(there.rig, **settings)
+        inputs = {"user_ids": ["nora"]}
+        await Steps(erase.BUILTIN, tools, erase_run("erase"), inputs).all()
+    outputs = await day_of(there).finish()
+    assert outputs["differences"] == []
+    assert outputs["is_balanced"], outputs
+    assert (outputs["ledger"]["accepted"], outputs["ledger"]["erased"]) == (40, 4)
+    asked = outputs["amplitude"]
+    assert (asked["delivered"], asked["counted"]) == (26, 30)
+    assert [note for note in outputs["notes"] if "4 events of people who were erased" in note]
 
 
 async def test_what_was_removed_and_doubled_by_hand_is_named(there: ForwardingRig) -> None:

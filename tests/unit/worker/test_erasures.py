@@ -108,6 +108,14 @@ def test_what_a_payload_of_shopify_says_counts_for_shopify_alone(
     assert known.covers(row("x", source="shopify", payload=text))
 
 
+def test_event_of_shopify_filed_under_a_customers_or_orders_id_is_theirs() -> None:
+    for said, user_id in ((("customer", "7001"), "7001"), (("order", "5"), "order:5")):
+        known = erased(said)
+        assert known.covers(row(user_id, source="shopify"))
+        assert not known.covers(row(f"{user_id}0", source="shopify"))
+        assert not known.covers(row(user_id, source="batch"))
+
+
 def test_own_id_of_a_body_is_the_orders_or_the_customers_by_its_type() -> None:
     assert ("order", "5") in set(said_by_shopify("order_paid", b'{"id":5}'))
     assert ("customer", "5") in set(said_by_shopify("customer_updated", b'{"id":5}'))

@@ -397,18 +397,34 @@ async def _name_at_amplitude(context: Context, found: Differences) -> list[str]:
     if undecided:
         until = hour_text(loaded["until"])
         notes.append(f"{undecided:,} events were sent after {until}: exports do not hold them yet")
+    erased = await check.still_there()
     if "problem" in loaded:
         notes.append(f"Amplitude's export could not be read: {loaded['problem']}")
-    if found.total == before and not undecided:
-        _add_counts(found, asked)
+    if found.total == before and not undecided and not erased:
+        erased = _add_counts(found, asked, erased=context.outputs["count"]["ledger"]["erased"])
+    if erased:
+        notes.append(
+            f"Amplitude still counts {erased:,} events of people who were erased: it deletes them"
+            " within 30 days of being asked"
+        )
     await check.forget()
     return notes
 
 
-def _add_counts(found: Differences, asked: Mapping[str, Any]) -> None:
-    """Name the types and hours whose numbers differ where no event explains it."""
+def _add_counts(found: Differences, asked: Mapping[str, Any], *, erased: int) -> int:
+    """Name the types and hours whose numbers differ where no event explains it.
+
+    Returns:
+        How many Amplitude counts more that can be of people who were erased, of whom nothing says
+        any more when their events were sent.
+    """
+    of_erased = 0
     for name, hours in asked["numbers_differ"].items():
         numbers = asked["types"][name]
+        more = numbers["counted"] - numbers["delivered"]
+        if 0 < more <= erased - of_erased:
+            of_erased += more
+            continue
         said = f"delivered {numbers['delivered']:,}, counted by Amplitude {numbers['counted']:,}"
         found.add(
             Difference(
@@ -420,6 +436,7 @@ def _add_counts(found: Differences, asked: Mapping[str, Any]) -> None:
                 detail=f"{said}, in {len(hours)} hours",
             )
         )
+    return of_erased
 
 
 async def _write(context: Context, found: Differences) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +21,7 @@ from sluice.core.times import parse_moment
 from sluice.tenants import TenantsFile
 from worker.amplitude_client import AmplitudeClient
 from worker.core.replays import Asked, Count, Plan, Reached, Reasons
+from worker.erased_lots import RUNS
 from worker.lot import LotError
 from worker.replay import Parts, Replay
 from worker.replay_files import BUSY, ReplayFiles
@@ -36,7 +36,6 @@ PAGE_S: Final = 0.5
 GIVE_UP_AFTER_S: Final = 600.0
 STOPS_WITHIN_S: Final = 1.5
 """How long what is on its way may take after a stop, so that its outcome is known."""
-FOLDER: Final = "runs"
 
 
 def _asked(context: Context) -> Asked:
@@ -161,9 +160,9 @@ def _result(reasons: Reasons, reached: Reached | None = None) -> dict[str, Any]:
 async def _send_some(context: Context, asked: Asked, reached: Reached, reasons: Reasons) -> bool:
     """Send for a while; return whether that was the rest."""
     settings = context.tools.settings
-    folder = settings.replays_path / FOLDER
+    folder = settings.replays_path / RUNS
     files = ReplayFiles(folder, asked, name=context.run.run_id)
-    await asyncio.to_thread(_throw_away, folder)
+    await asyncio.to_thread(ReplayFiles.throw_away, folder)  # what workers left that died in a call
     began = time.monotonic()
     plan = Plan([Count(hour, "", 0, 0) for hour in context.outputs["count"]["hours"]])
     async with AmplitudeClient(settings.amplitude_url) as client:
@@ -215,12 +214,6 @@ async def _until_late(
         watching = tasks.create_task(watch(), name="watch")
         await replaying.run(plan)
         watching.cancel()
-
-
-def _throw_away(folder: Path) -> None:
-    """Delete what workers left that died in a call: that part is sent again."""
-    for lock in folder.glob("*.lock"):
-        ReplayFiles.remove_unused(lock)
 
 
 BUILTIN: Final = Builtin(
