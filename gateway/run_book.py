@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from gateway.core.runs_memory import RecentRuns, merge
 from gateway.core.runs_query import matches
 from gateway.core.runs_times import millis_of
@@ -87,18 +89,22 @@ class RunBook:
         shown = self.recent.settle(tenant, [run_id], stored)
         return shown[0] if shown else stored.get(run_id)
 
-    async def begun(self, run: Run, *, within_s: float) -> Run | None:
-        """Return a scheduled run as soon as the warehouse has it in another state; None if late."""
+    async def begun(self, run: Run, *, within_s: float) -> Run:
+        """Return a run that was scheduled as soon as the warehouse has it in another state.
+
+        After a time it is still ``scheduled``, or ``started`` where a worker may have begun it.
+        """
         deadline = self.monotonic() + within_s
-        while self.monotonic() < deadline:
-            try:
+        try:
+            while self.monotonic() < deadline:
                 stored = (await self.reads.by_ids(run.tenant, [run.run_id])).get(run.run_id)
-            except WarehouseError:
-                return None
-            if stored is not None and stored.state != "scheduled":
-                return stored
-            await asyncio.sleep(LOOK_S)
-        return None
+                if stored is not None and stored.state != "scheduled":
+                    return stored
+                await asyncio.sleep(LOOK_S)
+            may_have_begun = await self.reads.is_claimed(run.tenant, run.run_id)
+        except WarehouseError:
+            may_have_begun = True
+        return msgspec.structs.replace(run, state="started") if may_have_begun else run
 
     async def find_request(self, tenant: str, request_key: str) -> Run | None:
         """Return the run that the same request began, within 24 hours."""

@@ -11,6 +11,7 @@ from sluice.warehouse.queries import Query
 from sluice.warehouse.run_queries import (
     LIVE_RUNS,
     RUN_BY_KEY,
+    RUN_CLAIMED,
     RUN_PAGE,
     RUN_PAGE_BESIDE,
     RUN_TASKS,
@@ -142,6 +143,11 @@ class RunReads:
             LIVE_RUNS, tenant=tenant, config_id=config_id, limit=MAX_LIVE
         )
         return [str(run_id) for (run_id,) in rows]
+
+    async def is_claimed(self, tenant: str, run_id: str) -> bool:
+        """Return whether a worker ever took a run, though it may have written nothing of it yet."""
+        rows = await self._warehouse.fetch(RUN_CLAIMED, tenant=tenant, run_id=run_id)
+        return bool(rows[0][0])
 
     async def tasks(self, tenant: str, run_id: str) -> list[RunTask]:
         """Return the visits of a run's steps, in order."""

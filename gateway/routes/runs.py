@@ -185,10 +185,9 @@ class RunRoutes:
         if unstored is not None:
             return _unstored(unstored)
         if run.state == "scheduled":
-            # It may have begun meanwhile: a run that is called canceled must not go on after.
-            run = await self.book.begun(run, within_s=BEGUN_WITHIN_S) or run
-            if run.state != "scheduled":
-                tasks = await self.book.tasks(run)
+            # It may have begun meanwhile (so its steps are not shown yet), and a run that is called
+            # canceled must not go on after.
+            run = await self.book.begun(run, within_s=BEGUN_WITHIN_S)
         if run.state in {"succeeded", "failed"}:
             return _run_ended(run)
         shown = run if run.state in ENDED else stopped(run, asked_at)

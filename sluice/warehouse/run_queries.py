@@ -113,6 +113,17 @@ LIMIT {limit:UInt32}
 )
 """Runs of a configuration that go on."""
 
+RUN_CLAIMED: Final = Query(
+    "run_claimed",
+    """
+SELECT count() > 0
+FROM workflow_claims
+WHERE tenant = {tenant:String}
+    AND run_id = {run_id:String}
+""",
+)
+"""Whether a worker took a run."""
+
 RUN_TASKS: Final = Query(
     "run_tasks",
     """
@@ -139,5 +150,6 @@ RUN_QUERIES: Final = (
     RUNS_BY_ID,
     RUN_BY_KEY,
     LIVE_RUNS,
+    RUN_CLAIMED,
     RUN_TASKS,
 )

@@ -12,6 +12,7 @@ from sluice.workflows.core.runs import RunState
 from tests.support.gateway import TENANT, running_gateway
 from tests.support.runs import COHORT, Runs, a_run, commands, running_runs
 from tests.support.shared import SharedParts
+from worker.workflows.store import Store
 
 CANCELED = {
     "attribution": "customer",
@@ -75,6 +76,16 @@ async def test_stop_says_what_is_true_when_the_run_begins_meanwhile(
         await runs.insert(a_run(runs.slug, state=becomes, run_id=run.run_id), version=2)
     answer = stopping.result()
     assert (answer.status, answer.json.get("state")) == (status, shown)
+
+
+async def test_stopped_run_is_not_called_canceled_when_a_worker_may_have_begun_it(
+    runs: Runs,
+) -> None:
+    run = a_run(runs.slug, state="scheduled")
+    await runs.insert(run)
+    await Store(runs.warehouse).claim({(run.tenant, run.run_id): 1}, "a-host")
+    assert (await runs.stop(run.run_id)).json["state"] == "stopping"
+    assert await runs.listed("?state=stopping") == [run.run_id]
 
 
 async def test_case_58_second_stop_changes_nothing(shared: SharedParts, tmp_path: Path) -> None:

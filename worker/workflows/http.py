@@ -42,7 +42,7 @@ from worker.workflows.core.unpacking import (
     Unpacker,
     encoding_of,
 )
-from worker.workflows.resolving import Guard, RefusedAddressError
+from worker.workflows.resolving import Guard, RefusedAddressError, asking_tenant
 
 CONNECT_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 30.0
@@ -169,6 +169,7 @@ class HttpShell:
     async def send(self, request: Request, bounds: Bounds, place: FilePlace) -> Answer | NoAnswer:
         """Send a request and return its answer; never raises for what the other side does."""
         sending = _Sending()
+        asking_tenant.set(place.tenant)
         try:
             own = self._of_tenants.setdefault(place.tenant, asyncio.Semaphore(MAX_OF_TENANT))
             async with asyncio.timeout(bounds.timeout_s), own, self._slots:

@@ -7,19 +7,27 @@ socket, at every connection, so a name that changes its mind in between changes 
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from errno import EACCES
 from ipaddress import ip_address
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from sluice.core.errors import SluiceError
 from worker.workflows.core.reach import is_public
 
-MAX_LOOKUPS: Final = 8
+MAX_LOOKUPS: Final = 32
 """At once: threads of their own, because a dead name server would hold up those of everybody."""
+MAX_LOOKUPS_OF_TENANT: Final = 8
+"""So that one tenant's dead name servers hold up its own lookups only."""
 MAX_LENT: Final = 1_000
 _NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
+
+asking_tenant: ContextVar[str] = ContextVar("asking_tenant", default="")
+"""For whom names are looked up."""
 
 
 class RefusedAddressError(SluiceError):
@@ -37,6 +45,7 @@ class Guard(AbstractResolver):
         self._listed = listed
         self._lent: set[tuple[str, int]] = set()
         """Private addresses and ports that a listed host was found to have."""
+        self._of_tenants: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._threads = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="workflow-names")
 
     async def resolve(
@@ -48,9 +57,7 @@ class Guard(AbstractResolver):
             RefusedAddressError: It has none that may be.
             OSError: It has none.
         """
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, _addresses, host, port, family
-        )
+        found = await self._looked_up(host, port, family)
         if (host.lower(), port) in self._listed:
             for one in found:
                 self._lend(one["host"], port)
@@ -59,6 +66,24 @@ class Guard(AbstractResolver):
         if found and not reachable:
             raise refused(host, port)
         return reachable
+
+    async def _looked_up(self, host: str, port: int, family: int) -> list[ResolveResult]:
+        own = self._of_tenants.setdefault(
+            asking_tenant.get(), asyncio.Semaphore(MAX_LOOKUPS_OF_TENANT)
+        )
+        await own.acquire()
+
+        def end(looking: asyncio.Future[list[ResolveResult]]) -> None:
+            own.release()
+            if not looking.cancelled():
+                looking.exception()  # nobody may be left to hear it
+
+        looking = asyncio.get_running_loop().run_in_executor(
+            self._threads, _addresses, host, port, family
+        )
+        looking.add_done_callback(end)
+        # Whoever gives up does not free the thread.
+        return await asyncio.shield(looking)
 
     def check_literal(self, host: str, port: int) -> None:
         """Check an IP address that a request names itself: it is not resolved.

@@ -6,6 +6,7 @@ else on this machine or its network may be.
 
 import asyncio
 import gzip
+import threading
 import time
 import zlib
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from aiohttp import web
+from aiohttp.abc import ResolveResult
 
 from sluice.workflows.core.document import parse
 from tests.support.poll import poll_until
@@ -33,9 +35,11 @@ from tests.support.workflows import (
     serving,
     shell,
 )
+from worker.workflows import resolving
 from worker.workflows.core.state import Answer, NoAnswer
 from worker.workflows.http import MAX_AT_ONCE, MAX_OF_TENANT, Bounds, HttpShell
 from worker.workflows.local_run import Outcome, run_locally
+from worker.workflows.resolving import MAX_LOOKUPS, MAX_LOOKUPS_OF_TENANT
 
 CSV = {"Content-Type": "text/csv"}
 BOMB = gzip.compress(bytes(64 * MIB))
@@ -478,3 +482,31 @@ async def test_tenant_whose_answers_do_not_come_leaves_room_for_others(tmp_path:
         assert asked == MAX_OF_TENANT
         for one in waiting:
             one.cancel()
+
+
+async def test_tenant_whose_name_servers_are_dead_leaves_others_their_lookups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = threading.Event()
+    looked_up = resolving._addresses
+    waiting: list[str] = []
+
+    def slow(host: str, port: int, family: int) -> list[ResolveResult]:
+        if host.endswith(".dead.example"):
+            waiting.append(host)
+            alive.wait(20)
+        return looked_up("localhost", port, family)
+
+    monkeypatch.setattr(resolving, "_addresses", slow)
+    stuck = place_of_files(run_files(tmp_path))
+    other = replace(stuck, tenant="other")
+    dead = [f"http://n{number}.dead.example/" for number in range(MAX_LOOKUPS + 1)]
+    async with HttpShell() as http, asyncio.TaskGroup() as tasks:
+        brief = replace(BOUNDS, timeout_s=0.5)
+        asked = [tasks.create_task(http.send(asking(url), brief, stuck)) for url in dead]
+        await poll_until(lambda: all(one.done() for one in asked), what="they gave up")
+        assert len(waiting) == MAX_LOOKUPS_OF_TENANT
+        answer = await http.send(asking("http://fine.example/"), BOUNDS, other)
+        alive.set()
+    assert isinstance(answer, NoAnswer)
+    assert "not on the public internet" in answer.detail

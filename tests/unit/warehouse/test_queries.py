@@ -11,8 +11,8 @@ from sluice.warehouse.run_queries import RUN_QUERIES
 
 TABLE = re.compile(
     r"\bFROM\s+(events|rollups|touched_hours|event_duplicates|errors|runs|event_keys|outcomes"
-    r"|dead_letters|workflow_runs|workflow_tasks|erasure_targets|accepted|accepted_erased"
-    r"|amplitude_exports)\b"
+    r"|dead_letters|workflow_runs|workflow_tasks|workflow_claims|erasure_targets|accepted"
+    r"|accepted_erased|amplitude_exports)\b"
 )
 ALL = (
     *TENANT_QUERIES,
