@@ -388,6 +388,20 @@ async def test_shop_is_erased_alone_with_all_that_came_from_it(rig: Rig) -> None
     assert left == {event.event_id for event in others}
 
 
+async def test_certificate_of_a_shop_says_what_stays_because_it_names_no_shop(rig: Rig) -> None:
+    """Full bodies do not; only where the tenant takes one shop alone they can be but its own."""
+    events = [delivered(*sample(number), full_body=True) for number in (1, 7)]
+    await rig.deliver(rig.destination(), *events, delivered(*sample(2)))
+    asked: dict[str, Any] = {"request": "shop/redact", "shop_domain": SHOP}
+    certificate = await erasing(rig, **asked).all()
+    assert certificate["places"][0]["deleted"] == 1
+    assert certificate["shop"] == {"unnamed_and_kept": 2}
+    TenantsFile(rig.settings.tenants_path).set_value(TENANT, "shopify_shop_domains", SHOP)
+    certificate = await erasing(rig, times=2, **asked).all()
+    assert certificate["places"][0]["deleted"] == 2
+    assert certificate["shop"] == {"unnamed_and_kept": 0}
+
+
 @pytest.fixture
 async def there(place: Place, amplitude: AmplitudeProject) -> AsyncIterator[ForwardingRig]:
     async with forwarding(place, amplitude, **QUICK) as opened:

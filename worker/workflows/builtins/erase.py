@@ -165,7 +165,11 @@ async def _older_messages(context: Context) -> dict[str, bool | None]:
 
 async def _aim(context: Context) -> Outputs:
     await _take_aim(context)
-    return {"counts": await _counts(context)}
+    outputs: dict[str, Any] = {"counts": await _counts(context)}
+    if not context.outputs["note"]["with_visitors"]:  # a whole shop is erased
+        found = await number(context.tools.warehouse, erasures.SHOPLESS, **_bound(context))
+        outputs["shopless"] = found
+    return outputs
 
 
 async def _take_aim(context: Context) -> None:
