@@ -275,6 +275,26 @@ DELETES: Final = {
     for table, where in _WHERE.items()
 }
 
+SHOPLESS: Final = Query(
+    "erase_shopless",
+    _filled(
+        """
+SELECT uniqExact(@key@) AS found FROM events
+WHERE tenant = {tenant:String}
+    AND source = 'shopify'
+    AND received_at < @cut_off@
+    AND JSONExtractString(payload, 'shopify', 'shop_domain') = ''
+    AND NOT @is_theirs@
+""",
+        {
+            "key": PLACES["events"][1],
+            "is_theirs": whose(EVENT, _NOTED),
+            "cut_off": _CUT_OFF,
+        },
+    ),
+)
+"""How many events of Shopify say no shop and so stay, whichever shop is erased."""
+
 IDENTITIES_LEFT: Final = Query(
     "erase_identities_left",
     _filled(

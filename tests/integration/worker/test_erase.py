@@ -18,6 +18,7 @@ from sluice.core.event import Candidate, Event, format_ts, stamp
 from sluice.core.tenant import Tenant
 from sluice.tenants import TenantsFile
 from sluice.warehouse import erasures
+from sluice.warehouse.client import TIMEOUTS_S
 from sluice.workflows.core.runs import Start
 from tests.support.amplitude import AmplitudeProject
 from tests.support.builtin_runs import new_run as new_builtin_run
@@ -28,6 +29,7 @@ from tests.support.shopify import SHOP, sample
 from tests.support.worker_rig import TENANT, Place, Rig, hours_ago, make_event
 from worker.core.letters import Letter, letter_of_row
 from worker.encoding import frames
+from worker.erasures import Erasures
 from worker.lot import Lot
 from worker.lot_rows import ToPark
 from worker.workflows.builtin import StepError
@@ -273,10 +275,14 @@ async def test_event_that_came_in_spite_of_all_is_found_deleted_and_counted(rig:
     steps = erasing(rig, NORA)
     await steps.until("verify")
     await insert(rig, "events", events[1])
+    rollups = rig.destination().rollups
+    await rollups.touch([(TENANT, events[1].received_at[:13])])
+    await rollups.recompute()
     certificate = await steps.all_from("verify")
     assert certificate["places"][0]["deleted"] == 2
     assert await rig.count("events") == 0
     assert (await rig.stats("24h")).total_events == 0
+    assert await rig.rows("SELECT DISTINCT event_type FROM rollups") == [("",)]
 
 
 async def test_unknown_person_gets_a_certificate_of_nothing(rig: Rig) -> None:
@@ -380,6 +386,20 @@ async def test_shop_is_erased_alone_with_all_that_came_from_it(rig: Rig) -> None
     await erasing(rig, request="shop/redact", shop_domain=SHOP).all()
     left = {event_id for (event_id,) in await rig.rows("SELECT toString(event_id) FROM events")}
     assert left == {event.event_id for event in others}
+
+
+async def test_certificate_of_a_shop_says_what_stays_because_it_names_no_shop(rig: Rig) -> None:
+    """Full bodies do not; only where the tenant takes one shop alone they can be but its own."""
+    events = [delivered(*sample(number), full_body=True) for number in (1, 7)]
+    await rig.deliver(rig.destination(), *events, delivered(*sample(2)))
+    asked: dict[str, Any] = {"request": "shop/redact", "shop_domain": SHOP}
+    certificate = await erasing(rig, **asked).all()
+    assert certificate["places"][0]["deleted"] == 1
+    assert certificate["shop"] == {"unnamed_and_kept": 2}
+    TenantsFile(rig.settings.tenants_path).set_value(TENANT, "shopify_shop_domains", SHOP)
+    certificate = await erasing(rig, times=2, **asked).all()
+    assert certificate["places"][0]["deleted"] == 2
+    assert certificate["shop"] == {"unnamed_and_kept": 0}
 
 
 @pytest.fixture
@@ -577,3 +597,27 @@ async def test_no_file_of_the_data_dir_holds_what_was_parked_of_the_person(
         await there.has_parked(address, 1)
         await poll_until(lambda: asyncio.to_thread(lambda: not holders()), within_s=10)
     assert b"ivo" in (replays / "killed.sqlite").read_bytes()
+
+
+async def test_worker_learns_of_a_visitor_whose_note_took_long(rig: Rig) -> None:
+    """A statement gives what it notes the moment at which it began, and is seen when it ends."""
+    await rig.deliver(rig.destination(), make_event(user_id="ivo"))
+    following = Erasures(rig.warehouse)
+
+    async def note(user_id: str, noted_at: datetime) -> None:
+        digest = digest_of(TENANT, "user", user_id)
+        row = {"tenant": TENANT, "run_id": "wf", "what": "user", "digest": digest}
+        times = {"cut_off": "2026-01-01T00:00:00", "noted_at": format_ts(noted_at)}
+        await insert(rig, "erasures", row | times)
+
+    def knows(user_id: str) -> bool:
+        return following.known.covers_user(TENANT, user_id, "2025-12-31T23:59:59.000000")
+
+    now, stop = datetime.now(UTC), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(following.run(stop))
+        await note("later", now)
+        await poll_until(lambda: asyncio.to_thread(knows, "later"), within_s=5)
+        await note("slow", now - timedelta(seconds=TIMEOUTS_S["upkeep"]))
+        await poll_until(lambda: asyncio.to_thread(knows, "slow"), within_s=5)
+        stop.set()

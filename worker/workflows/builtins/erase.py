@@ -165,7 +165,11 @@ async def _older_messages(context: Context) -> dict[str, bool | None]:
 
 async def _aim(context: Context) -> Outputs:
     await _take_aim(context)
-    return {"counts": await _counts(context)}
+    outputs: dict[str, Any] = {"counts": await _counts(context)}
+    if not context.outputs["note"]["with_visitors"]:  # a whole shop is erased
+        found = await number(context.tools.warehouse, erasures.SHOPLESS, **_bound(context))
+        outputs["shopless"] = found
+    return outputs
 
 
 async def _take_aim(context: Context) -> None:
@@ -289,13 +293,18 @@ async def _delete_from(context: Context, tables: Sequence[str], **more: object) 
 
 async def _rollups(context: Context) -> Outputs | Again:
     memory = dict(context.memory)
-    if not memory:
-        [(now,)] = await context.tools.warehouse.fetch(upkeep.NOW)
-        memory = {"computed_at": now, "hours": await _recompute(context)}
-    if await _delete_from(context, ["rollups"], computed_at=memory["computed_at"]):
+    if await _renew_rollups(context, memory):
         return Again(after_s=LOOK_EVERY_S, memory=memory)
     at = datetime.fromisoformat(memory["computed_at"])
     return {"hours": memory["hours"], "recomputed_at": f"{format_ts(at.replace(tzinfo=UTC))}Z"}
+
+
+async def _renew_rollups(context: Context, memory: dict[str, Any]) -> bool:
+    """Count the touched hours anew, once, and delete the counts from before until none is left."""
+    if "computed_at" not in memory:
+        [(now,)] = await context.tools.warehouse.fetch(upkeep.NOW)
+        memory |= {"computed_at": now, "hours": await _recompute(context)}
+    return await _delete_from(context, ["rollups"], computed_at=memory["computed_at"])
 
 
 async def _recompute(context: Context) -> int:
@@ -314,6 +323,7 @@ async def _verify(context: Context) -> Outputs | Again:
     if any(counts.values()):
         if not await rows(tools.warehouse, erasures.MUTATIONS, run_id=context.run.run_id):
             memory["rounds"] += 1
+            memory.pop("computed_at", None)
             if memory["rounds"] > MAX_ROUNDS:
                 message = "Events from before the cut-off come again and again: is a worker old?"
                 raise StepError(message, attribution="platform", rule="not_erased")
@@ -322,8 +332,8 @@ async def _verify(context: Context) -> Outputs | Again:
             await _take_aim(context)
             await _delete_from(context, list(erasures.PLACES))
         return Again(after_s=LOOK_EVERY_S, memory=memory)
-    if memory["rounds"]:
-        await _recompute(context)
+    if memory["rounds"] and await _renew_rollups(context, memory):
+        return Again(after_s=LOOK_EVERY_S, memory=memory)
     identities = await number(tools.warehouse, erasures.IDENTITIES_LEFT, **bound)
     return {
         "verified_at": f"{format_ts(datetime.now(UTC))}Z",

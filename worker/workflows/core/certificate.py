@@ -22,6 +22,9 @@ def certificate_of(run: Run, outputs: Mapping[str, Mapping[str, Any]]) -> dict[s
     """
     noted, settled, aimed = outputs["note"], outputs["settle"], outputs["aim"]
     verified = outputs["verify"]
+    of_shop = {}
+    if "shopless" in aimed:
+        of_shop["shop"] = {"unnamed_and_kept": aimed["shopless"]}
     return {
         "form": FORM,
         "run_id": run.run_id,
@@ -34,6 +37,7 @@ def certificate_of(run: Run, outputs: Mapping[str, Mapping[str, Any]]) -> dict[s
             "erased": settled["visitors"],
             "shared_and_kept": settled["shared_visitors"],
         },
+        **of_shop,
         "places": [
             {
                 "place": f"clickhouse.{table}",
