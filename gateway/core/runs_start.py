@@ -179,6 +179,16 @@ def check_range(ask: StartAsk, config: WorkflowConfig) -> Rejected | None:
     return None
 
 
+def check_mode(ask: StartAsk, config: WorkflowConfig) -> Rejected | None:
+    """Return why a configuration cannot run in a mode: what would send in any has only one."""
+    if ask.run_mode in (None, "full") or config.knows_modes:
+        return None
+    return wrong(
+        f"run_mode is {ask.run_mode}: {config.config_id} ({config.type}) knows full alone, and"
+        " would send all the same."
+    )
+
+
 def check_inputs(ask: StartAsk, config: WorkflowConfig, schema: InputSchema) -> Rejected | None:
     """Return why inputs do not fit, each with its place, after those of the tenant."""
     values = schema.filled({**config.inputs, **ask.inputs})

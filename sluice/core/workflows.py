@@ -48,6 +48,8 @@ class RunType:
     max_concurrent: int = MAX_CONCURRENT
     run_mode: RunMode = "full"
     """Where a configuration or a start names none."""
+    knows_modes: bool = False
+    """Whether it does less in the modes ``source`` and ``refresh``; the others always do all."""
     has_day: bool = False
     """Whether it is about the UTC day before where no range is given."""
 
@@ -60,6 +62,7 @@ TYPES: Final[Mapping[str, RunType]] = {
         RunType(
             name="replay",
             needs_range=True,
+            knows_modes=True,
             max_concurrent=1,
             inputs={
                 "type": "object",
@@ -84,6 +87,7 @@ TYPES: Final[Mapping[str, RunType]] = {
         RunType(
             name="reconcile",
             run_mode="source",
+            knows_modes=True,
             has_day=True,
             inputs={
                 "type": "object",
@@ -149,6 +153,12 @@ class WorkflowConfig:
     def takes_range(self) -> bool:
         """Whether a start may have a range and a mode: ``cg-`` only (reference, "POST rules")."""
         return self.config_id.startswith("cg-")
+
+    @property
+    def knows_modes(self) -> bool:
+        """Whether it may be run in another mode than ``full``: a document sends in any."""
+        known = TYPES.get(self.type)
+        return known is not None and known.knows_modes
 
     @property
     def shipped(self) -> str | None:
