@@ -13,6 +13,8 @@ ARAZZO: Final = "arazzo."
 RETENTION_DAYS: Final = 400
 MAX_CONCURRENT: Final = 5
 MAX_USERS: Final = 1_000
+RECONCILE_DAYS: Final = 31
+"""As long as a range of ``reconcile`` may be."""
 
 _USER: Final = {"type": "string", "minLength": 1, "maxLength": 255}
 _TEXT: Final = {"type": "string", "maxLength": 1_000}
@@ -45,6 +47,8 @@ class RunType:
     inputs: Mapping[str, Any] | None = None
     """JSON Schema of a built-in type's inputs, the range apart."""
     needs_range: bool = False
+    max_range_days: int | None = None
+    """How long its range may be, in whole hours around it."""
     max_concurrent: int = MAX_CONCURRENT
     run_mode: RunMode = "full"
     """Where a configuration or a start names none."""
@@ -88,6 +92,7 @@ TYPES: Final[Mapping[str, RunType]] = {
             name="reconcile",
             run_mode="source",
             knows_modes=True,
+            max_range_days=RECONCILE_DAYS,
             has_day=True,
             inputs={
                 "type": "object",
