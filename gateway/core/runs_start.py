@@ -6,6 +6,7 @@ Rules: reference, "POST rules". Of inputs no value is ever shown, since some are
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, cast
 
@@ -15,7 +16,7 @@ from gateway.core.json_text import first_fault, not_json
 from gateway.core.runs_times import ACCEPTED, DAY_NS, next_milli, parse_time, text_of
 from gateway.core.runs_words import printable, shown
 from sluice.core.errors import ErrorType, Rejected
-from sluice.core.workflows import CONFIG_ID, RunMode, WorkflowConfig
+from sluice.core.workflows import CONFIG_ID, TYPES, RunMode, WorkflowConfig
 from sluice.workflows.core.inputs import InputProblem, InputSchema
 
 MAX_START_BYTES: Final = 65_536
@@ -176,7 +177,31 @@ def check_range(ask: StartAsk, config: WorkflowConfig) -> Rejected | None:
     """Return why a configuration cannot run without more of a range."""
     if config.needs_range and ask.range_from is None:
         return wrong(f"range_from is missing: {config.config_id} works on a range of time.")
+    known = TYPES.get(config.type)
+    most = known.max_range_days if known else None
+    if most is None or ask.range_from is None or ask.range_to is None:
+        return None
+    if _whole_hours(ask.range_from, ask.range_to) > most * 24:
+        return wrong(
+            f"range_to is too late: {config.config_id} takes at most {most} days, in whole hours."
+        )
     return None
+
+
+def _whole_hours(range_from: str, range_to: str) -> int:
+    """Return how many hours of the clock a range touches, as runs have times."""
+    since = datetime.fromisoformat(range_from).replace(minute=0, second=0, microsecond=0)
+    return -((since - datetime.fromisoformat(range_to)) // timedelta(hours=1))
+
+
+def check_mode(ask: StartAsk, config: WorkflowConfig) -> Rejected | None:
+    """Return why a configuration cannot run in a mode: what would send in any has only one."""
+    if ask.run_mode in (None, "full") or config.knows_modes:
+        return None
+    return wrong(
+        f"run_mode is {ask.run_mode}: {config.config_id} ({config.type}) knows full alone, and"
+        " would send all the same."
+    )
 
 
 def check_inputs(ask: StartAsk, config: WorkflowConfig, schema: InputSchema) -> Rejected | None:

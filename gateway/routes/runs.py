@@ -33,6 +33,7 @@ from gateway.core.runs_start import (
     MAX_START_BYTES,
     StartAsk,
     check_inputs,
+    check_mode,
     check_range,
     read_key,
     read_start,
@@ -240,7 +241,11 @@ class RunRoutes:
         entry = await self.book.catalogue.entry(tenant.slug, config)
         if entry.schema is None:
             return refused_one(ErrorType.WORKFLOW_BROKEN, entry.problem)
-        problem = check_range(ask, config) or check_inputs(ask, config, entry.schema)
+        problem = (
+            check_range(ask, config)
+            or check_mode(ask, config)
+            or check_inputs(ask, config, entry.schema)
+        )
         if problem is not None:
             return refused([problem])
         run = await self._new_run(runner, ask, config, entry.workflow_id, entry.digest, request)

@@ -218,6 +218,9 @@ def _check_whole(config: WorkflowConfig, where: str) -> None:
         raise ConfigError(message)
     if config.run_mode != "full" and not config.takes_range:
         raise ConfigError(f"{where}.run_mode can be given only to ids that start with cg-")
+    if config.run_mode != "full" and not config.knows_modes:
+        message = f"{where}.run_mode is {config.run_mode}: {config.type} knows full alone, and"
+        raise ConfigError(f"{message} would send all the same")
     both = sorted(config.inputs.keys() & config.secrets.keys())
     if both:
         raise ConfigError(f"{where}.inputs.{both[0]} is secret: {_hint(both[0])}")

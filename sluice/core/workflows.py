@@ -13,6 +13,8 @@ ARAZZO: Final = "arazzo."
 RETENTION_DAYS: Final = 400
 MAX_CONCURRENT: Final = 5
 MAX_USERS: Final = 1_000
+RECONCILE_DAYS: Final = 31
+"""As long as a range of ``reconcile`` may be."""
 
 _USER: Final = {"type": "string", "minLength": 1, "maxLength": 255}
 _TEXT: Final = {"type": "string", "maxLength": 1_000}
@@ -45,9 +47,13 @@ class RunType:
     inputs: Mapping[str, Any] | None = None
     """JSON Schema of a built-in type's inputs, the range apart."""
     needs_range: bool = False
+    max_range_days: int | None = None
+    """How long its range may be, in whole hours around it."""
     max_concurrent: int = MAX_CONCURRENT
     run_mode: RunMode = "full"
     """Where a configuration or a start names none."""
+    knows_modes: bool = False
+    """Whether it does less in the modes ``source`` and ``refresh``; the others always do all."""
     has_day: bool = False
     """Whether it is about the UTC day before where no range is given."""
 
@@ -60,6 +66,7 @@ TYPES: Final[Mapping[str, RunType]] = {
         RunType(
             name="replay",
             needs_range=True,
+            knows_modes=True,
             max_concurrent=1,
             inputs={
                 "type": "object",
@@ -84,6 +91,8 @@ TYPES: Final[Mapping[str, RunType]] = {
         RunType(
             name="reconcile",
             run_mode="source",
+            knows_modes=True,
+            max_range_days=RECONCILE_DAYS,
             has_day=True,
             inputs={
                 "type": "object",
@@ -149,6 +158,12 @@ class WorkflowConfig:
     def takes_range(self) -> bool:
         """Whether a start may have a range and a mode: ``cg-`` only (reference, "POST rules")."""
         return self.config_id.startswith("cg-")
+
+    @property
+    def knows_modes(self) -> bool:
+        """Whether it may be run in another mode than ``full``: a document sends in any."""
+        known = TYPES.get(self.type)
+        return known is not None and known.knows_modes
 
     @property
     def shipped(self) -> str | None:

@@ -153,6 +153,14 @@ async def test_case_47_mode_is_one_of_three_in_any_case(runs: Runs) -> None:
     assert_refused(answer, 400, "run_request_invalid", "run_mode", "`fast`", "refresh")
 
 
+async def test_mode_is_refused_when_the_type_would_send_all_the_same(runs: Runs) -> None:
+    for mode in ("source", "Refresh"):
+        answer = await runs.start({"config_id": "cg-ingest", "run_mode": mode})
+        assert_refused(answer, 400, "run_request_invalid", f"run_mode is {mode.lower()}", "full")
+        answer = await runs.start({"config_id": "cg-reconcile", "run_mode": mode})
+        assert (answer.status, answer.json["run_mode"]) == (200, mode.lower())
+
+
 async def test_case_48_unknown_key_is_refused_by_its_name(runs: Runs) -> None:
     answer = await runs.start({**REPLAY, "rangefrom": "2026"})
     assert_refused(answer, 400, "run_request_invalid", "`rangefrom`", "range_from")

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 import msgspec
 
+from sluice.core.workflows import RECONCILE_DAYS
+
 MODULUS: Final = 2**64
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
-LONGEST: Final = timedelta(days=31)
+LONGEST: Final = timedelta(days=RECONCILE_DAYS)
 KEYS_KNOWN: Final = timedelta(days=14)
 """Keys are kept 15 days after they were noted; a day less is certain."""
 SETTLED_AFTER: Final = timedelta(minutes=2)

@@ -63,7 +63,7 @@ async def _one(
     await project.set()
     # Amplitude deletes a person within a month: what it answers is in the tests of that step.
     add_tenant(folder / "tenants.toml", "" if name == "erase" else project.api_key)
-    async with open_run_rig(folder, engine, amplitude_url=simulator) as rig:
+    async with open_run_rig(folder, engine, amplitude_url=simulator, erase_settle_s=2.0) as rig:
         scenario: Scenario = Scripted(rig)
         if name in DOCUMENTS:
             scenario = Documents(project, DOCUMENTS[name], name)

@@ -148,6 +148,7 @@ def order_of(rig: RunRig, places: Path, *, kill_at: int = 0, is_scripted: bool =
             "data_dir": str(rig.settings.data_dir),
             "warehouse_url": rig.settings.warehouse_url.get_secret_value(),
             "amplitude_url": rig.settings.amplitude_url,
+            "erase_settle_s": str(rig.settings.erase_settle_s),
         },
         kill_at=kill_at,
         places=str(places),

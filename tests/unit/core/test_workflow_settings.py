@@ -46,7 +46,7 @@ def test_own_workflow_takes_every_key() -> None:
         name = "Nightly"
         enabled = false
         document = "night/nightly.arazzo.yaml"
-        run_mode = "source"
+        run_mode = "full"
         needs_range = true
         max_concurrent = 100
         schedule = "@daily"
@@ -65,7 +65,7 @@ def test_own_workflow_takes_every_key() -> None:
         name="Nightly",
         enabled=False,
         document="night/nightly.arazzo.yaml",
-        run_mode="source",
+        run_mode="full",
         needs_range=True,
         max_concurrent=100,
         schedule="@daily",
@@ -168,6 +168,19 @@ def test_workflow_is_refused_when_its_id_does_not_go_with_it(
     with pytest.raises(ConfigError) as refused:
         _own(keys, config_id)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("mode", ["source", "refresh"])
+def test_mode_is_refused_when_the_type_would_send_all_the_same(mode: str) -> None:
+    own = f"{MINE}run_mode = '{mode}'"
+    with pytest.raises(
+        ConfigError, match=rf"cg-nightly\.run_mode is {mode}: arazzo\.\S+ knows full"
+    ):
+        _own(own)
+    with pytest.raises(ConfigError, match=r"cg-ingest\.run_mode is .* would send all the same"):
+        _own(f"run_mode = '{mode}'", "cg-ingest")
+    assert _own(f"run_mode = '{mode}'", "cg-replay").run_mode == mode
+    assert _own(f"run_mode = '{mode}'", "cg-reconcile").run_mode == mode
 
 
 def test_workflows_are_refused_when_they_are_no_table_or_too_many() -> None:

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.runs_start import StartAsk, read_key, read_start, request_key
+from gateway.core.runs_start import StartAsk, check_range, read_key, read_start, request_key
 from gateway.core.runs_view import NamedFile, named_file
 from sluice.core.errors import ErrorType, Rejected
+from sluice.core.workflows import DEFAULTS
+from worker.core.reconciling import span_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=10),
@@ -60,6 +62,36 @@ def test_inputs_must_be_an_object() -> None:
     found = read_start(b'{"config_id":"og-cohort","inputs":[1]}')
     assert isinstance(found, Rejected)
     assert found.error_type is ErrorType.RUN_REQUEST_INVALID
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "is_taken"),
+    [
+        ("2026-01-01", "2026-02-01", True),
+        ("2026-01-01", "2026-02-01T00:00:00.001", False),
+        ("2026-01-01T00:30", "2026-02-01T00:00", True),
+        ("2026-01-01T00:30", "2026-02-01T00:30", False),
+        ("2026-01-01", None, True),
+    ],
+)
+def test_range_is_refused_when_its_hours_are_more_than_the_type_takes(
+    since: str, until: str | None, is_taken: bool
+) -> None:
+    given = {"range_from": since} | ({"range_to": until} if until else {})
+    ask = read_start(orjson.dumps({"config_id": "cg-reconcile", **given}))
+    assert isinstance(ask, StartAsk)
+    refused = check_range(ask, DEFAULTS["cg-reconcile"])
+    assert (refused is None) is is_taken
+    assert refused is None or "at most 31 days" in refused.detail
+    assert ask.range_from
+    assert ask.range_to
+    try:
+        span_of(ask.range_from, ask.range_to, started_at=0.0)
+    except ValueError:
+        assert not is_taken, "the step would refuse what the start takes"
+    else:
+        assert is_taken, "the start refuses what the step would take"
+    assert check_range(ask, DEFAULTS["cg-replay"]) is None
 
 
 @pytest.mark.parametrize(
