@@ -239,6 +239,16 @@ class Differences:
         return sum(self.counts.values())
 
 
+def _seen_at_amplitude(outputs: Mapping[str, Any]) -> str:
+    """Say how many events the other side was asked about, so that silence is not taken for yes."""
+    asked, delivered = outputs["amplitude"], outputs["destinations"]["amplitude"]["delivered"]
+    if not delivered:
+        return ""
+    if not asked["asked"]:
+        return f" Amplitude was not asked: {asked['reason']}."
+    return f" Amplitude was asked about {asked['delivered']:,} of {delivered:,} delivered events."
+
+
 def summary(*, tenant: str, span: Span, outputs: Mapping[str, Any]) -> str:
     """Return the result in a sentence or two."""
     since, until = hour_text(int(span.since.timestamp())), hour_text(int(span.until.timestamp()))
@@ -253,7 +263,7 @@ def summary(*, tenant: str, span: Span, outputs: Mapping[str, Any]) -> str:
         return (
             f"{between} everything adds up: {said} events accepted, {stored} stored,"
             f" {ledger['duplicates']:,} duplicates, {ledger['dead']:,} dead,"
-            f" {ledger['erased']:,} erased.{late}"
+            f" {ledger['erased']:,} erased.{late}{_seen_at_amplitude(outputs)}"
         )
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in outputs["difference_counts"].items())
     return f"{between} it does not add up: {kinds or 'numbers differ'}.{late}"

@@ -147,3 +147,31 @@ def test_summary_says_what_kind_of_differences_there_are_and_why_it_is_not_final
         f"acme, {hour_text(span.hours[0])} to 2026-03-02T00:00:00Z: it does not add up: 2 missing."
         " Not final: the time is not over."
     )
+
+
+@pytest.mark.parametrize(
+    ("delivered", "asked", "said"),
+    [
+        (0, {"asked": False, "reason": "no key"}, ""),
+        (5, {"asked": False, "reason": "no key"}, " Amplitude was not asked: no key."),
+        (
+            5,
+            {"asked": True, "delivered": 2},
+            " Amplitude was asked about 2 of 5 delivered events.",
+        ),
+    ],
+)
+def test_summary_says_how_many_events_amplitude_was_asked_about(
+    delivered: int, asked: dict[str, object], said: str
+) -> None:
+    ledger = dict.fromkeys(("accepted", "stored", "duplicates", "dead", "erased"), 1)
+    outputs = {
+        "ledger": ledger,
+        "is_balanced": True,
+        "is_final": True,
+        "notes": [],
+        "destinations": {"amplitude": {"delivered": delivered}},
+        "amplitude": asked,
+    }
+    text = summary(tenant="acme", span=span_of(None, None, started_at=STARTED), outputs=outputs)
+    assert text.endswith(f"1 erased.{said}")

@@ -357,9 +357,24 @@ async def _name(context: Context) -> Mapping[str, Any]:
         "difference_counts": found.counts,
         "differences": [msgspec.to_builtins(one) for one in found.named[:SHOWN]],
         "differences_file": FILE if found.named else None,
-        "notes": [*notes, *_unknown(ledger, counted["destinations"][DESTINATION])],
+        "notes": [
+            *notes,
+            *_unknown(ledger, counted["destinations"][DESTINATION]),
+            *_not_compared(asked, counted["destinations"][DESTINATION]),
+        ],
     }
     return {"summary": summary(tenant=run.tenant, span=span, outputs=outputs), **outputs}
+
+
+def _not_compared(asked: Mapping[str, Any], destination: Mapping[str, Any]) -> list[str]:
+    """Say how many events Amplitude files under another time, or not as events at all."""
+    if not asked["asked"] or destination["delivered"] <= asked["delivered"]:
+        return []
+    left = destination["delivered"] - asked["delivered"]
+    return [
+        f"{left:,} of {destination['delivered']:,} delivered events were not looked for at"
+        " Amplitude: they happened outside of the range, or are no events there"
+    ]
 
 
 def _unknown(ledger: Mapping[str, Any], destination: Mapping[str, Any]) -> list[str]:
