@@ -47,7 +47,7 @@ def _own(tenant: Tenant) -> frozenset[str]:
 
 def _is_ill(state: ConfigState) -> bool:
     lacks = any(one != THERE for one in state.secrets.values())
-    return bool(state.problem) or lacks or _cannot_start_itself(state)
+    return bool(state.problem or state.unknown) or lacks or _cannot_start_itself(state)
 
 
 def _cannot_start_itself(state: ConfigState) -> bool:
@@ -59,8 +59,15 @@ def _findings(tenant: Tenant, state: ConfigState) -> Iterator[Finding]:
     see = _SEE.format(tenant.slug)
     if state.problem:
         remedy = "`sluice workflow lint FILE` says what is wrong; it is read again by itself"
+        if state.stray:
+            change = f"{tenant.slug} {state.config.config_id} {plain(state.stray)}="
+            remedy = f"`sluice workflow configure {change}` takes it away"
         yield Finding(name, "fail", plain(state.problem), remedy)
         return
+    for unknown, said in state.unknown.items():
+        change = f"{tenant.slug} {state.config.config_id} inputs.{plain(unknown)}="
+        remedy = f"`sluice workflow configure {change}` takes it away"
+        yield Finding(name, "warn", plain(said), remedy)
     for secret, said in state.secrets.items():
         if said != THERE:
             yield Finding(name, "warn", f"secret {plain(secret)}: {said}", see)

@@ -51,6 +51,7 @@ def _words(one: ConfigState) -> list[str]:
     words = [] if config.enabled else ["switched off"]
     if one.problem:
         words.append(plain(one.problem))
+    words += map(plain, one.unknown.values())
     needs = [*(["a range"] if config.needs_range else []), *map(plain, one.needs)]
     if needs:
         words.append(f"needs {', '.join(needs)}")
@@ -68,6 +69,7 @@ def _as_data(one: ConfigState) -> dict[str, Any]:
         "inputs": config.inputs,
         "problem": one.problem or None,
         "needs": one.needs,
+        "unknown_inputs": list(one.unknown),
         "secrets": {
             name: {"reference": config.secrets.get(name), "state": state}
             for name, state in one.secrets.items()

@@ -30,6 +30,10 @@ class ConfigState:
     """Inputs that a start has to give: neither settings nor schema have them."""
     secrets: dict[str, str]
     """``there``, or why not, by name of the input; never a secret."""
+    unknown: dict[str, str]
+    """What is said of inputs of the settings that the schema does not declare, by name."""
+    stray: str
+    """The setting that is the problem, where taking it away helps."""
     next_at: datetime | None
     """When its schedule starts it."""
 
@@ -69,11 +73,14 @@ def _state(
 ) -> ConfigState:
     config, schema = entry.config, entry.schema
     needs: list[str] = []
+    unknown: list[str] = []
     if schema is not None:
         given = config.inputs.keys() | schema.defaults.keys() | config.secrets.keys()
         lacking = sorted(schema.required - given)
         needs += [name for name in lacking if name not in schema.secrets]
-        wrong = schema.problems(schema.filled(config.inputs), schema.secrets)
+        unknown = sorted(config.inputs.keys() - schema.names) if schema.names else []
+        declared = {name: one for name, one in config.inputs.items() if name not in unknown}
+        wrong = schema.problems(schema.filled(declared), schema.secrets)
         misfits = [f"/inputs{one.pointer} {one.reason}" for one in wrong if one.pointer]
         problem = problem or "; ".join(misfits)
         if wrong and not misfits and not needs:
@@ -88,6 +95,12 @@ def _state(
         config=config,
         problem=problem,
         needs=tuple(needs),
+        unknown={
+            name: f"{entry.workflow_id} has no input {name}; known are {schema.known()}"
+            for name in unknown
+            if schema is not None
+        },
+        stray=entry.stray,
         secrets=secrets,
         next_at=next_time(config.schedule, now) if config.schedule and config.enabled else None,
     )

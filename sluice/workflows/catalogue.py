@@ -54,6 +54,8 @@ class Entry:
     """Of an Arazzo document."""
     problem: str = ""
     """Why nothing can be run, in a sentence that names the file; empty if it can."""
+    stray: str = ""
+    """The setting that does not go with the workflow, such as ``secrets.apiKeyy``, if one is it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +193,16 @@ def _whole(
     opened: Opened | None,
 ) -> Entry:
     """Return an entry unless secrets and inputs of the settings stand in each other's place."""
-    for input_name in sorted(config.inputs.keys() & schema.secrets):
-        message = f"{config.config_id}: the input {input_name} is secret: it stands under secrets,"
-        return _broken(config, f"{message} as a reference.")
-    for input_name in schema.named_as_secret(config.inputs):
-        message = f"{config.config_id}: {workflow_id} has no input {input_name}"
-        return _broken(config, f"{message}, which is named as a secret.")
-    for input_name in sorted(config.secrets.keys() - schema.secrets):
-        message = f"{config.config_id}: {workflow_id} has no secret input {input_name}"
-        return _broken(config, f"{message}: what is not secret stands under inputs.")
+    for name in sorted(config.inputs.keys() & schema.secrets):
+        problem = f"The input {name} is secret: it stands under secrets, as a reference."
+        return _broken(config, problem, stray=f"inputs.{name}")
+    for name in schema.named_as_secret(config.inputs):
+        problem = f"{workflow_id} has no input {name}, which is named as a secret."
+        return _broken(config, problem, stray=f"inputs.{name}")
+    for name in sorted(config.secrets.keys() - schema.secrets):
+        what = f"{workflow_id} has no secret input {name}"
+        problem = f"{what}: what is not secret stands under inputs."
+        return _broken(config, problem, stray=f"secrets.{name}")
     return Entry(
         config=config,
         workflow_id=workflow_id,
@@ -209,13 +212,14 @@ def _whole(
     )
 
 
-def _broken(config: WorkflowConfig, problem: str) -> Entry:
+def _broken(config: WorkflowConfig, problem: str, *, stray: str = "") -> Entry:
     return Entry(
         config=config,
         workflow_id=config.type.removeprefix(ARAZZO),
         schema=None,
         digest=_digest(config, problem),
         problem=problem,
+        stray=stray,
     )
 
 

@@ -191,3 +191,34 @@ def test_doctor_names_what_keeps_a_workflow_from_running(
     assert line.startswith("ok    workflows of shop: 1 configured; next at ")
     workflow("configure", "shop", "cg-mine", "enabled=false", "document=gone.yaml")
     assert findings() == []
+
+
+def test_setting_that_a_workflow_does_not_know_is_said_with_what_takes_it_away(
+    workflow: Command, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_KEY", SECRET)
+    write(data_dir)
+    good = (*MINE, "inputs.day=1", "secrets.apiKey=env:SHOP_KEY")
+    ran = workflow("configure", "shop", "cg-mine", *good, "inputs.dayy=2")
+    ran = workflow("configure", "shop", "cg-mine", "inputs.day=2")
+    said = "w has no input dayy; known are day, n"
+    assert ran.stdout == f"shop cg-mine: {said}; secret apiKey: there.\n"
+    assert configured(workflow, "cg-mine")["unknown_inputs"] == ["dayy"]
+    assert findings() == [
+        f"warn  workflow cg-mine of shop: {said} -> `sluice workflow configure shop cg-mine"
+        " inputs.dayy=` takes it away"
+    ]
+    workflow("configure", "shop", "cg-mine", "inputs.dayy=", "secrets.apiKeyy=env:SHOP_KEY")
+    [line] = findings()
+    assert line == (
+        "fail  workflow cg-mine of shop: w has no secret input apiKeyy: what is not secret stands"
+        " under inputs. -> `sluice workflow configure shop cg-mine secrets.apiKeyy=` takes it away"
+    )
+    workflow("configure", "shop", "cg-mine", "secrets.apiKeyy=")
+    [line] = findings()
+    assert line.startswith("ok ")
+
+
+def test_input_that_a_built_in_type_does_not_know_is_said(workflow: Command) -> None:
+    ran = workflow("configure", "shop", "cg-replay", "inputs.regionn=eu")
+    assert "replay has no input regionn; known are dead_letters, destination" in ran.stdout

@@ -246,8 +246,12 @@ def _cleared(answer: Answer | NoAnswer, hidden: Iterable[str]) -> Answer | NoAns
     spellings = [one.encode() for one in spellings_of(secrets)]
     headers = {name: redacted(value, secrets) for name, value in answer.headers.items()}
     body = answer.body
-    if isinstance(body, bytes) and any(one in body for one in spellings):
-        body = _cleared_body(body, headers.get("content-type", ""), secrets)
+    if isinstance(body, bytes):
+        media_type = headers.get("content-type", "")
+        # JSON may spell any character by its number, which only reading it brings to light.
+        is_escaped = b"\\u" in body and is_json(media_type)
+        if is_escaped or any(one in body for one in spellings):
+            body = _cleared_body(body, media_type, secrets)
     return replace(answer, headers=headers, body=body)
 
 

@@ -20,6 +20,8 @@ _SECRET: Final = re.compile("key|secret|auth|token|password", re.IGNORECASE).sea
 MASK: Final = "***"
 """What is shown of a secret."""
 MAX_PROBLEMS: Final = 20
+MAX_NAME_CHARS: Final = 80
+_Kind = jsonschema_rs.ValidationErrorKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,56 @@ class InputSchema:
             for error in self.validator.iter_errors(dict(values)):
                 if len(found) >= MAX_PROBLEMS:
                     break
-                found.append(InputProblem(pointer_of(tuple(error.instance_path)), error.message))
+                found.append(
+                    InputProblem(pointer_of(tuple(error.instance_path)), self._reason(error))
+                )
         except ValueError:  # what the validator says of a value deeper than it goes
             found.append(InputProblem("", "are nested too deeply"))
         return tuple(found)
+
+    def known(self) -> str:
+        """Return the names of the inputs that a start may give, for people."""
+        return ", ".join(sorted(self.names - self.secrets)) or "none"
+
+    def _reason(self, error: jsonschema_rs.ValidationError) -> str:
+        """Return what the validator says, in words that name what is known or needed."""
+        is_root = not error.instance_path
+        match error.kind:
+            case _Kind.AdditionalProperties(unexpected=names) if is_root:
+                shown = ", ".join(name[:MAX_NAME_CHARS] for name in sorted(names)[:MAX_PROBLEMS])
+                return f"has no input {shown}; known are {self.known()}"
+            case _Kind.MinProperties(limit=1) if is_root:
+                return f"needs one of {self.known()}"
+            case _Kind.Type(types=types):
+                taken = " or ".join(map(_with_article, types))
+                return f"is {_with_article(_type_of(error.instance))}, not {taken}"
+            case _:
+                return error.message.removeprefix(f"{MASK} ")
+
+
+def _type_of(value: object) -> str:
+    """Return the type of a JSON value as JSON Schema calls it."""
+    match value:
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case dict():
+            return "object"
+        case _:
+            return "null"
+
+
+def _with_article(type_name: str) -> str:
+    if type_name == "null":
+        return type_name
+    return f"{'an' if type_name[0] in 'aio' else 'a'} {type_name}"
 
 
 def read_schema(schema: object, components: Mapping[str, object]) -> InputSchema | str:

@@ -321,6 +321,43 @@ async def test_secrets_are_read_when_they_are_sent_and_taken_out_of_what_comes_b
         assert b64encode(token.encode()).decode() not in text
 
 
+@pytest.mark.parametrize("media_type", ["application/json", "text/html"])
+@pytest.mark.parametrize("is_escaped", [False, True])
+async def test_error_of_a_step_shows_one_line_of_the_body_and_no_secret_in_it(
+    tmp_path: Path, media_type: str, is_escaped: bool
+) -> None:
+    token = 'pass/word+"1"'
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        said = orjson.dumps({"error": f"no such\x1b[2J key\n: {token}", "more": "x" * 500}).decode()
+        said = said.replace("/", "\\/")
+        if is_escaped and media_type == "application/json":
+            said = said.replace("pass", "\\u0070ass")
+        return web.Response(status=400, text=said, content_type=media_type)
+
+    async with serving(answer) as served, shell(served) as http:
+        made = planned(document(WITH_TOKEN, inputs=SECRET), description(served.url, call={}))
+        one = program(made, http, run_files(tmp_path), secrets=TOKEN, environment={"TOKEN": token})
+        error = await error_of(one)
+    assert error.message.startswith('Step a: the service answered 400: {"error":"no such')
+    assert ': ***","more":"xxx' in error.message
+    assert "pass" not in error.message
+    assert "word" not in error.message
+    assert error.message.isprintable()
+    assert len(error.message) <= len("Step a: the service answered 400: ") + 200
+
+
+async def test_error_of_a_step_shows_control_characters_of_a_text_as_replaced(
+    tmp_path: Path,
+) -> None:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=502, text="<b>\x1b[2J bad\r\n\tgate\u202eway</b>")
+
+    async with serving(answer) as served, shell(served) as http:
+        error = await error_of(getting(served, http, tmp_path))
+    assert error.message == "Step a: the service answered 502: <b>\ufffd[2J bad gate\ufffdway</b>"
+
+
 @pytest.mark.parametrize(
     ("reference", "words"),
     [

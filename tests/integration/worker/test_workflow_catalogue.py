@@ -250,11 +250,11 @@ async def test_settings_that_make_a_version_change_the_digest_and_others_do_not(
         ({"type": "arazzo.x"}, "The document a.yaml has no workflow x: it has w."),
         (
             {"inputs": {"apiKey": "k-not-shown"}},
-            "cg-mine: the input apiKey is secret: it stands under secrets, as a reference.",
+            "The input apiKey is secret: it stands under secrets, as a reference.",
         ),
         (
             {"secrets": {"day": "env:DAY"}},
-            "cg-mine: w has no secret input day: what is not secret stands under inputs.",
+            "w has no secret input day: what is not secret stands under inputs.",
         ),
     ],
 )

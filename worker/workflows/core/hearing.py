@@ -140,6 +140,8 @@ def why_failed(step: PlannedStep, heard: Heard, scope: Scope) -> RunError | None
     words = f"Step {step.id}: the service answered {status}"
     if heard.is_broken_json:
         words += f"; its body is not the JSON that it says it is: {_shown(scope)}"
+    elif not 200 <= status < 300 and _shown(scope):
+        words += f": {_shown(scope)}"
     if first is None or not 200 <= status < 300:
         return RunError(attribution, "sluice.workflow.step/http", words)
     words += f"; the criterion {first[0].text[:500]} does not hold"
@@ -149,7 +151,13 @@ def why_failed(step: PlannedStep, heard: Heard, scope: Scope) -> RunError | None
 
 
 def _shown(scope: Scope) -> str:
-    return str(scope.exchange.answer_body)[:MAX_SHOWN_CHARS]
+    """Return the beginning of a body on one line; secrets were taken out before."""
+    body = scope.exchange.answer_body
+    if not body or (isinstance(body, dict) and "$file" in body):
+        return ""
+    text = body if isinstance(body, str) else orjson.dumps(body).decode()
+    line = " ".join(text[: 2 * MAX_SHOWN_CHARS].split())[:MAX_SHOWN_CHARS]
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line)
 
 
 def why_silent(step: PlannedStep, silence: NoAnswer) -> RunError:

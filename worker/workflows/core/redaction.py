@@ -2,6 +2,7 @@
 
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable
+from html import escape
 from typing import Final
 from urllib.parse import quote, quote_plus
 
@@ -14,13 +15,15 @@ MIN_CHARS: Final = 4
 
 
 def _spellings(value: str) -> frozenset[str]:
-    """Return a value as it is, in an address, in JSON, and in Base64."""
+    """Return a value as it is, in an address, in JSON, in HTML, and in Base64."""
     raw = value.encode()
     codes = {code.decode() for code in (b64encode(raw), urlsafe_b64encode(raw))}
     codes |= {code.rstrip("=") for code in codes}
     texts = {value, *codes}
     texts |= {quote(one, safe="") for one in texts} | {quote_plus(one) for one in texts}
-    texts |= {quote(value), orjson.dumps(value).decode()[1:-1]}
+    texts |= {quote(value), escape(value), escape(value, quote=False)}
+    in_json = orjson.dumps(value).decode()[1:-1]
+    texts |= {in_json, in_json.replace("/", "\\/")}
     return frozenset(one for one in texts if len(one) >= MIN_CHARS)
 
 

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from sluice.core.workflows import TYPES
 from sluice.workflows.core.inputs import InputProblem, InputSchema, read_schema
 from sluice.workflows.core.places import (
     NOT_FETCHED,
@@ -388,7 +389,7 @@ def test_schema_says_names_secrets_and_defaults() -> None:
         (
             {"n": "hush", "who": "x"},
             {"apiKey"},
-            (InputProblem("/n", '*** is not of type "integer"'),),
+            (InputProblem("/n", "is a string, not an integer"),),
         ),
         (
             {"n": 1, "who": "x", "pin": "hush"},
@@ -407,6 +408,32 @@ def test_inputs_are_checked_without_showing_them(
     values: dict[str, object], secrets: set[str], problems: tuple[InputProblem, ...]
 ) -> None:
     assert schema().problems(values, frozenset(secrets)) == problems
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({}, InputProblem("", "needs one of shopify, user_id")),
+        (
+            {"user": "hush", "b": 1},
+            InputProblem("", "has no input b, user; known are shopify, user_id"),
+        ),
+        ({"x" * 500: 1}, InputProblem("", f"has no input {'x' * 80}; known are shopify, user_id")),
+        ({"user_id": 3.5}, InputProblem("/user_id", "is a number, not a string")),
+        ({"user_id": None}, InputProblem("/user_id", "is null, not a string")),
+        ({"user_id": ""}, InputProblem("/user_id", "is shorter than 1 character")),
+        (
+            {"shopify": {"request": "shop/redact", "order_ids": "hush"}},
+            InputProblem("/shopify/order_ids", "is a string, not an array"),
+        ),
+    ],
+)
+def test_problem_of_an_input_says_what_is_known_or_needed(
+    values: dict[str, object], problem: InputProblem
+) -> None:
+    read = read_schema(dict(TYPES["data-request"].inputs or {}), {})
+    assert isinstance(read, InputSchema)
+    assert read.problems(values, frozenset()) == (problem,)
 
 
 def test_schema_that_refers_to_itself_again_and_again_is_read_once() -> None:

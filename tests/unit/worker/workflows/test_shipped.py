@@ -48,6 +48,16 @@ def test_case_1_ingest_and_segment_sends_exactly_two_requests() -> None:
 
 
 @pytest.mark.parametrize(
+    "day", ["2026-01-01", "202601", "2026010a", "20260101\n", "\u0662" * 8, ""]
+)
+def test_day_that_amplitude_would_refuse_is_refused_before_anything_is_sent(day: str) -> None:
+    for name in ("start", "end"):
+        [problem] = begin(INGEST, EVENT | {name: day}, BOTH, run_id="r", now=NOW)
+        assert problem.pointer == f"/{name}"
+        assert "does not match" in problem.reason
+
+
+@pytest.mark.parametrize(
     "event_type", ['say "hi" & go', "$inputs.apiKey", "{$inputs.apiKey}", "\\"]
 )
 def test_cases_2_and_3_an_event_type_neither_breaks_out_nor_is_replaced(event_type: str) -> None:
