@@ -52,7 +52,9 @@ def test_case_1_ingest_and_segment_sends_exactly_two_requests() -> None:
 )
 def test_day_that_amplitude_would_refuse_is_refused_before_anything_is_sent(day: str) -> None:
     for name in ("start", "end"):
-        [problem] = begin(INGEST, EVENT | {name: day}, BOTH, run_id="r", now=NOW)
+        problems = begin(INGEST, EVENT | {name: day}, BOTH, run_id="r", now=NOW)
+        assert isinstance(problems, tuple)
+        [problem] = problems
         assert problem.pointer == f"/{name}"
         assert "does not match" in problem.reason
 
