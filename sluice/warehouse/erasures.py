@@ -229,6 +229,26 @@ _TRAITS_WHERE: Final = _filled(
     {"digest": digest_sql("user", "user_id"), "noted": _NOTED, "cut_off": _CUT_OFF},
 )
 
+_RUNS_WHERE: Final = _filled(
+    r"""tenant = {tenant:String}
+    AND type NOT IN ('erase', 'data-request')
+    AND created_at < toDateTime64({cut_off:String}, 6, 'UTC')
+    AND run_id IN (
+        SELECT run_id FROM workflow_runs
+        WHERE tenant = {tenant:String} AND state IN ('succeeded', 'failed', 'canceled'))
+    AND hasAny(
+        arrayMap(one -> @digest@, arrayConcat(
+            tupleElement(JSONExtractKeysAndValues(inputs, 'String'), 2),
+            arrayFlatten(arrayMap(
+                text -> splitByRegexp('[\\s,"]+', text),
+                tupleElement(JSONExtractKeysAndValues(outputs, 'String'), 2))))),
+        (SELECT groupArray(digest) FROM erasures
+        WHERE tenant = {tenant:String} AND run_id = {run_id:String}))""",
+    {"digest": digest_sql("user", "one", "{tenant:String}")},
+)
+"""Runs that have ended and name them as an input, or in a text of their outputs, such as a short
+list of a cohort's members."""
+
 PLACES: Final[dict[str, tuple[str, str]]] = {
     "events": (_EVENTS_WHERE, "toStartOfHour(received_at), event_type, event_id"),
     "event_keys": (_BY_EVENT, "event_id, received_at, event_type"),
@@ -237,6 +257,7 @@ PLACES: Final[dict[str, tuple[str, str]]] = {
     "user_traits": (_TRAITS_WHERE, "user_id, is_trait, trait"),
     "errors": (_ERRORS_WHERE, "error_id"),
     "dead_letters": (_LETTERS_WHERE, "destination, letter_id"),
+    "workflow_runs": (_RUNS_WHERE, "run_id"),
 }
 """The tables that hold something of people: which rows are theirs, and what makes one of copies
 that are not merged yet."""
@@ -273,6 +294,16 @@ DELETES: Final = {
     # disk and are not only hidden until some merge.
     table: Query(f"erase_delete_{table}", f"ALTER TABLE {table} DELETE WHERE {where}")
     for table, where in _WHERE.items()
+} | {
+    # That it ran stays; whom it was about goes.
+    "workflow_runs": Query(
+        "erase_blank_workflow_runs",
+        """
+ALTER TABLE workflow_runs
+UPDATE inputs = '{"erased":true}', outputs = '{"erased":true}', program = '', error_message = ''
+WHERE @where@
+""".replace("@where@", _RUNS_WHERE),
+    )
 }
 
 SHOPLESS: Final = Query(

@@ -107,6 +107,7 @@ async def test_person_is_gone_from_every_table_and_neighbours_are_untouched(rig:
         "clickhouse.user_traits": 2,
         "clickhouse.errors": 0,
         "clickhouse.dead_letters": 0,
+        "clickhouse.workflow_runs": 0,
     }
     assert {one["remaining"] for one in certificate["places"]} == {0}
     assert NORA not in msgspec.json.encode(certificate).decode()
@@ -520,6 +521,33 @@ async def test_data_request_waits_for_an_erasure_and_keeps_no_file_of_before(rig
     await erase.all_from("delete")
     await insert(rig, "workflow_runs", {**state, "state": "succeeded", "seq": 2})
     assert (await asked.finish())["records"]["events"] == 0
+
+
+async def test_other_runs_that_ended_no_longer_name_the_person(rig: Rig) -> None:
+    await rig.deliver(rig.destination(), make_event(user_id="ivo"))
+    members = {"cohortFile": f"amplitude_id,user_id\n17,{NORA}\n18,ivo\n"}
+    told = {
+        "as an input": ({"userId": NORA}, {}),
+        "in a list": ({}, members),
+        "a neighbour": ({"userId": f"{NORA}.au"}, {"cohortFile": f"1,x{NORA}\n"}),
+    }
+    for name, (inputs, outputs) in told.items():
+        run = msgspec.structs.replace(
+            new_run("amplitude.export-cohort", seed=name),
+            name=name,
+            state="succeeded",
+            created_at=format_ts(hours_ago(1))[:23],
+            inputs=msgspec.json.encode(inputs).decode(),
+            outputs=msgspec.json.encode(outputs).decode(),
+        )
+        await insert(rig, "workflow_runs", run)
+    certificate = await erasing(rig, NORA).all()
+    [place] = [one for one in certificate["places"] if one["place"] == "clickhouse.workflow_runs"]
+    assert (place["deleted"], place["remaining"]) == (2, 0)
+    kept = await rig.rows("SELECT name, inputs FROM workflow_runs ORDER BY name")
+    neighbour = msgspec.json.encode(told["a neighbour"][0]).decode()
+    erased = '{"erased":true}'
+    assert kept == [("a neighbour", neighbour), ("as an input", erased), ("in a list", erased)]
 
 
 async def test_run_is_asked_for_ends_and_forgets_whom_it_was_about(rig: Rig) -> None:
