@@ -22,6 +22,9 @@ MAX_LENT: Final = 1_000
 _NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
+LISTED_BY: Final = "SLUICE_WORKFLOW_PRIVATE_HOSTS"
+
+
 class RefusedAddressError(SluiceError):
     """A request may not go where it would."""
 
@@ -31,10 +34,12 @@ class Guard(AbstractResolver):
 
     Args:
         listed: Hosts and ports that may be private.
+        listed_by: What lists them, for who reads that one is not.
     """
 
-    def __init__(self, listed: frozenset[tuple[str, int]]) -> None:
+    def __init__(self, listed: frozenset[tuple[str, int]], *, listed_by: str = LISTED_BY) -> None:
         self._listed = listed
+        self._listed_by = listed_by
         self._lent: set[tuple[str, int]] = set()
         """Private addresses and ports that a listed host was found to have."""
         self._threads = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="workflow-names")
@@ -57,7 +62,7 @@ class Guard(AbstractResolver):
             return found
         reachable = [one for one in found if is_public(one["host"])]
         if found and not reachable:
-            raise refused(host, port)
+            raise refused(host, port, self._listed_by)
         return reachable
 
     def check_literal(self, host: str, port: int) -> None:
@@ -69,7 +74,7 @@ class Guard(AbstractResolver):
         if (host.lower(), port) in self._listed:
             self._lend(host, port)
         elif not is_public(host):
-            raise refused(host, port)
+            raise refused(host, port, self._listed_by)
 
     def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
         """Make the socket for one address: the last to look at it."""
@@ -88,11 +93,10 @@ class Guard(AbstractResolver):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def refused(host: str, port: int) -> RefusedAddressError:
+def refused(host: str, port: int, listed_by: str = LISTED_BY) -> RefusedAddressError:
     """Return the error of a host that may not be reached."""
     return RefusedAddressError(
-        f"{host}:{port} is not on the public internet, and SLUICE_WORKFLOW_PRIVATE_HOSTS does not"
-        " list it"
+        f"{host}:{port} is not on the public internet, and {listed_by} does not list it"
     )
 
 
