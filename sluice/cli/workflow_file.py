@@ -5,7 +5,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from sluice.core.workflows import WorkflowConfig
 from sluice.settings import Settings, load_settings
 from sluice.workflows.core.inputs import InputSchema
 from sluice.workflows.core.refusals import Refusal
-from sluice.workflows.core.runs import CANCELED, Run, new_run_id, run_time
+from sluice.workflows.core.runs import CANCELED, Run, RunError, new_run_id, run_time
 from sluice.workflows.loading import open_document
 from worker.workflows.arazzo import ArazzoProgram
 from worker.workflows.core.addresses import Addresses
@@ -38,6 +38,7 @@ from worker.workflows.secrets import Resolver, SecretMissingError
 FAILED: Final = 1
 TYPED: Final = "-"
 """Reference of a secret that is read from standard input."""
+INPUTS_TYPE: Final = "sluice.workflow.run/inputs"
 MAX_TYPED_CHARS: Final = 64 * 1024
 MAX_SHOWN_CHARS: Final = 2_000
 """Of one output; ``--json`` shows the whole."""
@@ -92,9 +93,10 @@ async def _run(
     try:
         await resolver.resolve(references.values())
     except SecretMissingError as error:
-        message = f"--secret: {error}."
+        words = str(error).removesuffix(f": set {error.variable} for the worker")
+        message = f"--secret: {words}."
         raise ConfigError(message) from None
-    http = HttpShell(_private_hosts(asked, settings))
+    http = HttpShell(_private_hosts(asked, settings), listed_by="--allow-host HOST:PORT")
     program = ArazzoProgram(
         made,
         run=Run(
@@ -114,7 +116,20 @@ async def _run(
         files=FolderFiles(asked.out, max_bytes=settings.run_file_max_bytes),
     )
     async with http:
-        return await run_locally(program, tell, _stop_on_signals())
+        outcome = await run_locally(program, tell, _stop_on_signals())
+    return replace(outcome, error=_with_remedy(outcome.error, schema, references))
+
+
+def _with_remedy(
+    error: RunError | None, schema: InputSchema, references: Mapping[str, str]
+) -> RunError | None:
+    """Return an error of the inputs with the options that mend it."""
+    if error is None or error.type != INPUTS_TYPE:
+        return error
+    lacking = sorted((schema.secrets & schema.required) - references.keys())
+    options = [f"--secret {name}=env:VARIABLE" for name in lacking]
+    remedy = f": give {', '.join(options)}" if options else ": see --input and --secret"
+    return msgspec.structs.replace(error, message=f"{error.message}{remedy}")
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -1,13 +1,17 @@
 """``sluice workflow runs``, ``show``, ``stop`` and ``files``, by way of the gateway's API."""
 
 import asyncio
+import shutil
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Final
 
 import typer
 
 from sluice.cli.options import AsJson, DataDir, print_json
+from sluice.cli.plain import plain
 from sluice.cli.runs_api import Run, RunsApi
 from sluice.cli.runs_target import TenantOption, TokenOption, UrlOption, api_of
 from sluice.cli.runs_view import (
@@ -24,6 +28,7 @@ from sluice.core.errors import ConfigError
 NOT_SUCCEEDED: Final = 1
 MAX_LIMIT: Final = 10_000
 KEY_BYTES: Final = 16
+STDOUT: Final = "-"
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its id, wf-….", show_default=False)]
 
@@ -165,7 +170,12 @@ def files(
     ] = "",
     target: Annotated[
         Path | None,
-        typer.Option("--to", metavar="PATH", help="Where to put it.", show_default="NAME here"),
+        typer.Option(
+            "--to",
+            metavar="PATH",
+            help="Where to put it: a file, a folder, or - for standard output.",
+            show_default="NAME here",
+        ),
     ] = None,
     url: UrlOption = "",
     token: TokenOption = "",
@@ -177,7 +187,8 @@ def files(
     Example: `sluice workflow files wf-20260425-52331-x9E9U --download members.csv --to c1.csv`
     """
     api = api_of(tenant, url, token, data_dir)
-    found = files_of(asyncio.run(_show(api, run_id)))
+    run = asyncio.run(_show(api, run_id))
+    found = files_of(run)
     if not name:
         if as_json:
             print_json({"files": found})
@@ -185,18 +196,47 @@ def files(
         for file in found:
             print(file_words(file))
         if not found:
-            print("The run left no files, or has not ended.")
+            has_ended = run.get("state") in ENDED
+            print("The run left no files." if has_ended else "The run has no files yet.")
         return
-    path = target or Path(name)
-    if target is None and (path.name != name or path.exists()):
-        message = f"{name} is there already: --to says where to put the file."
-        raise ConfigError(message)
     said = next((file.sha256 for file in found if file.name == name), "")
+    if str(target) == STDOUT:
+        if as_json:
+            message = "--to - writes the file to standard output: leave out --json."
+            raise ConfigError(message)
+        asyncio.run(_print_file(api, run_id, name, said))
+        return
+    path = _place(name, target)
     size, digest = asyncio.run(_download(api, run_id, name, path, said))
     if as_json:
         print_json({"path": str(path), "bytes": size, "sha256": digest})
     else:
         print(f"{path}  {size:,} bytes  {digest}")
+
+
+def _place(name: str, target: Path | None) -> Path:
+    """Return where a file is put; nothing is replaced that was not named."""
+    if target is not None and not target.is_dir():
+        return target
+    path = (target or Path()) / name
+    if Path(name).name != name or path.exists():
+        message = f"{plain(str(path))} is there already, or is no name of a file: --to says where"
+        raise ConfigError(f"{message} to put it.")
+    return path
+
+
+async def _print_file(api: RunsApi, run_id: str, name: str, expected: str) -> None:
+    """Write a file to standard output once it is whole and its digest is right."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        await _download(api, run_id, name, path, expected)
+        await asyncio.to_thread(_copy, path)
+
+
+def _copy(path: Path) -> None:
+    with path.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.flush()
 
 
 async def _list(

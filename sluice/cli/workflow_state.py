@@ -60,12 +60,21 @@ async def states_of(
             if entry.opened is not None:
                 planned = await plans.planned_for(entry, tenant)
                 problem = planned if isinstance(planned, str) else ""
+            problem = _located(problem, config, settings, tenant.slug)
             secrets = {
                 name: await _secret(reference, resolver, tenant.slug)
                 for name, reference in sorted(config.secrets.items())
             }
             found.append(_state(entry, problem, secrets, tenant.slug, now))
     return found
+
+
+def _located(problem: str, config: WorkflowConfig, settings: Settings, slug: str) -> str:
+    """Return a problem with the place of the document: the API names the file alone."""
+    sentence = problem.removesuffix(".")
+    if not sentence or not config.document:
+        return sentence
+    return f"{sentence} ({settings.workflows_path / slug / config.document})"
 
 
 def _state(
@@ -111,5 +120,9 @@ async def _secret(reference: str, resolver: Resolver, slug: str) -> str:
     try:
         await resolver.resolve([reference])
     except SecretMissingError as error:
+        if error.variable:
+            return plain(
+                f"{reference} is not in this shell's environment; the worker reads its own"
+            )
         return plain(str(error).removeprefix("the secret ").replace(" SLUG ", f" {slug} "))
     return THERE

@@ -457,5 +457,36 @@ async def test_file_is_not_kept_when_its_digest_is_wrong(
     assert not (tmp_path / "x.csv.part").exists()
 
 
+async def test_file_is_put_into_a_folder_or_on_standard_output_when_asked(
+    workflow: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    gateway.answers = [(200, a_run("succeeded", outputs={"a": [EXPORT]}))]
+    words = ("files", RUN_ID, "--download", "members.csv", "--to")
+    (tmp_path / "there").mkdir()
+    ran = await workflow(*words, "there")
+    assert ran.stdout.startswith("there/members.csv  12 bytes")
+    assert (tmp_path / "there" / "members.csv").read_bytes() == FILE
+    again = await workflow(*words, "there")
+    assert (again.status, "there/members.csv is there already" in again.error) == (2, True)
+    away = await workflow("files", RUN_ID, "--download", "../members.csv", "--to", "there")
+    assert (away.status, "no name of a file" in away.error) == (2, True)
+    ran = await workflow(*words, "-")
+    assert (ran.status, ran.stdout, ran.stderr) == (0, FILE.decode(), "")
+    assert not (tmp_path / "-").exists()
+    both = await workflow(*words, "-", "--json")
+    assert (both.status, "leave out --json" in both.error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("failed", "The run left no files.\n"), ("running", "The run has no files yet.\n")],
+)
+async def test_run_without_files_is_said_to_have_none_or_none_yet(
+    workflow: Any, gateway: Gateway, state: str, said: str
+) -> None:
+    gateway.answers = [(200, a_run(state))]
+    assert (await workflow("files", RUN_ID)).stdout == said
+
+
 def test_long_watch_asks_more_seldom() -> None:
     assert pause_s(1) < pause_s(100) <= 2

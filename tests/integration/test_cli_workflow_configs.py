@@ -88,8 +88,8 @@ def test_own_workflow_is_configured_and_every_place_of_its_secret_is_looked_at(
     write(data_dir)
     ran = workflow("configure", "shop", "cg-mine", *MINE, "secrets.apiKey=env:SHOP_KEY")
     assert ran.stdout == (
-        "shop cg-mine: needs day; secret apiKey: env:SHOP_KEY is not there: set SHOP_KEY for the"
-        " worker.\n"
+        "shop cg-mine: needs day; secret apiKey: env:SHOP_KEY is not in this shell's"
+        " environment; the worker reads its own.\n"
     )
     monkeypatch.setenv("SHOP_KEY", SECRET)
     assert configured(workflow, "cg-mine")["secrets"] == {
@@ -173,8 +173,19 @@ def test_doctor_names_what_keeps_a_workflow_from_running(
     workflow("configure", "shop", "cg-mine", *MINE, "schedule=@daily")
     [line] = findings()
     assert line.startswith(
-        "fail  workflow cg-mine of shop: The document a.yaml cannot be read: No such file"
+        "fail  workflow cg-mine of shop: The document a.yaml cannot be read: No such file or"
+        f" directory ({data_dir}/workflows/shop/a.yaml) -> "
     )
+    said = workflow("configure", "shop", "cg-mine", "name=Mine").stdout
+    assert f"directory ({data_dir}/workflows/shop/a.yaml); next at " in said
+    assert ".;" not in said
+    write(data_dir)
+    said = workflow("configure", "shop", "cg-mine", "type=arazzo.other", "schedule=").stdout
+    assert said == (
+        "shop cg-mine: The document a.yaml has no workflow other: it has w"
+        f" ({data_dir}/workflows/shop/a.yaml).\n"
+    )
+    workflow("configure", "shop", "cg-mine", *MINE, "schedule=@daily")
     write(data_dir, steps="  - {stepId: a, operationId: noSuchThing}\n")
     [line] = findings()
     assert line.startswith("fail  workflow cg-mine of shop: The document is refused: line ")
@@ -212,7 +223,8 @@ def test_setting_that_a_workflow_does_not_know_is_said_with_what_takes_it_away(
     [line] = findings()
     assert line == (
         "fail  workflow cg-mine of shop: w has no secret input apiKeyy: what is not secret stands"
-        " under inputs. -> `sluice workflow configure shop cg-mine secrets.apiKeyy=` takes it away"
+        f" under inputs ({data_dir}/workflows/shop/a.yaml) -> `sluice workflow configure"
+        " shop cg-mine secrets.apiKeyy=` takes it away"
     )
     workflow("configure", "shop", "cg-mine", "secrets.apiKeyy=")
     [line] = findings()

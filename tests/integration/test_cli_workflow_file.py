@@ -224,6 +224,8 @@ async def test_private_address_is_not_reached_unless_it_is_allowed(tmp_path: Pat
         ran = await run_file(written(tmp_path, served.url))
     assert ran.status == 1
     assert f"{served.place} is not on the public internet" in ran.stdout
+    assert "and --allow-host HOST:PORT does not list it" in ran.stdout
+    assert "SLUICE_WORKFLOW_PRIVATE_HOSTS" not in ran.stdout
     assert served.requests == []
 
 
@@ -232,7 +234,7 @@ async def test_private_address_is_not_reached_unless_it_is_allowed(tmp_path: Pat
     [
         (["--input", "mib"], "--input must be NAME=VALUE."),
         (["--secret", "a=tenant:x"], "--secret a must be env:NAME, file:PATH or - (standard"),
-        (["--secret", "a=env:NOT_THERE"], "the secret env:NOT_THERE is not there: set NOT_THERE"),
+        (["--secret", "a=env:NOT_THERE"], "--secret: the secret env:NOT_THERE is not there."),
         (["--secret", "a=-"], "--secret: nothing came from standard input."),
         (["--secret", "a=-", "--secret", "b=-"], "only one can be read from standard input"),
         (["--allow-host", "localhost"], "--allow-host is 'localhost': use host:port"),
@@ -246,6 +248,22 @@ def test_wrong_argument_is_said_in_one_line(
     ran = here(written(tmp_path, "http://a.example"), *words)
     assert (ran.status, ran.stdout) == (2, "")
     assert said in ran.error
+
+
+def test_input_that_is_wrong_is_said_with_the_option_that_mends_it(
+    here: Callable[..., Ran], tmp_path: Path
+) -> None:
+    inputs = {
+        "type": "object",
+        "required": ["apiKey", "day"],
+        "properties": {"apiKey": {"type": "string"}, "day": {"type": "string"}},
+    }
+    file = written(tmp_path, "http://a.example", inputs=inputs)
+    ran = here(file, "--input", "day=1")
+    assert ran.status == 1
+    assert "/apiKey is required: give --secret apiKey=env:VARIABLE\n" in ran.stdout
+    ran = here(file, "--secret", f"apiKey=file:{file}")
+    assert '"day" is a required property: see --input and --secret\n' in ran.stdout
 
 
 def test_refused_document_is_not_begun(here: Callable[..., Ran], tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ from worker.workflows.core.unpacking import (
     Unpacker,
     encoding_of,
 )
-from worker.workflows.resolving import Guard, RefusedAddressError, asking_tenant
+from worker.workflows.resolving import LISTED_BY, Guard, RefusedAddressError, asking_tenant
 
 CONNECT_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 30.0
@@ -109,6 +109,7 @@ class HttpShell:
     Args:
         private_hosts: Hosts and ports that may be private (``core.reach.listed``).
         may_send: Asked between connecting and sending; where it says no, nothing is sent.
+        listed_by: What lists the private ones, for who reads that one is not.
     """
 
     def __init__(
@@ -116,8 +117,9 @@ class HttpShell:
         private_hosts: frozenset[tuple[str, int]] = frozenset(),
         *,
         may_send: Callable[[], bool] = lambda: True,
+        listed_by: str = LISTED_BY,
     ) -> None:
-        self._guard = Guard(private_hosts)
+        self._guard = Guard(private_hosts, listed_by=listed_by)
         self._may_send = may_send
         self._slots = asyncio.Semaphore(MAX_AT_ONCE)
         self._of_tenants: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()

@@ -28,6 +28,7 @@ _NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 asking_tenant: ContextVar[str] = ContextVar("asking_tenant", default="")
 """For whom names are looked up."""
+LISTED_BY: Final = "SLUICE_WORKFLOW_PRIVATE_HOSTS"
 
 
 class RefusedAddressError(SluiceError):
@@ -39,10 +40,12 @@ class Guard(AbstractResolver):
 
     Args:
         listed: Hosts and ports that may be private.
+        listed_by: What lists them, for who reads that one is not.
     """
 
-    def __init__(self, listed: frozenset[tuple[str, int]]) -> None:
+    def __init__(self, listed: frozenset[tuple[str, int]], *, listed_by: str = LISTED_BY) -> None:
         self._listed = listed
+        self._listed_by = listed_by
         self._lent: set[tuple[str, int]] = set()
         """Private addresses and ports that a listed host was found to have."""
         self._of_tenants: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -64,7 +67,7 @@ class Guard(AbstractResolver):
             return found
         reachable = [one for one in found if is_public(one["host"])]
         if found and not reachable:
-            raise refused(host, port)
+            raise refused(host, port, self._listed_by)
         return reachable
 
     async def _looked_up(self, host: str, port: int, family: int) -> list[ResolveResult]:
@@ -94,7 +97,7 @@ class Guard(AbstractResolver):
         if (host.lower(), port) in self._listed:
             self._lend(host, port)
         elif not is_public(host):
-            raise refused(host, port)
+            raise refused(host, port, self._listed_by)
 
     def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
         """Make the socket for one address: the last to look at it."""
@@ -113,11 +116,10 @@ class Guard(AbstractResolver):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def refused(host: str, port: int) -> RefusedAddressError:
+def refused(host: str, port: int, listed_by: str = LISTED_BY) -> RefusedAddressError:
     """Return the error of a host that may not be reached."""
     return RefusedAddressError(
-        f"{host}:{port} is not on the public internet, and SLUICE_WORKFLOW_PRIVATE_HOSTS does not"
-        " list it"
+        f"{host}:{port} is not on the public internet, and {listed_by} does not list it"
     )
 
 

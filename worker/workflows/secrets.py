@@ -23,7 +23,16 @@ OWN_VARIABLES: Final = "SLUICE_"
 
 
 class SecretMissingError(SluiceError):
-    """A reference leads to nothing; the words name it and what to do, and hold no value."""
+    """A reference leads to nothing; the words name it and what to do, and hold no value.
+
+    Args:
+        message: The words.
+        variable: The one that the environment of this process lacks.
+    """
+
+    def __init__(self, message: str, *, variable: str = "") -> None:
+        super().__init__(message)
+        self.variable = variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +101,7 @@ class Resolver:
         value = self._environment.get(name, "")
         if not value:
             message = f"the secret {reference} is not there: set {name} for the worker"
-            raise SecretMissingError(message)
+            raise SecretMissingError(message, variable=name)
         return value
 
     def _property(self, reference: str, name: str, hidden: set[str]) -> str:

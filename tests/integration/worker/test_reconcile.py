@@ -275,4 +275,4 @@ async def test_days_before_the_ledger_and_days_not_over_say_so(there: Forwarding
     outputs = await run.finish()
     assert not outputs["is_final"]
     assert "the time is not over" in outputs["notes"]
-    assert "1 events wait for warehouse in the queue" in outputs["notes"]
+    assert "1 event waits for warehouse in the queue" in outputs["notes"]

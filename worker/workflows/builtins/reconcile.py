@@ -150,7 +150,8 @@ async def _late(context: Context, span: Span, now: datetime) -> list[str]:
             continue
         oldest = now.timestamp() - backlog.oldest_age_s
         if backlog.messages and oldest < span.until.timestamp() + SETTLED_AFTER.total_seconds():
-            notes.append(f"{backlog.events:,} events wait for {subscription} in the queue")
+            wait = "1 event waits" if backlog.events == 1 else f"{backlog.events:,} events wait"
+            notes.append(f"{wait} for {subscription} in the queue")
     return notes
 
 
@@ -411,7 +412,10 @@ async def _name_at_amplitude(context: Context, found: Differences) -> list[str]:
     )
     if undecided:
         until = hour_text(loaded["until"])
-        notes.append(f"{undecided:,} events were sent after {until}: exports do not hold them yet")
+        were, them = (
+            ("1 event was", "it") if undecided == 1 else (f"{undecided:,} events were", "them")
+        )
+        notes.append(f"{were} sent after {until}: exports do not hold {them} yet")
     erased = await check.still_there()
     if "problem" in loaded:
         notes.append(f"Amplitude's export could not be read: {loaded['problem']}")

@@ -192,8 +192,9 @@ async def _send_some(context: Context, asked: Asked, reached: Reached, reasons: 
         raise StoppedError(message)
     if replaying.problem:
         is_key = "amplitude.api_key" in replaying.problem
+        what = "1 event was" if reached.delivered == 1 else f"{reached.delivered:,} events were"
         raise StepError(
-            f"{replaying.problem}; {reached.delivered:,} events were delivered before.",
+            f"{replaying.problem}; {what} delivered before.",
             attribution="customer" if is_key else "platform",
             rule="destination",
         )

@@ -52,9 +52,9 @@ def test_case_1_ingest_and_segment_sends_exactly_two_requests() -> None:
 )
 def test_day_that_amplitude_would_refuse_is_refused_before_anything_is_sent(day: str) -> None:
     for name in ("start", "end"):
-        problems = begin(INGEST, EVENT | {name: day}, BOTH, run_id="r", now=NOW)
-        assert isinstance(problems, tuple)
-        [problem] = problems
+        refused = begin(INGEST, EVENT | {name: day}, BOTH, run_id="r", now=NOW)
+        assert isinstance(refused, tuple)
+        [problem] = refused
         assert problem.pointer == f"/{name}"
         assert "does not match" in problem.reason
 
@@ -219,7 +219,7 @@ def test_case_17_a_default_is_filled_in(given: dict[str, object], sent: str) -> 
 
 def test_case_17_a_value_outside_of_the_schema_is_refused() -> None:
     found = begin(EXPORT, COHORT | {"includeProps": 3}, BASIC, run_id="wf-1", now=NOW)
-    assert found == (InputProblem("/includeProps", "*** is not one of 0 or 1"),)
+    assert found == (InputProblem("/includeProps", "is not one of 0 or 1"),)
 
 
 def test_case_18_a_missing_input_is_refused() -> None:
