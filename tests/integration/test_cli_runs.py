@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -89,13 +90,24 @@ class Gateway:
         )
 
 
+@asynccontextmanager
+async def _serving(app: web.Application) -> AsyncIterator[str]:
+    """Serve without a log of requests: it would go where the command under test writes."""
+    server = TestServer(app)
+    await server.start_server(access_log=None)
+    try:
+        yield str(server.make_url("")).rstrip("/")
+    finally:
+        await server.close()
+
+
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     found = Gateway(answers=[(200, a_run())])
     app = web.Application()
     app.router.add_route("*", "/api/workflow/runs{rest:.*}", found.answer)
-    async with TestServer(app) as server:
-        found.url = str(server.make_url("")).rstrip("/")
+    async with _serving(app) as url:
+        found.url = url
         yield found
 
 
@@ -268,8 +280,8 @@ async def test_start_is_repeated_with_the_same_key_when_the_gateway_had_no_time(
     app = web.Application()
     app.router.add_route("*", "/api/workflow/runs", note)
     gateway.answers = [(503, {"status": 503, "message": "Again."}), (200, a_run())]
-    async with TestServer(app) as server:
-        gateway.url = str(server.make_url("")).rstrip("/")
+    async with _serving(app) as url:
+        gateway.url = url
         ran = await workflow("run", "og-cohort")
     assert ran.status == 0, ran
     assert len(keys) == 2
