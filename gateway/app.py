@@ -47,9 +47,11 @@ from gateway.token_keys import JwksSource, shared_secret
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import Directory
 from sluice.credentials import session_secret
+from sluice.loop_lag import watch_loop
 from sluice.queue import open_edge_queue
 from sluice.queue.protocol import Queue
 from sluice.settings import Settings
+from sluice.telemetry import note_build
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from sluice.workflows.catalogue import Catalogue
@@ -153,6 +155,7 @@ def build_app(parts: Parts) -> Dispatcher:
         *OpsRoutes(
             queue=parts.queue,
             figures=Figures(parts.queue, parts.monotonic),
+            pending_bytes=lambda: parts.publisher.pending_bytes,
             is_ready=is_ready,
         ).routes(),
         *SourceRoutes(
@@ -201,6 +204,7 @@ async def serve(
         ConfigError: The address cannot be listened on, or a file of the data dir is broken.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    note_build(settings.revision)
     tenants = TenantsFile(settings.tenants_path)
     jwks = JwksSource(settings.jwks_url) if settings.jwks_url else None
     secret = await asyncio.to_thread(session_secret, settings)
@@ -253,7 +257,7 @@ async def serve(
             listener=listener,
             publisher=publisher,
             rejections=parts.rejections,
-            watchers=[tenants.run, http.sweep, *([jwks.run] if jwks else [])],
+            watchers=[tenants.run, http.sweep, watch_loop, *([jwks.run] if jwks else [])],
             stop_delay_s=settings.stop_delay_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import hdrs
 from aiohttp.web import BaseRequest
@@ -21,7 +21,7 @@ from gateway.core.origins import preflight, readable_by
 from gateway.rejections import Rejections
 from gateway.reply import Reply, is_request_id
 from sluice.core.errors import ErrorType, Rejected
-from sluice.telemetry import HTTP_SECONDS
+from sluice.telemetry import HTTP_SECONDS, UNMATCHED
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +97,13 @@ class Route:
         return ", ".join([*methods, hdrs.METH_OPTIONS])
 
 
+class _Unhandled(NamedTuple):
+    """The answer to a request for which there is no handler, and the route that it counts for."""
+
+    name: str
+    answer: Answer
+
+
 Shape = Callable[[Answer, str], Answer]
 """Gives a refusal another body, which may name the request's id."""
 
@@ -163,11 +170,13 @@ class Dispatcher:
         by_path = self._by_method.get(method)
         hit = by_path.get(path) if by_path is not None else None
         found = hit or self._find(request)
-        if isinstance(found, Answer):
-            return Reply(self._shaped(request, found, request_id), request_id)
+        if isinstance(found, _Unhandled):
+            self._note(found.name, found.answer.status, started)
+            return Reply(self._shaped(request, found.answer, request_id), request_id)
         route, handler = found
         if self.is_stopping and not route.is_for_operators:
             stopping = self._shaped(request, route.refuse(_STOPPING, 1), request_id)
+            self._note(route.name, stopping.status, started)
             return Reply(stopping, request_id)
         self._active += 1
         exchange = Exchange(request, request_id)
@@ -185,18 +194,23 @@ class Dispatcher:
             origin = request.headers.get(hdrs.ORIGIN)
             if origin is not None:
                 answer = readable_by(answer, origin, exchange.origins)
-        key = (route.name, answer.status)
-        labels = self._labels.get(key)
-        if labels is None:
-            labels = self._labels[key] = (route.name, str(answer.status))
-        HTTP_SECONDS.observe(labels, time.perf_counter() - started)
+        self._note(route.name, answer.status, started)
         return Reply(answer, request_id, is_last=self.is_leaving)
 
-    def _find(self, request: BaseRequest) -> tuple[Route, Handler] | Answer:
+    def _note(self, route: str, status: int, started: float) -> None:
+        """Count an answer; routes and statuses are few, whatever clients ask for."""
+        key = (route, status)
+        labels = self._labels.get(key)
+        if labels is None:
+            labels = self._labels[key] = (route, str(status))
+        HTTP_SECONDS.observe(labels, time.perf_counter() - started)
+
+    def _find(self, request: BaseRequest) -> "tuple[Route, Handler] | _Unhandled":
         path = _path_of(request)
         route = self._by_path.get(path) or self._in_folder(path) or self._by_template(path)
         if route is None:
-            return refused_one(ErrorType.NOT_FOUND, "Nothing is served at this path.")
+            nothing = refused_one(ErrorType.NOT_FOUND, "Nothing is served at this path.")
+            return _Unhandled(UNMATCHED, nothing)
         handler = route.handlers.get(request.method)
         if handler is None and request.method == hdrs.METH_HEAD:
             handler = route.handlers.get(hdrs.METH_GET)
@@ -204,13 +218,15 @@ class Dispatcher:
             return route, handler
         if request.method == hdrs.METH_OPTIONS:
             if route.origins is None or hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
-                return Answer(204, headers=(("Allow", route.allow),))
+                return _Unhandled(route.name, Answer(204, headers=(("Allow", route.allow),)))
             origin = request.headers.get(hdrs.ORIGIN)
-            return preflight(origin, route.origins(), allow=route.allow)
+            allowed = preflight(origin, route.origins(), allow=route.allow)
+            return _Unhandled(route.name, allowed)
         methods = " and ".join(route.handlers)
-        return refused_one(
+        refusal = refused_one(
             ErrorType.METHOD_NOT_ALLOWED, f"This path takes {methods}.", allow=route.allow
         )
+        return _Unhandled(route.name, refusal)
 
     def _in_folder(self, path: str) -> Route | None:
         folder, _, last = path.removesuffix("/").rpartition("/")

@@ -19,7 +19,13 @@ from aiohttp.web_protocol import RequestHandler
 from gateway.core.answers import refused_one
 from gateway.reply import Reply
 from sluice.core.errors import ErrorType
-from sluice.telemetry import HTTP_CONNECTIONS, HTTP_REFUSED_CONNECTIONS, HTTP_TIMED_OUT_HEADS
+from sluice.telemetry import (
+    HTTP_CONNECTIONS,
+    HTTP_REFUSED_CONNECTIONS,
+    HTTP_SECONDS,
+    HTTP_TIMED_OUT_HEADS,
+    UNMATCHED,
+)
 
 MAX_LINE_BYTES: Final = 8_190
 MAX_FIELD_BYTES: Final = 16_380
@@ -102,6 +108,8 @@ class Connection(RequestHandler):
         else:
             _log.error("A request failed outside the application", exc_info=exc)
             answer = refused_one(ErrorType.INTERNAL, "Something failed here; quote the request id.")
+        # Nobody knows when it came; that it came is what counts.
+        HTTP_SECONDS.observe((UNMATCHED, str(answer.status)), 0.0)
         return Reply(answer, server.new_request_id())
 
 

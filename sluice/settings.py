@@ -169,6 +169,12 @@ class Settings(BaseSettings):
         "auto", description="`json`, `text`, or `auto`: text on a terminal, else JSON."
     )
     log_level: str = Field("info", description="`debug`, `info`, `warning` or `error`.")
+    revision: str = Field(
+        "",
+        max_length=64,
+        description="Commit that this build was made from, for `sluice_build_info`; an image says"
+        " it of itself.",
+    )
 
     @field_validator("queue_url")
     @classmethod

@@ -16,10 +16,13 @@ from sluice.core.errors import QueueUnavailableError
 from sluice.queue.protocol import TOPICS, Queue, QueueState, SpoolState
 from sluice.telemetry import (
     METRICS_CONTENT_TYPE,
+    PENDING_BYTES,
     QUEUE_BACKLOG_EVENTS,
     QUEUE_MAX_BYTES,
     QUEUE_OLDEST_AGE,
     QUEUE_STORED_BYTES,
+    QUEUE_TIME_TO_FULL,
+    QUEUE_TIME_TO_LOSS,
     SPOOL_BYTES,
     SPOOL_IN_USE,
     SPOOL_MAX_BYTES,
@@ -57,6 +60,7 @@ class OpsRoutes:
 
     queue: Queue
     figures: Figures
+    pending_bytes: Callable[[], int]
     is_ready: Callable[[], bool]
 
     def routes(self) -> list[Route]:
@@ -104,12 +108,14 @@ class OpsRoutes:
         return Answer(200, render_metrics(), METRICS_CONTENT_TYPE)
 
     async def _refresh(self) -> None:
+        PENDING_BYTES.set(self.pending_bytes())
         state = await self.figures.state()
         if state is None:
             return
         if state.spool is None:
             QUEUE_STORED_BYTES.set(state.stored_bytes)
             QUEUE_MAX_BYTES.set(state.max_bytes)
+            QUEUE_TIME_TO_FULL.set(state.time_to_full_s)
         else:
             _show(state.spool)
         for subscriptions in TOPICS.values():
@@ -117,6 +123,7 @@ class OpsRoutes:
                 backlog = await self.queue.backlog(subscription)
                 QUEUE_OLDEST_AGE.labels(subscription).set(backlog.oldest_age_s)
                 QUEUE_BACKLOG_EVENTS.labels(subscription).set(backlog.events)
+                QUEUE_TIME_TO_LOSS.labels(subscription).set(backlog.time_to_loss_s)
 
 
 def _show(spool: SpoolState) -> None:

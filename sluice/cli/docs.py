@@ -221,8 +221,10 @@ def metrics_table() -> str:
         for family in metric.collect():
             suffix = "_total" if family.type == "counter" else ""
             labels = ", ".join(f"`{label}`" for label in _labels(metric))
-            rows.append((f"`{family.name}{suffix}`", family.type, labels, family.documentation))
-    return _table(("metric", "type", "labels", "meaning"), rows)
+            filled_by = ", ".join(telemetry.processes_of(family.name))
+            name = f"`{family.name}{suffix}`"
+            rows.append((name, family.type, labels, filled_by, family.documentation))
+    return _table(("metric", "type", "labels", "filled by", "meaning"), rows)
 
 
 _REGISTRY: Final = telemetry.REGISTRY

@@ -12,8 +12,8 @@ from sluice.cli.options import DataDir, Host, Port
 from sluice.cli.ports import LISTEN_ERRORS, listen_error
 from sluice.core.errors import ConfigError
 from sluice.lifecycle import run_service
+from sluice.logs import configure_logging
 from sluice.settings import Settings, load_settings
-from sluice.telemetry import configure_logging
 
 OnReady = Callable[[str], None]
 ServePart = Callable[[Settings, asyncio.Event, OnReady], Awaitable[None]]
