@@ -4,7 +4,7 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,7 +41,9 @@ from gateway.run_book import RunBook
 from gateway.run_callers import RunCallers
 from gateway.run_commands import RunCommands
 from gateway.run_reads import RunReads
+from gateway.scrape import Scrape
 from gateway.server import HttpServer, connection_bound, raise_file_limit
+from gateway.siblings import Place, Siblings
 from gateway.stamps import Stamps
 from gateway.token_keys import JwksSource, shared_secret
 from sluice.core.errors import ConfigError
@@ -85,6 +87,7 @@ class Parts:
     monotonic: Callable[[], float] = time.monotonic
     stamps: Stamps
     new_request_id: Callable[[], str]
+    scrape: Callable[[], Awaitable[bytes]]
     body_timeout_s: float = 10.0
 
 
@@ -153,9 +156,8 @@ def build_app(parts: Parts) -> Dispatcher:
         *RunFileRoutes(callers=callers, book=book, files=parts.run_files).routes(),
         *HealthRoutes(probe=parts.probe).routes(),
         *OpsRoutes(
-            queue=parts.queue,
             figures=Figures(parts.queue, parts.monotonic),
-            pending_bytes=lambda: parts.publisher.pending_bytes,
+            scrape=parts.scrape,
             is_ready=is_ready,
         ).routes(),
         *SourceRoutes(
@@ -191,6 +193,7 @@ async def serve(
     on_ready: Callable[[str], None],
     *,
     reuse_port: bool = False,
+    place: Place | None = None,
 ) -> None:
     """Serve until ``stop`` is set, then finish what is in hand within ``stop_timeout_s``.
 
@@ -199,6 +202,7 @@ async def serve(
         stop: Set from outside, such as by SIGTERM.
         on_ready: Called once with the address, as soon as requests are answered.
         reuse_port: Listen beside other gateways on the same port.
+        place: Which of several processes of one command this is; None: it is the only one.
 
     Raises:
         ConfigError: The address cannot be listened on, or a file of the data dir is broken.
@@ -225,6 +229,8 @@ async def serve(
         stack.push_async_callback(probe.close)
         stamps = Stamps()
         new_request_id = request_ids()
+        scrape = Scrape(queue, pending_bytes=lambda: publisher.pending_bytes)
+        siblings = Siblings(place, scrape.text) if place else None
         parts = Parts(
             queue=queue,
             publisher=publisher,
@@ -241,6 +247,7 @@ async def serve(
             ask_for_keys=jwks.ask if jwks else lambda: None,
             stamps=stamps,
             new_request_id=new_request_id,
+            scrape=siblings.text if siblings else scrape.text,
             body_timeout_s=settings.body_timeout_s,
         )
         app = build_app(parts)
@@ -257,7 +264,13 @@ async def serve(
             listener=listener,
             publisher=publisher,
             rejections=parts.rejections,
-            watchers=[tenants.run, http.sweep, watch_loop, *([jwks.run] if jwks else [])],
+            watchers=[
+                tenants.run,
+                http.sweep,
+                watch_loop,
+                *([jwks.run] if jwks else []),
+                *([siblings.run] if siblings else []),
+            ],
             stop_delay_s=settings.stop_delay_s,
             stop_timeout_s=settings.stop_timeout_s,
         )
