@@ -25,6 +25,7 @@ from gateway.readers import Readers
 from gateway.reads import Reads, reads_of
 from gateway.rejections import Rejections
 from gateway.reply import request_ids
+from gateway.request_log import RequestLog
 from gateway.room import Room
 from gateway.routes.docs import docs_routes
 from gateway.routes.health import HealthRoutes
@@ -89,6 +90,7 @@ class Parts:
     new_request_id: Callable[[], str]
     scrape: Callable[[], Awaitable[bytes]]
     body_timeout_s: float = 10.0
+    request_log: RequestLog = field(default_factory=RequestLog)
 
 
 def build_app(parts: Parts) -> Dispatcher:
@@ -178,6 +180,7 @@ def build_app(parts: Parts) -> Dispatcher:
         rejections=parts.rejections,
         new_request_id=parts.new_request_id,
         shapes={PREFIX: reshaped},
+        log=parts.request_log,
     )
     return dispatcher
 
@@ -249,6 +252,7 @@ async def serve(
             new_request_id=new_request_id,
             scrape=siblings.text if siblings else scrape.text,
             body_timeout_s=settings.body_timeout_s,
+            request_log=RequestLog(settings.log_requests),
         )
         app = build_app(parts)
         http = HttpServer(

@@ -20,11 +20,14 @@ class LogSettings(Protocol):
         """``debug``, ``info``, ``warning`` or ``error``."""
 
 
+def is_text(settings: LogSettings) -> bool:
+    """Whether logs are for a person who reads along; else each is a line of JSON."""
+    return settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+
+
 def configure_logging(settings: LogSettings) -> None:
     """Send all logs, ours and the libraries', to stderr: JSON lines, or text on a terminal."""
-    as_text = settings.log_format == "text" or (
-        settings.log_format == "auto" and sys.stderr.isatty()
-    )
+    as_text = is_text(settings)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,

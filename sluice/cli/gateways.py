@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from sluice.cli.ports import listen_error
-from sluice.cli.run import CONFIG_STATUS, report
+from sluice.cli.run import CONFIG_STATUS, reporter
 from sluice.cli.supervisor import Part, PartRefusedError, Supervisor
 from sluice.core.errors import SluiceError
 from sluice.lifecycle import CANCEL_GRACE_S, first_cause, on_signals
@@ -75,6 +75,7 @@ def _meeting_place(settings: Settings) -> Iterator[Path]:
 async def _supervise(settings: Settings, port: int, processes: int, folder: Path) -> None:
     stop = asyncio.Event()
     on_signals(stop.set)
+    report = reporter(settings)
     environment = {
         "SLUICE_DATA_DIR": str(settings.data_dir),
         "SLUICE_HOST": settings.host,

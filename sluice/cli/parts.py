@@ -48,7 +48,6 @@ def gateway(
     """
     settings = load_settings(host=host, port=port, data_dir=data_dir)
     if processes > 1:
-        configure_logging(settings)
         raise typer.Exit(run_gateways(settings, processes))
     from gateway.app import serve  # here, because it is heavy and not needed to refuse a setting
     from gateway.siblings import Place
