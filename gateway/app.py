@@ -44,13 +44,15 @@ from gateway.run_reads import RunReads
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.stamps import Stamps
 from gateway.token_keys import JwksSource, shared_secret
+from gateway.traces import RequestTraces
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import Directory
 from sluice.credentials import session_secret
-from sluice.queue import open_edge_queue
+from sluice.queue import messaging_system, open_edge_queue
 from sluice.queue.protocol import Queue
 from sluice.settings import Settings
 from sluice.tenants import TenantsFile
+from sluice.tracing import open_tracer
 from sluice.warehouse.client import Warehouse
 from sluice.workflows.catalogue import Catalogue
 from sluice.workflows.files import RunFiles
@@ -84,6 +86,7 @@ class Parts:
     stamps: Stamps
     new_request_id: Callable[[], str]
     body_timeout_s: float = 10.0
+    traces: RequestTraces = field(default_factory=RequestTraces)
 
 
 def build_app(parts: Parts) -> Dispatcher:
@@ -173,6 +176,7 @@ def build_app(parts: Parts) -> Dispatcher:
         rejections=parts.rejections,
         new_request_id=parts.new_request_id,
         shapes={PREFIX: reshaped},
+        traces=parts.traces,
     )
     return dispatcher
 
@@ -206,6 +210,7 @@ async def serve(
     secret = await asyncio.to_thread(session_secret, settings)
     shared = shared_secret(secret)
     async with AsyncExitStack() as stack:
+        tracer = await stack.enter_async_context(open_tracer("gateway"))
         queue = await stack.enter_async_context(open_edge_queue(settings))
         warehouse = await stack.enter_async_context(Warehouse(settings))
         publisher = await stack.enter_async_context(
@@ -238,6 +243,7 @@ async def serve(
             stamps=stamps,
             new_request_id=new_request_id,
             body_timeout_s=settings.body_timeout_s,
+            traces=RequestTraces(tracer, system=messaging_system(settings)),
         )
         app = build_app(parts)
         http = HttpServer(

@@ -20,8 +20,10 @@ from gateway.core.answers import Answer, refused_one, unavailable
 from gateway.core.origins import preflight, readable_by
 from gateway.rejections import Rejections
 from gateway.reply import Reply, is_request_id
+from gateway.traces import TRACEPARENT, RequestTrace, RequestTraces
 from sluice.core.errors import ErrorType, Rejected
 from sluice.telemetry import HTTP_SECONDS
+from sluice.tracing.spans import Value
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ _log = logging.getLogger(__name__)
 class Exchange:
     """One request on its way through a handler."""
 
-    __slots__ = ("origins", "request", "request_id", "source", "tenant")
+    __slots__ = ("origins", "request", "request_id", "source", "tenant", "trace")
 
     def __init__(self, request: BaseRequest, request_id: str) -> None:
         self.request = request
@@ -40,6 +42,8 @@ class Exchange:
         """The source whose events these are, for error records."""
         self.origins: Collection[str] | None = None
         """Whose pages may read the answer; None, as for a secret key: no page."""
+        self.trace: RequestTrace | None = None
+        """None where it leaves none."""
 
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
@@ -109,6 +113,7 @@ class Dispatcher:
         rejections: Takes what failed inside.
         new_request_id: Makes ids.
         shapes: How refusals look below a path, whoever made them.
+        traces: Begins traces; by default those that come are passed on.
     """
 
     def __init__(
@@ -118,7 +123,10 @@ class Dispatcher:
         rejections: Rejections,
         new_request_id: Callable[[], str],
         shapes: Mapping[str, Shape] | None = None,
+        traces: RequestTraces | None = None,
     ) -> None:
+        self._traces = traces or RequestTraces()
+        self._is_recording = self._traces.is_recording
         self._rejections = rejections
         self._shapes = shapes or {}
         self._new_request_id = new_request_id
@@ -171,6 +179,10 @@ class Dispatcher:
             return Reply(stopping, request_id)
         self._active += 1
         exchange = Exchange(request, request_id)
+        if self._is_recording or TRACEPARENT in request.headers:
+            exchange.trace = self._traces.begin(
+                request.headers, method, route.path, is_upkeep=route.is_for_operators
+            )
         try:
             answer = await handler(exchange)
         except Exception as error:  # noqa: BLE001 - the top of a request
@@ -179,16 +191,14 @@ class Dispatcher:
             self._active -= 1
             if not self._active:
                 self._idle.set()
-        if answer.error_type is not None and self._shapes:
-            answer = self._shaped(request, answer, request_id)
-        if exchange.origins is not None:
-            origin = request.headers.get(hdrs.ORIGIN)
-            if origin is not None:
-                answer = readable_by(answer, origin, exchange.origins)
+        if answer.error_type is not None or exchange.origins is not None:
+            answer = self._dressed(exchange, answer)
         key = (route.name, answer.status)
         labels = self._labels.get(key)
         if labels is None:
             labels = self._labels[key] = (route.name, str(answer.status))
+        if exchange.trace is not None:
+            _end_trace(exchange.trace, exchange, answer)
         HTTP_SECONDS.observe(labels, time.perf_counter() - started)
         return Reply(answer, request_id, is_last=self.is_leaving)
 
@@ -226,10 +236,21 @@ class Dispatcher:
                 return route
         return None
 
+    def _dressed(self, exchange: Exchange, answer: Answer) -> Answer:
+        """Return a refusal in its path's shape, and any answer readable by whose page it is for."""
+        answer = self._shaped(exchange.request, answer, exchange.request_id)
+        if exchange.origins is not None:
+            origin = exchange.request.headers.get(hdrs.ORIGIN)
+            if origin is not None:
+                answer = readable_by(answer, origin, exchange.origins)
+        return answer
+
     def _shaped(self, request: BaseRequest, answer: Answer, request_id: str) -> Answer:
+        if answer.error_type is None:
+            return answer
         path = _path_of(request)
         for prefix, shape in self._shapes.items():
-            if path.startswith(prefix) and answer.error_type is not None:
+            if path.startswith(prefix):
                 return shape(answer, request_id)
         return answer
 
@@ -251,6 +272,15 @@ class Dispatcher:
         except TimeoutError:
             return False
         return True
+
+
+def _end_trace(trace: RequestTrace, exchange: Exchange, answer: Answer) -> None:
+    said: dict[str, Value] = {"sluice.request_id": exchange.request_id}
+    if exchange.tenant is not None:
+        said["sluice.tenant"] = exchange.tenant
+    if exchange.source:
+        said["sluice.source"] = exchange.source
+    trace.end(answer.status, answer.error_type, said)
 
 
 _STOPPING: Final = Rejected(ErrorType.SHUTTING_DOWN, "This server is stopping; retry.")
