@@ -10,7 +10,8 @@ a key or a user's id: of the address only the route is told, because ids are in 
 may be in the query.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import getrandbits
 from typing import Final
@@ -24,6 +25,9 @@ from sluice.tracing.spans import Span, Tracer, Value
 TRACEPARENT: Final = istr("traceparent")
 TRACESTATE: Final = istr("tracestate")
 SERVER_ERRORS: Final = 500
+MAX_RECORDED_PER_S: Final = 1_000
+"""Requests of one process that leave spans. Anybody may send a sampled parent; past the bound its
+context goes on, without spans of ours."""
 
 
 class Publishing:
@@ -112,11 +116,22 @@ class RequestTraces:
     Args:
         tracer: Where spans go; None: traces are not exported.
         system: ``messaging.system`` of the queue.
+        monotonic: The clock of the bound.
     """
 
-    def __init__(self, tracer: Tracer | None = None, *, system: str = "sqlite") -> None:
+    def __init__(
+        self,
+        tracer: Tracer | None = None,
+        *,
+        system: str = "sqlite",
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._tracer = tracer
         self._system = system
+        self._monotonic = monotonic
+        self._second = 0
+        self._recorded = 0
+        """Requests in this second."""
         self.is_recording = tracer is not None
         """Whether a request without a parent may leave spans."""
 
@@ -135,11 +150,12 @@ class RequestTraces:
         parent = parse_context(parents, headers.getall(TRACESTATE, ())) if parents else None
         tracer = self._tracer
         trace_id = getrandbits(128)
-        if tracer is None or (is_upkeep and parent is None):
-            is_recorded = False
-        else:
-            is_recorded = tracer.sampling.takes(parent, trace_id)
-        if tracer is None or not is_recorded:
+        if (
+            tracer is None
+            or (is_upkeep and parent is None)
+            or not tracer.sampling.takes(parent, trace_id)
+            or not self._has_room()
+        ):
             if parent is None or not parent.is_sampled:
                 return None
             return RequestTrace(parent, None, self._system)
@@ -157,3 +173,13 @@ class RequestTraces:
             trace_id=trace_id,
         )
         return RequestTrace(span.context, (tracer, span), self._system)
+
+    def _has_room(self) -> bool:
+        """Whether one more may be recorded in this second; counts it if so."""
+        second = int(self._monotonic())
+        if second != self._second:
+            self._second, self._recorded = second, 0
+        if self._recorded >= MAX_RECORDED_PER_S:
+            return False
+        self._recorded += 1
+        return True

@@ -10,7 +10,7 @@ came. Of several none is: a call belongs to one trace.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from sluice.core.trace_context import TraceContext, unpack_contexts
@@ -67,25 +67,17 @@ class BatchTraces:
         """Follow one batch while it is delivered; None where nothing of it is traced."""
         packed = [text for one in deliveries if (text := one.envelope.traces)]
         contexts = _contexts(packed) if packed else []
-        if not contexts:
-            yield None
-            return
-        if self._tracer is None:
-            if len(contexts) > 1:
+        tracer = self._tracer
+        recorded = [one for one in contexts if tracer and tracer.sampling.takes(one, 0)]
+        if tracer is None or not recorded:
+            with in_hand(contexts[0]) if len(contexts) == 1 else nullcontext():
                 yield None
-                return
-            with in_hand(contexts[0]):
-                yield None
-            return
-        contexts = [one for one in contexts if self._tracer.sampling.takes(one, 0)]
-        if not contexts:
-            yield None
             return
         events = sum(one.envelope.count for one in deliveries)
-        spans = self._start(self._tracer, contexts, events)
+        spans = self._start(tracer, recorded, events)
         trace = BatchTrace(spans)
         try:
-            with in_hand((self._tracer, spans[0])):
+            with in_hand((tracer, spans[0])):
                 yield trace
         except BaseException as error:
             trace.fail(type(error).__name__)

@@ -42,6 +42,7 @@ async def open_tracer(
         log.warning("Traces are not exported", detail=f"OpenTelemetry: {type(error).__name__}")
         yield None
         return
+    log.info("Traces are exported", ratio=wanted.ratio, follows_parent=wanted.follows_parent)
     try:
         yield tracer
     finally:
