@@ -47,15 +47,17 @@ from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.siblings import Place, Siblings
 from gateway.stamps import Stamps
 from gateway.token_keys import JwksSource, shared_secret
+from gateway.traces import RequestTraces
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import Directory
 from sluice.credentials import session_secret
 from sluice.loop_lag import watch_loop
-from sluice.queue import open_edge_queue
+from sluice.queue import messaging_system, open_edge_queue
 from sluice.queue.protocol import Queue
 from sluice.settings import Settings
 from sluice.telemetry import note_build
 from sluice.tenants import TenantsFile
+from sluice.tracing import open_tracer
 from sluice.warehouse.client import Warehouse
 from sluice.workflows.catalogue import Catalogue
 from sluice.workflows.files import RunFiles
@@ -91,6 +93,7 @@ class Parts:
     scrape: Callable[[], Awaitable[bytes]]
     body_timeout_s: float = 10.0
     request_log: RequestLog = field(default_factory=RequestLog)
+    traces: RequestTraces = field(default_factory=RequestTraces)
 
 
 def build_app(parts: Parts) -> Dispatcher:
@@ -181,6 +184,7 @@ def build_app(parts: Parts) -> Dispatcher:
         new_request_id=parts.new_request_id,
         shapes={PREFIX: reshaped},
         log=parts.request_log,
+        traces=parts.traces,
     )
     return dispatcher
 
@@ -217,6 +221,7 @@ async def serve(
     secret = await asyncio.to_thread(session_secret, settings)
     shared = shared_secret(secret)
     async with AsyncExitStack() as stack:
+        tracer = await stack.enter_async_context(open_tracer("gateway"))
         queue = await stack.enter_async_context(open_edge_queue(settings))
         warehouse = await stack.enter_async_context(Warehouse(settings))
         publisher = await stack.enter_async_context(
@@ -253,6 +258,7 @@ async def serve(
             scrape=siblings.text if siblings else scrape.text,
             body_timeout_s=settings.body_timeout_s,
             request_log=RequestLog(settings.log_requests),
+            traces=RequestTraces(tracer, system=messaging_system(settings)),
         )
         app = build_app(parts)
         http = HttpServer(

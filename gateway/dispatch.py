@@ -21,8 +21,10 @@ from gateway.core.origins import preflight, readable_by
 from gateway.rejections import Rejections
 from gateway.reply import Reply, is_request_id
 from gateway.request_log import SLOW_S, RequestLog, Sample
+from gateway.traces import TRACEPARENT, RequestTrace, RequestTraces
 from sluice.core.errors import ErrorType, Rejected
 from sluice.telemetry import HTTP_SECONDS, UNMATCHED
+from sluice.tracing.spans import Value
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ _log = logging.getLogger(__name__)
 class Exchange:
     """One request on its way through a handler."""
 
-    __slots__ = ("origins", "request", "request_id", "source", "tenant")
+    __slots__ = ("origins", "request", "request_id", "source", "tenant", "trace")
 
     def __init__(self, request: BaseRequest, request_id: str) -> None:
         self.request = request
@@ -41,6 +43,8 @@ class Exchange:
         """The source whose events these are, for error records."""
         self.origins: Collection[str] | None = None
         """Whose pages may read the answer; None, as for a secret key: no page."""
+        self.trace: RequestTrace | None = None
+        """None where it leaves none."""
 
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
@@ -118,6 +122,7 @@ class Dispatcher:
         new_request_id: Makes ids.
         shapes: How refusals look below a path, whoever made them.
         log: Where answers leave their lines.
+        traces: Begins traces; by default those that come are passed on.
     """
 
     def __init__(
@@ -128,8 +133,11 @@ class Dispatcher:
         new_request_id: Callable[[], str],
         shapes: Mapping[str, Shape] | None = None,
         log: RequestLog | None = None,
+        traces: RequestTraces | None = None,
     ) -> None:
         self._log = log or RequestLog()
+        self._traces = traces or RequestTraces()
+        self._is_recording = self._traces.is_recording
         self._rejections = rejections
         self._shapes = shapes or {}
         self._new_request_id = new_request_id
@@ -185,6 +193,10 @@ class Dispatcher:
             self._note(route, exchange, answer, started)
             return Reply(answer, request_id)
         self._active += 1
+        if self._is_recording or TRACEPARENT in request.headers:
+            exchange.trace = self._traces.begin(
+                request.headers, method, route.path, is_upkeep=route.is_for_operators
+            )
         try:
             answer = await handler(exchange)
         except Exception as error:  # noqa: BLE001 - the top of a request
@@ -193,12 +205,10 @@ class Dispatcher:
             self._active -= 1
             if not self._active:
                 self._idle.set()
-        if answer.error_type is not None and self._shapes:
-            answer = self._shaped(request, answer, request_id)
-        if exchange.origins is not None:
-            origin = request.headers.get(hdrs.ORIGIN)
-            if origin is not None:
-                answer = readable_by(answer, origin, exchange.origins)
+        if answer.error_type is not None or exchange.origins is not None:
+            answer = self._dressed(exchange, answer)
+        if exchange.trace is not None:
+            _end_trace(exchange.trace, exchange, answer)
         self._note(route, exchange, answer, started)
         return Reply(answer, request_id, is_last=self.is_leaving)
 
@@ -270,10 +280,21 @@ class Dispatcher:
                 return route
         return None
 
+    def _dressed(self, exchange: Exchange, answer: Answer) -> Answer:
+        """Return a refusal in its path's shape, and any answer readable by whose page it is for."""
+        answer = self._shaped(exchange.request, answer, exchange.request_id)
+        if exchange.origins is not None:
+            origin = exchange.request.headers.get(hdrs.ORIGIN)
+            if origin is not None:
+                answer = readable_by(answer, origin, exchange.origins)
+        return answer
+
     def _shaped(self, request: BaseRequest, answer: Answer, request_id: str) -> Answer:
+        if answer.error_type is None:
+            return answer
         path = _path_of(request)
         for prefix, shape in self._shapes.items():
-            if path.startswith(prefix) and answer.error_type is not None:
+            if path.startswith(prefix):
                 return shape(answer, request_id)
         return answer
 
@@ -295,6 +316,15 @@ class Dispatcher:
         except TimeoutError:
             return False
         return True
+
+
+def _end_trace(trace: RequestTrace, exchange: Exchange, answer: Answer) -> None:
+    said: dict[str, Value] = {"sluice.request_id": exchange.request_id}
+    if exchange.tenant is not None:
+        said["sluice.tenant"] = exchange.tenant
+    if exchange.source:
+        said["sluice.source"] = exchange.source
+    trace.end(answer.status, answer.error_type, said)
 
 
 _STOPPING: Final = Rejected(ErrorType.SHUTTING_DOWN, "This server is stopping; retry.")

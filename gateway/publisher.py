@@ -30,9 +30,16 @@ from functools import partial
 from typing import Final, Protocol, Self
 from uuid import uuid4
 
+from gateway.traces import RequestTrace
 from sluice.core.envelope import Envelope, Rows, gather, seal
 from sluice.core.errors import ErrorType, QueueFullError, QueueUnavailableError
-from sluice.telemetry import PUBLISH_ROWS, PUBLISH_SECONDS, PUBLISHED_EVENTS
+from sluice.core.trace_context import MAX_CARRIED
+from sluice.telemetry import (
+    PUBLISH_ROWS,
+    PUBLISH_SECONDS,
+    PUBLISHED_EVENTS,
+    TRACE_CONTEXTS_DROPPED,
+)
 
 SEAL_INLINE_BYTES: Final = 65_536
 """Compressing this much takes less time than handing it to a thread."""
@@ -158,7 +165,11 @@ class Publisher:
         )
 
     async def publish(
-        self, rows: Sequence[Rows], *, within_s: float | None = None
+        self,
+        rows: Sequence[Rows],
+        *,
+        within_s: float | None = None,
+        trace: RequestTrace | None = None,
     ) -> Unstored | None:
         """Return None when all rows are durable, else why not. Never raises for a failed queue.
 
@@ -167,7 +178,14 @@ class Publisher:
             within_s: For a client that waits for a shorter time than others; those of one group
                 share the time of the first. Rows whose time is over may yet be stored, as those of
                 any group that is on its way.
+            trace: Of the request that they came with; None: it leaves none.
         """
+        if trace is not None:
+            with trace.publishing(rows) as publishing:
+                outcome = await self.publish(publishing.rows, within_s=within_s)
+                if outcome is not None:
+                    publishing.fail(outcome.error_type)
+            return outcome
         size = 0
         is_large = False
         for one in rows:
@@ -312,6 +330,8 @@ class Publisher:
         return None
 
     async def _seal(self, rows: Rows) -> Envelope:
+        if len(rows.traces) > MAX_CARRIED:
+            TRACE_CONTEXTS_DROPPED.labels("envelope").inc(len(rows.traces) - MAX_CARRIED)
         work = partial(seal, rows, envelope_id=self._new_id())
         if len(rows.data) <= SEAL_INLINE_BYTES:
             return work()

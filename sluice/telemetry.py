@@ -335,6 +335,22 @@ RUN_COMMANDS: Final = Counter(
     registry=REGISTRY,
 )
 
+# --- traces -------------------------------------------------------------------------------------
+
+TRACE_SPANS: Final = Counter(
+    "sluice_trace_spans_total",
+    "Spans by what became of them: exported, failed (the collector did not take them) or dropped"
+    " (too many waited for it).",
+    ("outcome",),
+    registry=REGISTRY,
+)
+TRACE_CONTEXTS_DROPPED: Final = Counter(
+    "sluice_trace_contexts_dropped_total",
+    "Contexts of sampled requests that did not go on, because one envelope or batch had too many.",
+    ("where",),
+    registry=REGISTRY,
+)
+
 # --- process ------------------------------------------------------------------------------------
 
 BUILD_INFO: Final = Gauge(

@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 
 from sluice.core.amplitude import SIMULATED_KEY, AmplitudeConfig, Region
+from sluice.tracing.spans import Value, calling
 from worker.core.amplitude_answers import Answer, NoAnswer
 from worker.core.holds import MAX_RETRY_AFTER_S
 
@@ -21,6 +22,7 @@ HOSTS: Final[dict[Region, str]] = {
     "eu": "https://api.eu.amplitude.com",
 }
 CONNECT_TIMEOUT_S: Final = 5.0
+BAD_REQUEST: Final = 400
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 GZIP_LEVEL: Final = 1
 GZIP_FROM_BYTES: Final = 1_400
@@ -87,11 +89,27 @@ class AmplitudeClient:
             body = await asyncio.to_thread(_gzip, body)
         elif is_packed:
             body = _gzip(body)
+        url = (self._base_url or HOSTS[config.region]) + endpoint
+        with calling("POST", _described(url)) as call:
+            headers = {**(_GZIP_HEADERS if is_packed else _HEADERS), **call.headers}
+            answer = await self._ask(url, body, headers, timeout_s)
+            if isinstance(answer, NoAnswer):
+                call.fail("no_answer")
+            else:
+                call.set("http.response.status_code", answer.status)
+                if answer.status >= BAD_REQUEST:
+                    call.fail(str(answer.status))
+        return answer
+
+    async def _ask(
+        self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> Answer | NoAnswer:
+        assert self._session is not None  # noqa: S101 - it is used inside its context
         try:
             async with self._session.post(
-                (self._base_url or HOSTS[config.region]) + endpoint,
+                url,
                 data=body,
-                headers=_GZIP_HEADERS if is_packed else _HEADERS,
+                headers=headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(
                     total=timeout_s, sock_connect=min(timeout_s, CONNECT_TIMEOUT_S)
@@ -106,6 +124,17 @@ class AmplitudeClient:
             return NoAnswer(f"Amplitude did not answer within {timeout_s:g} s")
         except (aiohttp.ClientError, OSError, ValueError, zlib.error) as error:
             return NoAnswer(f"Amplitude could not be asked: {type(error).__name__}")
+
+
+def _described(url: str) -> dict[str, Value]:
+    """Return the attributes of a request's span; an address of Amplitude holds no secret."""
+    parts = urlsplit(url)
+    return {
+        "http.request.method": "POST",
+        "server.address": parts.hostname or "",
+        "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+        "url.full": url,
+    }
 
 
 def body_of(config: AmplitudeConfig, events: Sequence[bytes]) -> bytes:

@@ -10,14 +10,16 @@ from typing import Any, Final
 import structlog
 
 from sluice.loop_lag import watch_loop
-from sluice.queue import open_queue
+from sluice.queue import messaging_system, open_queue
 from sluice.settings import Settings
 from sluice.telemetry import note_build
+from sluice.tracing import open_tracer
 from worker.consumer import Consumer
 from worker.core.batches import Limits
 from worker.delivery import Deliverer, Destination
 from worker.destinations import NAMES, load
 from worker.status import StatusPort, Watched, serve_status
+from worker.traces import BatchTraces
 
 SWITCH_S: Final = 0.0005
 """How long a thread that reads envelopes may keep the event loop waiting. With Python's own 5 ms
@@ -79,6 +81,8 @@ async def _open(
     settings: Settings, only: Sequence[str]
 ) -> AsyncIterator[tuple[list[_Running], StatusPort]]:
     async with AsyncExitStack() as stack:
+        tracer = await stack.enter_async_context(open_tracer("worker"))
+        system = messaging_system(settings)
         queue = await stack.enter_async_context(open_queue(settings))
         running: list[_Running] = []
         for name in only:
@@ -91,6 +95,7 @@ async def _open(
                 limits=_limits(settings, destination),
                 is_ordered=destination.is_ordered,
                 name=name,
+                traces=BatchTraces(tracer, destination.subscription, system=system),
             )
             running.append(_Running(name, destination.subscription, deliverer, consumer))
         watched = {

@@ -23,6 +23,7 @@ from sluice.queue.protocol import Delivery, Queue
 from sluice.telemetry import DESTINATION_BATCH, DESTINATION_FAILURES, DESTINATION_LAST_DELIVERY
 from worker.core.batches import MAX_PAUSE_S, Gathering, Limits, is_due, is_full, pause_s
 from worker.delivery import Deliverer, RetryLaterError
+from worker.traces import BatchTrace, BatchTraces
 from worker.waiting import wait_for_event
 
 LEASE_S: Final = 10.0
@@ -58,8 +59,10 @@ class Consumer:
         limits: Limits,
         is_ordered: bool = False,
         name: str = "",
+        traces: BatchTraces | None = None,
     ) -> None:
         """Take the parts; ``name`` is the destination's in metrics, else the subscription's."""
+        self._traces = traces or BatchTraces(None, subscription)
         self._queue = queue
         self._deliverer = deliverer
         self._subscription = subscription
@@ -232,6 +235,15 @@ class Consumer:
 
     async def _deliver_one(self, batch: _Batch, stop: asyncio.Event) -> bool:
         """Deliver, trying again while the destination is away; False if stopped before."""
+        with self._traces.delivering(batch.deliveries) as trace:
+            is_delivered = await self._try_until_taken(batch, stop, trace)
+            if trace is not None and not is_delivered:
+                trace.fail("stopped")
+        return is_delivered
+
+    async def _try_until_taken(
+        self, batch: _Batch, stop: asyncio.Event, trace: BatchTrace | None
+    ) -> bool:
         while True:
             wait_s = self._breaker.wait_s(time.monotonic())
             if wait_s:
@@ -239,6 +251,8 @@ class Consumer:
                 if stop.is_set():
                     return False
                 continue
+            if trace is not None:
+                trace.tried()
             try:
                 await self._deliverer.deliver(batch.prepared)
             except RetryLaterError as error:

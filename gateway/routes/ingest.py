@@ -111,7 +111,7 @@ class Ingest:
             new_id=self.stamps.new_id(),
             owner=who.uid,
         )
-        unstored = await self.publisher.publish(encode("events", (event,)))
+        unstored = await self.publisher.publish(encode("events", (event,)), trace=exchange.trace)
         if unstored is not None:
             return _unstored(exchange, unstored)
         EVENTS_ACCEPTED.add(1, TRACK, tenant_label(tenant.slug))
@@ -140,7 +140,7 @@ class Ingest:
         rows = self._rows(who, parsed.candidates)
         del body, admitted, parsed  # what waits for the disk needs only the rows
         if rows:
-            unstored = await self.publisher.publish(rows)
+            unstored = await self.publisher.publish(rows, trace=exchange.trace)
             if unstored is not None:
                 return _unstored(exchange, unstored)
             EVENTS_ACCEPTED.add(accepted, BATCH, tenant_label(tenant.slug))

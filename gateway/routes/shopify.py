@@ -142,7 +142,9 @@ class ShopifyRoutes:
         )
         rows = encode("events", (event,))
         del found, admitted  # what waits for the disk needs only the rows
-        unstored = await self.publisher.publish(rows, within_s=until - time.monotonic())
+        unstored = await self.publisher.publish(
+            rows, within_s=until - time.monotonic(), trace=exchange.trace
+        )
         if unstored is not None:
             return _unstored(unstored)
         EVENTS_ACCEPTED.add(1, SOURCE, tenant_label(tenant.slug))

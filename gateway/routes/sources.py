@@ -92,7 +92,7 @@ class SourceRoutes:
         limited = self._limited(exchange, caller, charge=parsed.total)
         if limited is not None:
             return source.refused(limited)
-        unstored = await self._publish(source, tenant, parsed)
+        unstored = await self._publish(source, tenant, parsed, exchange)
         if unstored is not None:
             return source.refused(_unstored(exchange, unstored))
         self.rejections.record(tenant.slug, source.name, parsed.rejected, exchange.request_id)
@@ -164,10 +164,13 @@ class SourceRoutes:
         exchange.tenant = caller.tenant.slug
         return self._limited(exchange, caller)
 
-    async def _publish(self, source: Source, tenant: Tenant, parsed: Parsed) -> Unstored | None:
+    async def _publish(
+        self, source: Source, tenant: Tenant, parsed: Parsed, exchange: Exchange
+    ) -> Unstored | None:
         if not parsed.candidates:
             return None
-        unstored = await self.publisher.publish(self._rows(source, tenant, parsed.candidates))
+        rows = self._rows(source, tenant, parsed.candidates)
+        unstored = await self.publisher.publish(rows, trace=exchange.trace)
         if unstored is None:
             accepted = len(parsed.candidates)
             EVENTS_ACCEPTED.add(accepted, source.name, tenant_label(tenant.slug))

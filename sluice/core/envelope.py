@@ -12,6 +12,8 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 import zstandard
 
+from sluice.core.trace_context import pack_contexts
+
 MAX_BODY_BYTES: Final = 1_000_000
 """Bound on the rows of one envelope before compression (Pub/Sub itself takes 10 MB)."""
 MAX_RAW_BYTES: Final = 2 * MAX_BODY_BYTES
@@ -34,6 +36,8 @@ class Rows(msgspec.Struct, frozen=True):
     count: int
     data: bytes
     """NDJSON; every row, also the last, ends with a line feed."""
+    traces: tuple[str, ...] = ()
+    """Contexts of the sampled requests that they came with (``trace_context.carried_text``)."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +51,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """Size of the rows before compression."""
     body: bytes
     """One or more zstd frames."""
+    traces: str = ""
+    """Contexts of sampled requests that rows came with (``trace_context.pack_contexts``)."""
 
 
 class EnvelopeError(ValueError):
@@ -98,7 +104,10 @@ def _join(parts: Sequence[Rows]) -> Rows:
     if len(parts) == 1:
         return parts[0]
     return Rows(
-        parts[0].kind, sum(part.count for part in parts), b"".join(part.data for part in parts)
+        parts[0].kind,
+        sum(part.count for part in parts),
+        b"".join(part.data for part in parts),
+        tuple(trace for part in parts if part.traces for trace in part.traces),
     )
 
 
@@ -110,6 +119,7 @@ def seal(rows: Rows, *, envelope_id: str) -> Envelope:
         count=rows.count,
         raw_bytes=len(rows.data),
         body=zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(rows.data),
+        traces=pack_contexts(rows.traces) if rows.traces else "",
     )
 
 

@@ -22,6 +22,11 @@ def open_queue(settings: Settings) -> Queue:
     return PubSubQueue(Names(settings.pubsub_project), endpoint=settings.pubsub_endpoint)
 
 
+def messaging_system(settings: Settings) -> str:
+    """Return what OpenTelemetry's conventions call the queue (``messaging.system``)."""
+    return "sqlite" if settings.pubsub_project is None else "gcp_pubsub"
+
+
 def open_edge_queue(settings: Settings) -> Queue:
     """Return the queue as a gateway uses it: with a spool in the data dir, if it is far away."""
     queue = open_queue(settings)

@@ -116,6 +116,10 @@ CREATE TRIGGER dead_added AFTER INSERT ON dead BEGIN
 END;
 """
 
+_ADDED: Final = (("messages", "traces", "TEXT NOT NULL DEFAULT ''"),)
+"""Columns that a file of schema 1 may lack, because it was made before there were any. Processes
+that do not know them name the others in what they write and read, so both may share the file."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOptions:
@@ -216,6 +220,9 @@ def _set_up(connection: sqlite3.Connection, options: FileOptions) -> None:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        for table, column, kind in _ADDED:
+            if not _has_column(connection, table, column):
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
         connection.executemany(
             "INSERT OR IGNORE INTO subscriptions (subscription, topic) VALUES (?, ?)",
             [(name, topic) for topic, names in options.topics.items() for name in names],
@@ -225,6 +232,13 @@ def _set_up(connection: sqlite3.Connection, options: FileOptions) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _has_column(connection: sqlite3.Connection, table: str, column: str) -> bool:
+    (found,) = connection.execute(
+        "SELECT count(*) FROM pragma_table_info(?) WHERE name = ?", (table, column)
+    ).fetchone()
+    return bool(found)
 
 
 def _statements(script: str) -> list[str]:

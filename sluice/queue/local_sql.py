@@ -26,8 +26,9 @@ outage makes, because a consumer gives back what it could not deliver."""
 
 _PUBLISH: Final = """
 INSERT INTO messages
-  (message_id, topic, envelope_id, kind, events, raw_bytes, stored_bytes, published_at, body)
-SELECT last_id + 1, ?, ?, ?, ?, ?, ?, ?, ? FROM counters WHERE stored_bytes + ? <= ?
+  (message_id, topic, envelope_id, kind, events, raw_bytes, stored_bytes, published_at, body,
+   traces)
+SELECT last_id + 1, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM counters WHERE stored_bytes + ? <= ?
 """
 _FIND_DELIVERABLE: Final = """
 SELECT message_id, attempt, raw_bytes FROM deliveries
@@ -49,7 +50,7 @@ UPDATE deliveries SET lease_until = ?, lease_id = ?, attempt = attempt + 1
 WHERE subscription = ? AND message_id IN (SELECT value FROM json_each(?))
 """
 _READ: Final = """
-SELECT message_id, envelope_id, kind, events, raw_bytes, published_at, body FROM messages
+SELECT message_id, envelope_id, kind, events, raw_bytes, published_at, body, traces FROM messages
 WHERE message_id IN (SELECT value FROM json_each(?)) ORDER BY message_id
 """
 _EXTEND: Final = """
@@ -123,7 +124,11 @@ class PullBounds:
 
 def stored_size(envelopes: Sequence[Envelope]) -> int:
     """Return what envelopes count against the bound."""
-    return sum(len(envelope.body) + MESSAGE_OVERHEAD_BYTES for envelope in envelopes)
+    return sum(map(_stored_size, envelopes))
+
+
+def _stored_size(envelope: Envelope) -> int:
+    return len(envelope.body) + len(envelope.traces) + MESSAGE_OVERHEAD_BYTES
 
 
 def publish(
@@ -145,16 +150,17 @@ def publish(
                 envelope.kind,
                 envelope.count,
                 envelope.raw_bytes,
-                len(envelope.body) + MESSAGE_OVERHEAD_BYTES,
+                _stored_size(envelope),
                 now,
                 envelope.body,
+                envelope.traces,
                 needed,
                 max_bytes,
             ),
         )
         if cursor.rowcount == 0:
             return False
-        needed -= len(envelope.body) + MESSAGE_OVERHEAD_BYTES
+        needed -= _stored_size(envelope)
     return True
 
 
@@ -212,9 +218,10 @@ def read(connection: sqlite3.Connection, leased: Leased) -> list[Delivery]:
                 count=events,
                 raw_bytes=raw_bytes,
                 body=body,
+                traces=traces,
             ),
         )
-        for message_id, envelope_id, kind, events, raw_bytes, published_at, body in (
+        for message_id, envelope_id, kind, events, raw_bytes, published_at, body, traces in (
             connection.execute(_READ, (_ids(leased.attempts),)).fetchall()
         )
     ]

@@ -4,18 +4,22 @@ Attributes carry only what an envelope has beside its rows, so that a consumer c
 before it decompresses anything; the tenant is inside (design, decision 4).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from google.pubsub_v1.types import PubsubMessage, ReceivedMessage
 
 from sluice.core.envelope import MAX_RAW_BYTES, READABLE_KINDS, Envelope
+from sluice.core.trace_context import MAX_CARRIED_BYTES
 from sluice.queue.protocol import Delivery
 
 MAX_REQUEST_BYTES: Final = 9_000_000
 """Pub/Sub takes 10 MB in one publish request; the rest is for names and attributes."""
 MAX_REQUEST_MESSAGES: Final = 1_000
+MAX_VALUE_BYTES: Final = 1_024
+"""Pub/Sub takes no longer value of an attribute."""
+MAX_PIECES: Final = MAX_CARRIED_BYTES // MAX_VALUE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,22 @@ def to_message(envelope: Envelope, **more: str) -> PubsubMessage:
             "kind": envelope.kind,
             "count": str(envelope.count),
             "raw_bytes": str(envelope.raw_bytes),
+            **_pieces(envelope.traces),
             **more,
         },
     )
+
+
+def _pieces(traces: str) -> dict[str, str]:
+    """Return the attributes that carry contexts of traces: none, mostly."""
+    return {
+        f"traces_{start // MAX_VALUE_BYTES}": traces[start : start + MAX_VALUE_BYTES]
+        for start in range(0, len(traces), MAX_VALUE_BYTES)
+    }
+
+
+def _traces(attributes: Mapping[str, str]) -> str:
+    return "".join(attributes.get(f"traces_{number}", "") for number in range(MAX_PIECES))
 
 
 def to_delivery(received: ReceivedMessage, subscription: str) -> Delivery:
@@ -90,6 +107,7 @@ def to_delivery(received: ReceivedMessage, subscription: str) -> Delivery:
             count=count,
             raw_bytes=raw_bytes,
             body=message.data,
+            traces=_traces(attributes),
         ),
     )
 
@@ -106,5 +124,5 @@ def in_requests(envelopes: Sequence[Envelope]) -> list[list[Envelope]]:
             portions.append([])
             size = 0
         portions[-1].append(envelope)
-        size += len(envelope.body)
+        size += len(envelope.body) + len(envelope.traces)
     return portions

@@ -21,6 +21,7 @@ from clickhouse_connect.driver.external import ExternalData
 
 from sluice.core.errors import WarehouseError, WarehouseUnavailableError
 from sluice.settings import Settings
+from sluice.tracing.spans import calling
 from sluice.warehouse.queries import Query
 
 Lane = Literal["insert", "read", "upkeep"]
@@ -57,6 +58,8 @@ INSERT_SETTINGS: Final[Mapping[str, Any]] = {
 """Measured: the three last save a third of an insert's processor time.
 
 ``wait_end_of_query``: an error that comes late must still be the status of the answer."""
+
+_TRACED_INSERT: Final = {"db.system.name": "clickhouse", "db.operation.name": "INSERT"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,15 +140,18 @@ class Warehouse:
         settings = dict(INSERT_SETTINGS)
         if token is not None:
             settings["insert_deduplication_token"] = token
-        async with self._use("insert") as client:
-            await client.raw_insert(
-                table,
-                column_names=columns,
-                insert_block=frames,
-                settings=settings,
-                fmt="JSONEachRow",
-                compression="zstd",
-            )
+        said = {**_TRACED_INSERT, "db.collection.name": table}
+        with calling(f"INSERT {table}", said) as call:
+            async with self._use("insert") as client:
+                await client.raw_insert(
+                    table,
+                    column_names=columns,
+                    insert_block=frames,
+                    settings=settings,
+                    fmt="JSONEachRow",
+                    compression="zstd",
+                    transport_settings=dict(call.headers),
+                )
 
     async def fetch(
         self, query: Query, *, external: External | None = None, **params: object

@@ -14,6 +14,7 @@ from sluice.queue.protocol import Queue
 from tests.support.queues import (
     BACKENDS,
     MAX_BYTES,
+    TRACES,
     Subject,
     envelopes_of,
     make_envelope,
@@ -55,6 +56,23 @@ async def test_envelope_is_delivered_whole_to_every_subscription_of_its_topic(
         assert delivery.attempt == 1
         assert delivery.published_at == pytest.approx(before, abs=5)
     assert await pull(queue, ANOTHER_TOPICS_SUBSCRIPTION) == []
+
+
+async def test_envelope_keeps_the_contexts_of_its_traces_when_it_is_delivered_again(
+    queue: Queue,
+) -> None:
+    assert len(TRACES) > 3_000
+    envelope = make_envelope(traces=TRACES)
+    await queue.publish("events", [envelope, make_envelope()])
+    deliveries = await pull(queue)
+    while len(deliveries) < 2:
+        deliveries += await pull(queue)
+    assert {one.envelope.traces for one in deliveries} == {TRACES, ""}
+    await queue.release(deliveries)
+    again = await pull(queue)
+    while len(again) < 2:
+        again += await pull(queue)
+    assert envelope in envelopes_of(again)
 
 
 @EXACT

@@ -21,7 +21,7 @@ from sluice.queue.turn import Turn
 from sluice.queue.writer import Writer
 from tests.support.poll import poll_until
 from tests.support.queue_process import run_queue_process
-from tests.support.queues import TOPICS, Clock, make_envelope, pull
+from tests.support.queues import TOPICS, TRACES, Clock, make_envelope, pull
 
 MIB = 1024 * 1024
 
@@ -195,3 +195,34 @@ def wait_until_somebody_waits(path: Path) -> None:
             break
         fcntl.flock(lock, fcntl.LOCK_UN)
     os.close(lock)
+
+
+async def test_file_of_a_sluice_that_knew_no_traces_serves_on_and_takes_them(path: Path) -> None:
+    """A file of schema 1 as it was made before: without the column, with a message in it."""
+    first, second = make_envelope(), make_envelope(traces=TRACES)
+    async with LocalQueue(path, topics=TOPICS) as queue:
+        await queue.publish("events", [first])
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("ALTER TABLE messages DROP COLUMN traces")
+        old.commit()
+    async with LocalQueue(path, topics=TOPICS) as queue:
+        await queue.publish("events", [second])
+        assert [one.envelope for one in await pull(queue)] == [first, second]
+
+
+async def test_sluice_that_knows_no_traces_shares_the_file_of_one_that_does(path: Path) -> None:
+    """The statements of a gateway and a worker of before, on a file that has the column."""
+    envelope = make_envelope(traces=TRACES)
+    async with LocalQueue(path, topics=TOPICS) as queue:
+        await queue.publish("events", [envelope])
+        with closing(sqlite3.connect(path)) as old:
+            assert old.execute("PRAGMA user_version").fetchone() == (1,)
+            old.execute(
+                "INSERT INTO messages (message_id, topic, envelope_id, kind, events, raw_bytes,"
+                " stored_bytes, published_at, body)"
+                " SELECT last_id + 1, 'events', 'e', 'events', 1, 10, 522, 1.0, x'00' FROM counters"
+            )
+            old.commit()
+            found = old.execute("SELECT body FROM messages ORDER BY message_id").fetchall()
+        assert found == [(envelope.body,), (b"\x00",)]
+        assert [one.envelope.traces for one in await pull(queue)] == [TRACES, ""]

@@ -11,13 +11,14 @@ import pytest
 
 from sluice.core.errors import QueueFullError, QueueUnavailableError
 from sluice.queue.local import LocalOptions, LocalQueue
+from sluice.queue.protocol import Delivery
 from sluice.queue.pubsub import PubSubQueue
 from sluice.queue.pubsub_setup import ensure_topics
 from sluice.queue.pubsub_wire import Names
 from sluice.queue.spooled import SPOOL_TOPICS, SpooledQueue
 from tests.support.poll import poll_until
 from tests.support.proxy import TcpProxy
-from tests.support.queues import make_envelope, pull
+from tests.support.queues import TRACES, make_envelope, pull
 
 WITHIN_S = 20
 MAX_BYTES = 200_000
@@ -62,6 +63,23 @@ async def arrived(names: Names, count: int) -> set[str]:
 async def spooled_bytes(queue: SpooledQueue) -> int:
     """Return what is in the spool."""
     return (await queue.state()).stored_bytes
+
+
+async def test_contexts_of_traces_survive_the_spool(
+    names: Names, proxy: TcpProxy, tmp_path: Path
+) -> None:
+    envelope = make_envelope(traces=TRACES)
+    async with edge_queue(names, tmp_path) as queue:
+        await proxy.cut()
+        await queue.publish("events", [envelope])
+        assert await spooled_bytes(queue)
+        await proxy.mend()
+        async with PubSubQueue(names) as worker, asyncio.timeout(WITHIN_S):
+            deliveries: list[Delivery] = []
+            while not deliveries:
+                with suppress(QueueUnavailableError):
+                    deliveries = await pull(worker)
+    assert [delivery.envelope for delivery in deliveries] == [envelope]
 
 
 async def test_spool_is_not_touched_while_the_queue_answers(names: Names, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sluice.core.envelope import Envelope
+from sluice.core.trace_context import pack_contexts
 from sluice.queue.local import LocalOptions, LocalQueue
 from sluice.queue.protocol import Delivery, Queue
 from sluice.queue.pubsub import PubSubQueue
@@ -20,6 +21,10 @@ from sluice.queue.pubsub_wire import Names
 TOPICS: Final = {"events": ("warehouse", "amplitude"), "commands": ("workflows",)}
 MAX_BYTES: Final = 1_000_000
 BROKER_WAIT_S: Final = 1.0
+TRACES: Final = pack_contexts(
+    [f"00-{number:032x}-b7ad6b7169203331-01 vendor={'x' * 60}" for number in range(1, 33)]
+)
+"""As much as an envelope may carry of them, nearly."""
 FOR_EVER_S: Final = 500.0
 """A lease that does not end within a test."""
 
@@ -85,7 +90,9 @@ BACKENDS: Final[dict[str, Callable[[Path], AbstractAsyncContextManager[Subject]]
 }
 
 
-def make_envelope(*, body_bytes: int = 100, raw_bytes: int = 1_000, count: int = 3) -> Envelope:
+def make_envelope(
+    *, body_bytes: int = 100, raw_bytes: int = 1_000, count: int = 3, traces: str = ""
+) -> Envelope:
     """An envelope of its own; nothing here looks into its body."""
     return Envelope(
         envelope_id=str(uuid.uuid4()),
@@ -93,6 +100,7 @@ def make_envelope(*, body_bytes: int = 100, raw_bytes: int = 1_000, count: int =
         count=count,
         raw_bytes=raw_bytes,
         body=os.urandom(body_bytes),
+        traces=traces,
     )
 
 

@@ -4,8 +4,8 @@ import pytest
 from google.pubsub_v1.types import ReceivedMessage
 
 from sluice.core.envelope import MAX_RAW_BYTES
-from sluice.queue.pubsub_wire import to_delivery, to_message
-from tests.support.queues import make_envelope
+from sluice.queue.pubsub_wire import MAX_REQUEST_BYTES, in_requests, to_delivery, to_message
+from tests.support.queues import TRACES, make_envelope
 
 
 def received(**attributes: str) -> ReceivedMessage:
@@ -20,6 +20,32 @@ def test_delivery_holds_the_envelope_that_was_published() -> None:
     given = ReceivedMessage(ack_id="a", message=to_message(envelope), delivery_attempt=3)
     delivery = to_delivery(given, "warehouse")
     assert (delivery.envelope, delivery.attempt, delivery.lease_id) == (envelope, 3, "a")
+
+
+def test_message_without_traces_has_no_attribute_more_than_before_there_were_any() -> None:
+    assert set(to_message(make_envelope()).attributes) == {
+        "envelope_id",
+        "kind",
+        "count",
+        "raw_bytes",
+    }
+
+
+def test_traces_travel_in_attributes_that_pubsub_takes() -> None:
+    envelope = make_envelope(traces=TRACES)
+    message = to_message(envelope)
+    assert len(message.attributes) <= 100
+    assert all(len(value.encode()) <= 1_024 for value in message.attributes.values())
+    received = ReceivedMessage(ack_id="a", message=message)
+    assert to_delivery(received, "warehouse").envelope == envelope
+
+
+def test_traces_count_for_the_size_of_a_publish_request() -> None:
+    envelopes = [make_envelope(body_bytes=8_000, traces=TRACES) for _ in range(1_000)]
+    requests = in_requests(envelopes)
+    assert [one for request in requests for one in request] == envelopes
+    for request in requests:
+        assert sum(len(one.body) + len(one.traces) for one in request) <= MAX_REQUEST_BYTES
 
 
 @pytest.mark.parametrize(
