@@ -38,6 +38,8 @@ from gateway.routes.runs import RunRoutes
 from gateway.routes.session import SessionRoutes
 from gateway.routes.shopify import ShopifyRoutes
 from gateway.routes.sources import SourceRoutes
+from gateway.routes.status import Backlogs, StatusRoutes
+from gateway.routes.tail import TailRoutes
 from gateway.run_book import RunBook
 from gateway.run_callers import RunCallers
 from gateway.run_commands import RunCommands
@@ -46,8 +48,10 @@ from gateway.scrape import Scrape
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.siblings import Place, Siblings
 from gateway.stamps import Stamps
+from gateway.tails import Tails
 from gateway.token_keys import JwksSource, shared_secret
 from gateway.traces import RequestTraces
+from gateway.worker_link import WorkerLink
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import Directory
 from sluice.credentials import session_secret
@@ -82,6 +86,8 @@ class Parts:
     run_files: RunFiles
     catalogue: Catalogue
     probe: HealthProbe
+    worker: WorkerLink
+    tails: Tails
     directory: Callable[[], Directory]
     token_keys: Callable[[], TokenKeys]
     session_secret: str = field(repr=False)
@@ -115,6 +121,7 @@ def build_app(parts: Parts) -> Dispatcher:
         reads=parts.run_reads, recent=RecentRuns(), catalogue=parts.catalogue, now=parts.now
     )
     callers = RunCallers(readers=readers, limits=limits, monotonic=parts.monotonic)
+    figures = Figures(parts.queue, parts.monotonic)
     routes: list[Route] = [
         *Ingest(
             directory=parts.directory,
@@ -160,8 +167,24 @@ def build_app(parts: Parts) -> Dispatcher:
         ).routes(),
         *RunFileRoutes(callers=callers, book=book, files=parts.run_files).routes(),
         *HealthRoutes(probe=parts.probe).routes(),
+        *StatusRoutes(
+            readers=readers,
+            probe=parts.probe,
+            worker=parts.worker,
+            figures=figures,
+            backlogs=Backlogs(parts.queue, parts.monotonic),
+            now=parts.now,
+            version=sluice.__version__,
+        ).routes(),
+        *TailRoutes(
+            readers=readers,
+            tails=parts.tails,
+            directory=parts.directory,
+            now=parts.now,
+            monotonic=parts.monotonic,
+        ).routes(),
         *OpsRoutes(
-            figures=Figures(parts.queue, parts.monotonic),
+            figures=figures,
             scrape=parts.scrape,
             is_ready=is_ready,
         ).routes(),
@@ -233,8 +256,10 @@ async def serve(
             )
         )
         reads = reads_of(warehouse)
-        probe = HealthProbe(queue, worker_url=settings.worker_url, ping=reads.ping)
-        stack.push_async_callback(probe.close)
+        worker = WorkerLink(settings.worker_url)
+        stack.push_async_callback(worker.close)
+        tails = Tails(reads.tail)
+        probe = HealthProbe(queue, worker=worker, ping=reads.ping)
         stamps = Stamps()
         new_request_id = request_ids()
         scrape = Scrape(queue, pending_bytes=lambda: publisher.pending_bytes)
@@ -249,6 +274,8 @@ async def serve(
             run_files=RunFiles(settings.run_files_path, max_bytes=settings.run_file_max_bytes),
             catalogue=Catalogue(settings.workflows_path),
             probe=probe,
+            worker=worker,
+            tails=tails,
             directory=lambda: tenants.directory,
             token_keys=(lambda: jwks.keys) if jwks else (lambda: shared),
             session_secret=secret,
@@ -276,9 +303,7 @@ async def serve(
             publisher=publisher,
             rejections=parts.rejections,
             watchers=[
-                tenants.run,
-                http.sweep,
-                watch_loop,
+                *(tenants.run, probe.watch, tails.run, http.sweep, watch_loop),
                 *([jwks.run] if jwks else []),
                 *([siblings.run] if siblings else []),
             ],

@@ -19,6 +19,10 @@ from sluice.meters import SECONDS, Bounded, LocalCounter, LocalGauge, LocalHisto
 
 METRICS_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 BATCH_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+AGE_SECONDS: Final = (
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+    *(300.0, 900.0, 3_600.0, 21_600.0, 86_400.0),
+)
 ROWS: Final = (1, 10, 100, 500, 1_000, 5_000, 10_000, 25_000, 50_000)
 
 tenant_label: Final[Callable[[str], str]] = Bounded()
@@ -42,6 +46,7 @@ FILLED_BY: Final[Mapping[str, Sequence[str]]] = {
     "sluice_build_": BOTH,
     "sluice_loop_": BOTH,
     "sluice_process_": GATEWAY,
+    "sluice_trace_": BOTH,
 }
 """Which processes fill the metrics whose names begin so; the longest one counts."""
 
@@ -76,6 +81,9 @@ HTTP_SECONDS: Final = LocalHistogram(
 HTTP_CONNECTIONS: Final = LocalGauge(
     "sluice_http_open_connections",
     "Client connections that are open now.",
+)
+HTTP_OPEN_TAILS: Final = Gauge(
+    "sluice_http_open_tails", "Live tails that are being watched now.", registry=REGISTRY
 )
 HTTP_REFUSED_CONNECTIONS: Final = LocalCounter(
     "sluice_http_refused_connections_total",
@@ -200,6 +208,13 @@ INSERT_SECONDS: Final = Histogram(
 )
 INSERT_ROWS: Final = Histogram(
     "sluice_warehouse_insert_rows", "Rows of one insert of events.", buckets=ROWS, registry=REGISTRY
+)
+FRESHNESS: Final = LocalHistogram(
+    "sluice_warehouse_freshness_seconds",
+    "Time from received_at at the edge until ClickHouse has confirmed the event, once for each"
+    " event stored; all events of an envelope count as old as its oldest.",
+    (),
+    AGE_SECONDS,
 )
 DUPLICATES: Final = Counter(
     "sluice_warehouse_duplicates_total",
