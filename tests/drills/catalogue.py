@@ -1,0 +1,58 @@
+"""Which drill belongs to which alert, and with which settings its parts are started."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from tests.drills import on_many_machines as many
+from tests.drills import on_one_machine as one
+from tests.drills.drill import Drill, Script
+from tests.drills.site import ManyMachines, OneMachine, Settings, many_machines, one_machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A drill that has no folder yet."""
+
+    one: Script[OneMachine] | None = None
+    many: Script[ManyMachines] | None = None
+    settings: Settings = field(default_factory=dict)
+    fires_within_s: float = 60.0
+    clears_within_s: float = 120.0
+
+
+PLANS: Final[Mapping[str, Plan]] = {
+    "SluiceGatewayDown": Plan(one=one.gateway_down),
+    "SluiceWorkerDown": Plan(one=one.worker_down),
+    "SluiceDestinationUnavailable": Plan(one=one.warehouse_away),
+    "SluiceBacklogOld": Plan(one=one.warehouse_hangs),
+    "SluiceSpoolInUse": Plan(many=many.broker_refuses),
+}
+"""By the name of the alert."""
+
+
+def needs_emulator(names: Sequence[str]) -> bool:
+    """Whether a drill of these needs Google's emulator."""
+    return any(PLANS[name].many for name in names)
+
+
+def drills_of(names: Sequence[str], folder: Path, emulator: str) -> Iterator[Drill[Any]]:
+    """Yield the drills of these alerts, each with a folder of its own in ``folder``."""
+    for name in names:
+        plan = PLANS[name]
+        own = folder / name
+        own.mkdir()
+        within = {"fires_within_s": plan.fires_within_s, "clears_within_s": plan.clears_within_s}
+        if plan.one is not None:
+            yield Drill(
+                alert=name, script=plan.one, open=partial(one_machine, own, plan.settings), **within
+            )
+        if plan.many is not None:
+            yield Drill(
+                alert=name,
+                script=plan.many,
+                open=partial(many_machines, own, plan.settings, emulator),
+                **within,
+            )
