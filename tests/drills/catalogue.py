@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from tests.drills import on_many_machines as many
 from tests.drills import on_one_machine as one
+from tests.drills import with_amplitude as amplitude
 from tests.drills.drill import Drill, Script
 from tests.drills.site import ManyMachines, OneMachine, Settings, many_machines, one_machine
 
@@ -24,11 +25,30 @@ class Plan:
 
 
 PLANS: Final[Mapping[str, Plan]] = {
+    "SluiceRequestsFail": Plan(one=one.queue_locked),
+    "SluiceRequestsSlow": Plan(one=one.queue_slow),
+    "SluiceEventsLate": Plan(one=one.late_inserts),
     "SluiceGatewayDown": Plan(one=one.gateway_down),
     "SluiceWorkerDown": Plan(one=one.worker_down),
-    "SluiceDestinationUnavailable": Plan(one=one.warehouse_away),
-    "SluiceBacklogOld": Plan(one=one.warehouse_hangs),
+    "SluiceProcessDown": Plan(many=many.one_gateway_down),
+    "SluiceEventLoopLag": Plan(one=one.gateway_starved),
+    "SluiceVersionsDiffer": Plan(one=one.versions_differ, fires_within_s=120.0),
+    "SluiceConnectionsRefused": Plan(one=one.connections_leak, settings={"MAX_CONNECTIONS": "50"}),
+    "SluiceQueueRefuses": Plan(one=one.queue_fills, settings={"QUEUE_MAX_BYTES": "1048576"}),
+    "SluiceQueueFillsUp": Plan(one=one.queue_fills, settings={"QUEUE_MAX_BYTES": "1048576"}),
     "SluiceSpoolInUse": Plan(many=many.broker_refuses),
+    "SluiceSpoolFillsUp": Plan(many=many.spool_fills, settings={"QUEUE_MAX_BYTES": "1048576"}),
+    "SluiceBacklogOld": Plan(one=one.warehouse_hangs),
+    "SluiceDestinationUnavailable": Plan(one=one.warehouse_away),
+    "SluiceDeadLetters": Plan(one=amplitude.events_refused),
+    "SluiceAmplitudeKeyRefused": Plan(one=amplitude.key_refused),
+    "SluiceParkedEventsGrow": Plan(
+        one=amplitude.project_throttled,
+        settings={"AMPLITUDE_THROTTLE_WAIT_S": "1"},
+        fires_within_s=120.0,
+    ),
+    "SluiceRunsFail": Plan(one=amplitude.run_fails),
+    "SluiceRejectionsHigh": Plan(one=one.wrong_release),
 }
 """By the name of the alert."""
 

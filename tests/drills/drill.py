@@ -20,7 +20,8 @@ AnySite = TypeVar("AnySite", bound=Site)
 
 Script = Callable[[AnySite], AsyncIterator[str]]
 """Makes the fault and yields what it was; goes on when the alert fires, takes the steps of the
-runbook and yields them; goes on when it does not fire any more, and checks what was promised."""
+runbook and yields them; goes on when the alert has ended and all that was accepted was counted, and
+checks what else the runbook promises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ async def run_drill(drill: Drill[Any]) -> Report:
     Raises:
         DrillError: The alert fired without a fault, not with it, or did not end.
     """
-    async with drill.open() as site, asyncio.TaskGroup() as tasks:
+    async with drill.open() as site, site.tasks as tasks:
         traffic = tasks.create_task(site.send_until_told())
         try:
             return await _watch(drill, site, traffic)
@@ -96,10 +97,10 @@ async def _watch(drill: Drill[Any], site: Site, traffic: asyncio.Task[None]) -> 
     mended = time.monotonic()
     await _wait(is_silent, drill.clears_within_s, f"{drill.alert} ends after: {steps}")
     cleared_after_s = time.monotonic() - mended
+    outcome = await site.judge(traffic)
     async for _ in script:
         message = f"the drill of {drill.alert} has more than two parts"
         raise DrillError(message)
-    outcome = await site.judge(traffic)
     if errors := await site.prometheus.rule_errors():
         raise DrillError(errors[0])
     return Report(

@@ -1,8 +1,12 @@
 """Drills in which everything meets in Pub/Sub."""
 
 from collections.abc import AsyncIterator
+from typing import Final
 
+from tests.drills.on_one_machine import FILLER
 from tests.drills.site import ManyMachines
+
+DRAINED_WITHIN_S: Final = 60
 
 
 async def broker_refuses(site: ManyMachines) -> AsyncIterator[str]:
@@ -11,4 +15,22 @@ async def broker_refuses(site: ManyMachines) -> AsyncIterator[str]:
     yield "the way from the gateways to Pub/Sub is cut"
     await site.broker.gateway_proxy.use("pass")
     yield "the way is mended"
-    await site.broker.wait_until_drained(within_s=60)
+    await site.broker.wait_until_drained(within_s=DRAINED_WITHIN_S)
+
+
+async def spool_fills(site: ManyMachines) -> AsyncIterator[str]:
+    """Gateways do not reach Pub/Sub, and what they spool is much for their disks."""
+    site.sender.filler = FILLER
+    await site.broker.gateway_proxy.use("hang")
+    yield "Pub/Sub does not answer, with a spool of 1 MiB"
+    await site.broker.gateway_proxy.use("pass")
+    yield "the way is mended"
+    await site.broker.wait_until_drained(within_s=DRAINED_WITHIN_S)
+
+
+async def one_gateway_down(site: ManyMachines) -> AsyncIterator[str]:
+    """One of two gateways dies."""
+    site.broker.gateways[0].part.kill()
+    yield "kill -9 of one of two gateways"
+    await site.broker.gateways[0].part.restart()
+    yield "started again"

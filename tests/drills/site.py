@@ -13,7 +13,7 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ from tests.support.stack import Stack, environment
 RATE_PER_S: Final = 50
 """Events a second, in batches and alone."""
 SCRAPED_WITHIN_S: Final = 30
+FORWARDED_WITHIN_S: Final = 60
 EVENT_TYPE: Final = "drill"
 TENANT: Final = "drill"
 AMPLITUDE_KEY: Final = "key-of-the-drill"
@@ -52,18 +53,20 @@ class Site:
     session: aiohttp.ClientSession
     prometheus: Prometheus
     stack: Stack
-    """As tests and commands know it."""
+    """As tests know it."""
+    api_key: str
     sender: Sender
     ledger: Ledger
+    tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
+    """For what a drill does beside; entered and left by ``run_drill``."""
     _is_sending: bool = True
-    _judged_after: int = 0
 
     async def send_until_told(self) -> None:
         """Send at a steady rate until ``judge`` ends it."""
         while self._is_sending:
             await self.sender.send(EVENT_TYPE, seconds=1.0, rate_per_s=RATE_PER_S)
 
-    async def judge(self, traffic: asyncio.Task[None]) -> Outcome:
+    async def judge(self, traffic: "asyncio.Task[None]") -> Outcome:
         """End the traffic, wait for what was promised, and count it."""
         self._is_sending = False
         await traffic
@@ -72,12 +75,6 @@ class Site:
         rows = sum(count for _, count in stored)
         verdict = self.sender.oracle.judge(stored)
         return Outcome(verdict, rows, await self.ledger.wait_for_stats(rows))
-
-    async def run(self, *words: str) -> command.Ran:
-        """Run ``sluice`` as a person beside it would; it must succeed."""
-        ran = await command.sluice(*words, settings=self.stack.settings)
-        assert ran.status == 0, ran
-        return ran
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,13 +86,19 @@ class OneMachine(Site):
     """``warehouse``, ``worker``, ``gateway``, ``simulator``, as they were started first."""
     simulator_url: str
 
-    def again(self, name: str, **changed: str) -> Part:
-        """Return a part that is not started, with changed settings, in the place of the old."""
-        settings = self.settings | changed
+    async def sluice(self, *words: str) -> command.Ran:
+        """Run ``sluice`` as a person beside it would."""
+        return await command.sluice(*words, settings=self.settings)
+
+    async def restart(self, name: str, **changed: str) -> None:
+        """Stop a part in order, and start it again with these settings changed."""
+        await self.parts[name].stop()
         self.parts[name] = Part(
-            ["sluice.cli", name], environment(settings), self.folder / f"{name}.log"
+            ["sluice.cli", name],
+            environment(self.settings | changed),
+            self.folder / f"{name}.log",
         )
-        return self.parts[name]
+        await self.parts[name].start()
 
     async def simulate(self, **members: object) -> None:
         """Set state of the simulated Amplitude."""
@@ -104,11 +107,35 @@ class OneMachine(Site):
         ) as answer:
             assert answer.status == 200, await answer.text()
 
-    async def status(self) -> dict[str, Any]:
-        """Return the worker's ``/status``."""
+    async def parked(self) -> int:
+        """Return how many events wait for Amplitude on the worker's disk."""
         async with self.session.get(f"{self.stack.worker_url}/status") as answer:
             found: dict[str, Any] = orjson.loads(await answer.read())
-        return found
+        return int(found["destinations"]["amplitude"]["parked_events"])
+
+    async def taken_by_amplitude(self, *keys: str) -> int:
+        """Return how many different events the projects of these keys took."""
+        found: set[str] = set()
+        for key in keys:
+            url = f"{self.simulator_url}/_sim/taken"
+            async with self.session.get(url, params={"api_key": key}) as answer:
+                lines = (await answer.read()).splitlines()
+            found |= {orjson.loads(line)["insert_id"] for line in lines}
+        return len(found)
+
+    async def wait_for_amplitude(self, events: int, *keys: str) -> None:
+        """Wait until the projects of these keys took so many different events.
+
+        Raises:
+            TimeoutError: They did not.
+        """
+
+        async def has_all() -> bool:
+            return await self.taken_by_amplitude(*keys) == events
+
+        _: bool = await poll_until(
+            has_all, within_s=FORWARDED_WITHIN_S, every_s=0.5, what=f"Amplitude has {events}"
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -201,6 +228,7 @@ async def many_machines(
                     session=session,
                     prometheus=prometheus,
                     stack=broker.as_one,
+                    api_key=tenant.api_key,
                     sender=_sender(session, broker.urls, tenant.api_key),
                     ledger=broker.ledger(session, tenant),
                     broker=broker,
