@@ -191,6 +191,7 @@ async def one_machine(folder: Path, settings: Settings) -> AsyncIterator[OneMach
             session=session,
             prometheus=prometheus,
             stack=stack,
+            api_key=key,
             sender=_sender(session, [stack.url], key),
             ledger=Ledger(session, warehouse_url, stack.url, TENANT, stack.read_token(TENANT)),
             settings=given,
