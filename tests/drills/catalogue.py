@@ -10,6 +10,7 @@ from tests.drills import on_many_machines as many
 from tests.drills import on_one_machine as one
 from tests.drills import with_amplitude as amplitude
 from tests.drills.drill import Drill, Script
+from tests.drills.rules import QUICK, STEADY, Pace
 from tests.drills.site import ManyMachines, OneMachine, Settings, many_machines, one_machine
 
 
@@ -20,13 +21,14 @@ class Plan:
     one: Script[OneMachine] | None = None
     many: Script[ManyMachines] | None = None
     settings: Settings = field(default_factory=dict)
+    pace: Pace = QUICK
     fires_within_s: float = 60.0
     clears_within_s: float = 120.0
 
 
 PLANS: Final[Mapping[str, Plan]] = {
-    "SluiceRequestsFail": Plan(one=one.queue_locked),
-    "SluiceRequestsSlow": Plan(one=one.queue_slow),
+    "SluiceRequestsFail": Plan(one=one.queue_locked, pace=STEADY),
+    "SluiceRequestsSlow": Plan(one=one.queue_slow, pace=STEADY),
     "SluiceEventsLate": Plan(one=one.late_inserts),
     "SluiceGatewayDown": Plan(one=one.gateway_down),
     "SluiceWorkerDown": Plan(one=one.worker_down),
@@ -67,12 +69,15 @@ def drills_of(names: Sequence[str], folder: Path, emulator: str) -> Iterator[Dri
         within = {"fires_within_s": plan.fires_within_s, "clears_within_s": plan.clears_within_s}
         if plan.one is not None:
             yield Drill(
-                alert=name, script=plan.one, open=partial(one_machine, own, plan.settings), **within
+                alert=name,
+                script=plan.one,
+                open=partial(one_machine, own, plan.settings, plan.pace),
+                **within,
             )
         if plan.many is not None:
             yield Drill(
                 alert=name,
                 script=plan.many,
-                open=partial(many_machines, own, plan.settings, emulator),
+                open=partial(many_machines, own, plan.settings, emulator, plan.pace),
                 **within,
             )

@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 import yaml
 
-from tests.drills.rules import scaled
+from tests.drills.rules import Pace, scaled
 from tests.support.poll import poll_until
 from tests.support.ports import free_port
 
@@ -20,8 +20,8 @@ RULES: Final = Path(__file__).parents[2] / "ops/prometheus/rules.yaml"
 MISSING: Final = "Prometheus is not here: install prometheus (Debian has it), with promtool."
 READY_WITHIN_S: Final = 30
 STOP_WITHIN_S: Final = 10
-LOOKBACK: Final = "5s"
-"""Prometheus's own of 5 minutes, scaled as the rules are."""
+LOOKBACK_S: Final = 300
+"""Prometheus's own; scaled as the rules are."""
 ASK_EVERY_S: Final = 0.2
 
 Targets = Mapping[str, Sequence[str]]
@@ -75,15 +75,15 @@ class Prometheus:
 
 @asynccontextmanager
 async def running_prometheus(
-    folder: Path, targets: Targets, session: aiohttp.ClientSession, *, rules: str | None = None
+    folder: Path, targets: Targets, session: aiohttp.ClientSession, pace: Pace
 ) -> AsyncIterator[Prometheus]:
     """Run it in a folder of its own until the block ends.
 
     Args:
         folder: For its configuration and its data.
-        targets: What it scrapes, every second.
+        targets: What it scrapes.
         session: With which it is asked.
-        rules: The text of its rules; None: the shipped ones, scaled.
+        pace: How fast the shipped rules go.
 
     Raises:
         RuntimeError: There is no Prometheus, or it did not get ready.
@@ -91,8 +91,7 @@ async def running_prometheus(
     program = shutil.which("prometheus")
     if program is None:
         raise RuntimeError(MISSING)
-    text = scaled(RULES.read_text()) if rules is None else rules
-    config_path = _configure(folder, targets, text)
+    config_path = _configure(folder, targets, pace)
     url = f"http://127.0.0.1:{free_port()}"
     with (folder / "prometheus.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -100,7 +99,7 @@ async def running_prometheus(
             f"--config.file={config_path}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address={url.removeprefix('http://')}",
-            f"--query.lookback-delta={LOOKBACK}",
+            f"--query.lookback-delta={LOOKBACK_S // pace.factor}s",
             "--log.level=warn",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
@@ -116,21 +115,17 @@ async def running_prometheus(
         await _stop(process)
 
 
-def _configure(folder: Path, targets: Targets, rules: str) -> Path:
+def _configure(folder: Path, targets: Targets, pace: Pace) -> Path:
     folder.mkdir(exist_ok=True)
-    (folder / "rules.yaml").write_text(rules)
+    (folder / "rules.yaml").write_text(scaled(RULES.read_text(), pace.factor))
     path = folder / "prometheus.yml"
-    path.write_text(yaml.safe_dump(_config(targets)))
+    path.write_text(yaml.safe_dump(_config(targets, f"{pace.scrape_s}s")))
     return path
 
 
-def _config(targets: Targets) -> dict[str, Any]:
+def _config(targets: Targets, every: str) -> dict[str, Any]:
     return {
-        "global": {
-            "scrape_interval": "1s",
-            "scrape_timeout": "1s",
-            "evaluation_interval": "1s",
-        },
+        "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": "1s"},
         "rule_files": ["rules.yaml"],
         "scrape_configs": [
             {"job_name": job, "static_configs": [{"targets": list(hosts)}]}

@@ -22,6 +22,7 @@ import orjson
 
 from sluice.tenants import TenantsFile
 from tests.drills.prometheus import Prometheus, Targets, running_prometheus
+from tests.drills.rules import QUICK, Pace
 from tests.faults.broker.stack import BrokerStack, broker_stack, running
 from tests.faults.broker.trial import Outcome
 from tests.faults.oracle import Oracle
@@ -146,7 +147,9 @@ class ManyMachines(Site):
 
 
 @asynccontextmanager
-async def one_machine(folder: Path, settings: Settings) -> AsyncIterator[OneMachine]:
+async def one_machine(
+    folder: Path, settings: Settings, pace: Pace = QUICK
+) -> AsyncIterator[OneMachine]:
     """Run the parts side by side in one folder; ``settings`` are for all of them."""
     data_dir = folder / "data"
     data_dir.mkdir(mode=0o700)
@@ -183,7 +186,7 @@ async def one_machine(folder: Path, settings: Settings) -> AsyncIterator[OneMach
     async with (
         client_session(connections=0) as session,
         running(*parts.values()),
-        _watched(folder, targets, session) as prometheus,
+        _watched(folder, targets, session, pace) as prometheus,
     ):
         warehouse_url = (data_dir / "warehouse.url").read_text().strip()
         site = OneMachine(
@@ -209,7 +212,7 @@ async def one_machine(folder: Path, settings: Settings) -> AsyncIterator[OneMach
 
 @asynccontextmanager
 async def many_machines(
-    folder: Path, settings: Settings, emulator: str
+    folder: Path, settings: Settings, emulator: str, pace: Pace = QUICK
 ) -> AsyncIterator[ManyMachines]:
     """Run two gateways, one with these settings, and a worker, on Google's emulator."""
     async with (
@@ -222,7 +225,7 @@ async def many_machines(
                 "sluice-gateway": [one.url.removeprefix("http://") for one in broker.gateways],
                 "sluice-worker": [broker.as_one.worker_url.removeprefix("http://")],
             }
-            async with _watched(folder, targets, session) as prometheus:
+            async with _watched(folder, targets, session, pace) as prometheus:
                 tenant = await broker.new_tenant(session)
                 yield ManyMachines(
                     folder=folder,
@@ -238,9 +241,9 @@ async def many_machines(
 
 @asynccontextmanager
 async def _watched(
-    folder: Path, targets: Targets, session: aiohttp.ClientSession
+    folder: Path, targets: Targets, session: aiohttp.ClientSession, pace: Pace
 ) -> AsyncIterator[Prometheus]:
-    async with running_prometheus(folder / "prometheus", targets, session) as prometheus:
+    async with running_prometheus(folder / "prometheus", targets, session, pace) as prometheus:
         count = sum(len(hosts) for hosts in targets.values())
         _: bool = await poll_until(
             lambda: prometheus.is_up(count), within_s=SCRAPED_WITHIN_S, what="all are scraped"
