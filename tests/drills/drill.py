@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -18,7 +18,7 @@ LOOK_EVERY_S: Final = 0.2
 
 AnySite = TypeVar("AnySite", bound=Site)
 
-Script = Callable[[AnySite], AsyncIterator[str]]
+Script = Callable[[AnySite], AsyncGenerator[str, None]]
 """Makes the fault and yields what it was; goes on when the alert fires, takes the steps of the
 runbook and yields them; goes on when the alert has ended and all that was accepted was counted, and
 checks what else the runbook promises."""
@@ -67,13 +67,19 @@ async def run_drill(drill: Drill[Any]) -> Report:
     async with drill.open() as site, site.tasks as tasks:
         traffic = tasks.create_task(site.send_until_told())
         try:
-            return await _watch(drill, site, traffic)
+            async with aclosing(drill.script(site)) as script:
+                return await _watch(drill, site, script, traffic)
         except BaseException:
             traffic.cancel()
             raise
 
 
-async def _watch(drill: Drill[Any], site: Site, traffic: asyncio.Task[None]) -> Report:
+async def _watch(
+    drill: Drill[Any],
+    site: Site,
+    script: AsyncGenerator[str, None],
+    traffic: asyncio.Task[None],
+) -> Report:
     others: set[str] = set()
 
     async def fires() -> bool:
@@ -84,7 +90,6 @@ async def _watch(drill: Drill[Any], site: Site, traffic: asyncio.Task[None]) -> 
     async def is_silent() -> bool:
         return not await fires()
 
-    script = drill.script(site)
     # Before the first scrape nothing is up, which some alerts are about.
     await _wait(is_silent, QUIET_WITHIN_S, "all is quiet at first")
     await _stay_quiet(fires, drill.alert)

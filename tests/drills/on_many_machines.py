@@ -1,6 +1,6 @@
 """Drills in which everything meets in Pub/Sub."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from tests.drills.on_one_machine import FILLER
@@ -9,7 +9,7 @@ from tests.drills.site import ManyMachines
 DRAINED_WITHIN_S: Final = 60
 
 
-async def broker_refuses(site: ManyMachines) -> AsyncIterator[str]:
+async def broker_refuses(site: ManyMachines) -> AsyncGenerator[str, None]:
     """Gateways do not reach Pub/Sub."""
     await site.broker.gateway_proxy.use("refuse")
     yield "the way from the gateways to Pub/Sub is cut"
@@ -18,7 +18,7 @@ async def broker_refuses(site: ManyMachines) -> AsyncIterator[str]:
     await site.broker.wait_until_drained(within_s=DRAINED_WITHIN_S)
 
 
-async def spool_fills(site: ManyMachines) -> AsyncIterator[str]:
+async def spool_fills(site: ManyMachines) -> AsyncGenerator[str, None]:
     """Gateways do not reach Pub/Sub, and what they spool is much for their disks."""
     site.sender.filler = FILLER
     await site.broker.gateway_proxy.use("hang")
@@ -28,7 +28,7 @@ async def spool_fills(site: ManyMachines) -> AsyncIterator[str]:
     await site.broker.wait_until_drained(within_s=DRAINED_WITHIN_S)
 
 
-async def one_gateway_down(site: ManyMachines) -> AsyncIterator[str]:
+async def one_gateway_down(site: ManyMachines) -> AsyncGenerator[str, None]:
     """One of two gateways dies."""
     site.broker.gateways[0].part.kill()
     yield "kill -9 of one of two gateways"

@@ -2,13 +2,14 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Final
 
 import aiohttp
 
 from tests.drills.site import TENANT, OneMachine
+from tests.faults.broker.stack import running
 from tests.faults.processes import Part
 from tests.support.stack import environment
 
@@ -18,7 +19,7 @@ LEAKED_CONNECTIONS: Final = 100
 WRONG_EVENTS_PER_S: Final = 20
 
 
-async def gateway_down(site: OneMachine) -> AsyncIterator[str]:
+async def gateway_down(site: OneMachine) -> AsyncGenerator[str, None]:
     """The only gateway dies."""
     site.parts["gateway"].kill()
     yield "kill -9 of the gateway"
@@ -26,7 +27,7 @@ async def gateway_down(site: OneMachine) -> AsyncIterator[str]:
     yield "started again"
 
 
-async def worker_down(site: OneMachine) -> AsyncIterator[str]:
+async def worker_down(site: OneMachine) -> AsyncGenerator[str, None]:
     """The only worker dies."""
     site.parts["worker"].kill()
     yield "kill -9 of the worker"
@@ -34,7 +35,7 @@ async def worker_down(site: OneMachine) -> AsyncIterator[str]:
     yield "started again"
 
 
-async def warehouse_away(site: OneMachine) -> AsyncIterator[str]:
+async def warehouse_away(site: OneMachine) -> AsyncGenerator[str, None]:
     """The warehouse dies: inserts fail until the breaker opens."""
     site.parts["warehouse"].kill()
     yield "kill -9 of the warehouse"
@@ -42,7 +43,7 @@ async def warehouse_away(site: OneMachine) -> AsyncIterator[str]:
     yield "started again"
 
 
-async def warehouse_hangs(site: OneMachine) -> AsyncIterator[str]:
+async def warehouse_hangs(site: OneMachine) -> AsyncGenerator[str, None]:
     """The warehouse takes connections and answers nothing; events wait."""
     site.parts["warehouse"].kill(signal.SIGSTOP)
     yield "the warehouse hangs (SIGSTOP)"
@@ -51,23 +52,17 @@ async def warehouse_hangs(site: OneMachine) -> AsyncIterator[str]:
     yield "killed and started again"
 
 
-async def queue_locked(site: OneMachine) -> AsyncIterator[str]:
+async def queue_locked(site: OneMachine) -> AsyncGenerator[str, None]:
     """Another program holds the queue file: nothing becomes durable in time."""
-    holder = _holder(site, "3600", "0")
-    await holder.start()
-    yield "another program locks queue.sqlite"
-    holder.kill()
-    await holder.stop()
+    async with running(_holder(site, "3600", "0")):
+        yield "another program locks queue.sqlite"
     yield "that program ended"
 
 
-async def queue_slow(site: OneMachine) -> AsyncIterator[str]:
+async def queue_slow(site: OneMachine) -> AsyncGenerator[str, None]:
     """Another program holds the queue file again and again for most of a second."""
-    holder = _holder(site, "0.7", "0.1")
-    await holder.start()
-    yield "another program locks queue.sqlite for 0.7 s at a time"
-    holder.kill()
-    await holder.stop()
+    async with running(_holder(site, "0.7", "0.1")):
+        yield "another program locks queue.sqlite for 0.7 s at a time"
     yield "that program ended"
 
 
@@ -77,7 +72,7 @@ def _holder(site: OneMachine, hold_s: str, pause_s: str) -> Part:
     return Part(words, environment({}), site.folder / "holder.log")
 
 
-async def queue_fills(site: OneMachine) -> AsyncIterator[str]:
+async def queue_fills(site: OneMachine) -> AsyncGenerator[str, None]:
     """No worker empties the queue file."""
     site.sender.filler = FILLER
     site.parts["worker"].kill()
@@ -86,7 +81,7 @@ async def queue_fills(site: OneMachine) -> AsyncIterator[str]:
     yield "the worker started again"
 
 
-async def late_inserts(site: OneMachine) -> AsyncIterator[str]:
+async def late_inserts(site: OneMachine) -> AsyncGenerator[str, None]:
     """The worker gathers for longer than the promise allows."""
     await site.restart("worker", BATCH_MAX_AGE_S="15")
     yield "the worker started with SLUICE_BATCH_MAX_AGE_S=15"
@@ -94,7 +89,7 @@ async def late_inserts(site: OneMachine) -> AsyncIterator[str]:
     yield "started without it"
 
 
-async def connections_leak(site: OneMachine) -> AsyncIterator[str]:
+async def connections_leak(site: OneMachine) -> AsyncGenerator[str, None]:
     """A client opens connections and never closes one."""
     leaked: list[asyncio.StreamWriter] = []
     is_leaking = True
@@ -118,7 +113,7 @@ async def connections_leak(site: OneMachine) -> AsyncIterator[str]:
     yield "that client ended"
 
 
-async def wrong_release(site: OneMachine) -> AsyncIterator[str]:
+async def wrong_release(site: OneMachine) -> AsyncGenerator[str, None]:
     """A client was released with a mistake: its events have no user."""
     is_wrong = True
 
@@ -146,7 +141,7 @@ async def wrong_release(site: OneMachine) -> AsyncIterator[str]:
     yield "its errors said user_id_missing; the client sends user_id"
 
 
-async def gateway_starved(site: OneMachine) -> AsyncIterator[str]:
+async def gateway_starved(site: OneMachine) -> AsyncGenerator[str, None]:
     """The gateway gets the processor for half of each second."""
     is_starved = True
 
@@ -164,7 +159,7 @@ async def gateway_starved(site: OneMachine) -> AsyncIterator[str]:
     yield "it has the processor to itself"
 
 
-async def versions_differ(site: OneMachine) -> AsyncIterator[str]:
+async def versions_differ(site: OneMachine) -> AsyncGenerator[str, None]:
     """A roll-out reached the worker and not the gateway."""
     await site.restart("worker", REVISION="the-next")
     yield "the worker has another revision"

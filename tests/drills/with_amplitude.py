@@ -1,6 +1,6 @@
 """Drills in which Amplitude, or what runs at Amplitude, is in trouble."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from tests.drills.site import AMPLITUDE_KEY, EVENT_TYPE, TENANT, OneMachine
@@ -10,7 +10,7 @@ NEW_KEY: Final = "another-key-of-the-drill"
 DRAINED_WITHIN_S: Final = 60
 
 
-async def key_refused(site: OneMachine) -> AsyncIterator[str]:
+async def key_refused(site: OneMachine) -> AsyncGenerator[str, None]:
     """Amplitude refuses the tenant's key; the tenant gets another one."""
     await site.simulate(api_key=AMPLITUDE_KEY, revoked=True)
     yield "Amplitude refuses the tenant's API key"
@@ -22,7 +22,7 @@ async def key_refused(site: OneMachine) -> AsyncIterator[str]:
     await site.wait_for_amplitude(stored, AMPLITUDE_KEY, NEW_KEY)
 
 
-async def events_refused(site: OneMachine) -> AsyncIterator[str]:
+async def events_refused(site: OneMachine) -> AsyncGenerator[str, None]:
     """Amplitude refuses some events; they are sent again once it takes them."""
     bad = {"field": "event_properties", "share": 0.1, "seed": 8}
     await site.simulate(api_key=AMPLITUDE_KEY, bad_field=bad)
@@ -36,7 +36,7 @@ async def events_refused(site: OneMachine) -> AsyncIterator[str]:
     await site.wait_for_amplitude(stored, AMPLITUDE_KEY)
 
 
-async def project_throttled(site: OneMachine) -> AsyncIterator[str]:
+async def project_throttled(site: OneMachine) -> AsyncGenerator[str, None]:
     """Amplitude lets the whole project wait; events gather on the worker's disk."""
     await site.simulate(api_key=AMPLITUDE_KEY, quota_ended_for_s=3_600)
     yield "Amplitude throttles the project"
@@ -51,7 +51,7 @@ async def project_throttled(site: OneMachine) -> AsyncIterator[str]:
     await site.wait_for_amplitude(stored, AMPLITUDE_KEY)
 
 
-async def run_fails(site: OneMachine) -> AsyncIterator[str]:
+async def run_fails(site: OneMachine) -> AsyncGenerator[str, None]:
     """A run exports a cohort that Amplitude does not have."""
     ran = await site.sluice("tenant", "set", TENANT, "amplitude.secret_key=secret")
     assert ran.status == 0, ran
