@@ -22,14 +22,15 @@ class Plan:
     many: Script[ManyMachines] | None = None
     settings: Settings = field(default_factory=dict)
     pace: Pace = QUICK
+    severity: str = ""
     fires_within_s: float = 60.0
     clears_within_s: float = 120.0
 
 
 PLANS: Final[Mapping[str, Plan]] = {
-    "SluiceRequestsFail": Plan(one=one.queue_locked, pace=STEADY),
-    "SluiceRequestsSlow": Plan(one=one.queue_slow, pace=STEADY),
-    "SluiceEventsLate": Plan(one=one.late_inserts),
+    "SluiceRequestsFail": Plan(one=one.queue_locked, pace=STEADY, severity="page"),
+    "SluiceRequestsSlow": Plan(one=one.queue_slow, pace=STEADY, severity="page"),
+    "SluiceEventsLate": Plan(one=one.late_inserts, severity="page"),
     "SluiceGatewayDown": Plan(one=one.gateway_down),
     "SluiceWorkerDown": Plan(one=one.worker_down),
     "SluiceProcessDown": Plan(many=many.one_gateway_down),
@@ -66,18 +67,20 @@ def drills_of(names: Sequence[str], folder: Path, emulator: str) -> Iterator[Dri
         plan = PLANS[name]
         own = folder / name
         own.mkdir()
-        within = {"fires_within_s": plan.fires_within_s, "clears_within_s": plan.clears_within_s}
         if plan.one is not None:
-            yield Drill(
-                alert=name,
-                script=plan.one,
-                open=partial(one_machine, own, plan.settings, plan.pace),
-                **within,
-            )
+            opened = partial(one_machine, own, plan.settings, plan.pace)
+            yield _drill(name, plan, plan.one, opened)
         if plan.many is not None:
-            yield Drill(
-                alert=name,
-                script=plan.many,
-                open=partial(many_machines, own, plan.settings, emulator, plan.pace),
-                **within,
-            )
+            on_many = partial(many_machines, own, plan.settings, emulator, plan.pace)
+            yield _drill(name, plan, plan.many, on_many)
+
+
+def _drill(name: str, plan: Plan, script: Script[Any], opened: Any) -> Drill[Any]:
+    return Drill(
+        alert=name,
+        script=script,
+        open=opened,
+        severity=plan.severity,
+        fires_within_s=plan.fires_within_s,
+        clears_within_s=plan.clears_within_s,
+    )

@@ -31,6 +31,8 @@ class Drill(Generic[AnySite]):
     alert: str
     script: Script[AnySite]
     open: Callable[[], AbstractAsyncContextManager[AnySite]]
+    severity: str = ""
+    """Only of this one; empty: of any. What is broken slowly takes hours to be forgotten."""
     fires_within_s: float = 60.0
     clears_within_s: float = 120.0
 
@@ -83,9 +85,10 @@ async def _watch(
     others: set[str] = set()
 
     async def fires() -> bool:
-        firing = set(await site.prometheus.firing())
-        others.update(firing - {drill.alert})
-        return drill.alert in firing
+        firing = await site.prometheus.firing()
+        others.update(set(firing) - {drill.alert})
+        severities = [one["labels"]["severity"] for one in firing.get(drill.alert, [])]
+        return drill.severity in severities if drill.severity else bool(severities)
 
     async def is_silent() -> bool:
         return not await fires()
