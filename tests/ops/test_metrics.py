@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.drills.prometheus import running_prometheus
@@ -25,10 +24,8 @@ from tests.ops.files import (
 )
 from tests.support.poll import poll_until
 from tests.support.promtool import find
-from tests.support.segops import EVENT, Segops, assert_counted
 from tests.support.stack import Stack
 
-EVENTS: Final = 20
 AS_SHIPPED: Final = Pace(1, 1)
 SUFFIXES: Final = {
     "counter": ("_total",),
@@ -75,9 +72,8 @@ def test_every_label_that_is_asked_for_is_one_of_its_metric() -> None:
         assert labels_of(expression) <= labels | OF_PROMETHEUS, expression
 
 
-@pytest.mark.timeout(180)
-async def test_prometheus_scrapes_sluice_and_its_figures_equal_stats(
-    stack: Stack, api: Segops, tmp_path: Path
+async def test_prometheus_answers_everything_that_people_are_told_to_ask(
+    stack: Stack, tmp_path: Path
 ) -> None:
     find("prometheus")
     targets = {
@@ -89,16 +85,6 @@ async def test_prometheus_scrapes_sluice_and_its_figures_equal_stats(
         running_prometheus(tmp_path / "prometheus", targets, session, AS_SHIPPED) as prometheus,
     ):
         _: bool = await poll_until(lambda: prometheus.is_up(2), within_s=30, what="both answer")
-        assert_counted(await api.batch([EVENT] * EVENTS), queued=EVENTS, skipped=0)
-        query = f'sum(sluice_events_accepted_total{{tenant="{api.slug}"}})'
-
-        async def accepted() -> bool:
-            return [one["value"][1] for one in await prometheus.query(query)] == [str(EVENTS)]
-
-        _ = await poll_until(accepted, within_s=30, what=query)
-        stats = await api.stats()
-        assert stats["total_events"] == EVENTS
         for expression in expressions():
             await prometheus.query(expression)
         assert await prometheus.rule_errors() == []
-        assert set(await prometheus.firing()) == set()
