@@ -7,7 +7,7 @@ ROUNDS ?= 50
 WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows image-test manifests lock clean
+.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows drills image-test manifests lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -95,6 +95,9 @@ faults-amplitude: $(VENV)/.dev ## everything that may happen on the way to Ampli
 
 faults-workflows: $(VENV)/.dev ## kill a worker at every place of every shipped workflow (ARGS="--only ingest")
 	$(BIN)/python -m tests.faults.workflows $(ARGS)
+
+drills: $(VENV)/.dev ## make the fault of each alert, and mend it by its runbook (needs prometheus; ARGS="--only NAME")
+	$(BIN)/python -m tests.drills $(ARGS)
 
 image-test: $(VENV)/.dev ## build the container image without an engine, look into it, run it (Debian, root)
 	$(BIN)/python -m tests.containers $(ARGS)

@@ -308,6 +308,13 @@ AMPLITUDE_REQUESTS: Final = Counter(
     ("verdict",),
     registry=REGISTRY,
 )
+AMPLITUDE_HELD: Final = Counter(
+    "sluice_amplitude_held_requests_total",
+    "Requests after which a whole project waits: bad_credentials, project_throttled, unavailable"
+    " or slow.",
+    ("reason",),
+    registry=REGISTRY,
+)
 AMPLITUDE_SECONDS: Final = Histogram(
     "sluice_amplitude_request_duration_seconds",
     "Time from a ready request to Amplitude's answer.",

@@ -15,7 +15,12 @@ from zlib import crc32
 
 from sluice.core.amplitude import AmplitudeConfig
 from sluice.core.retry import backoff_s
-from sluice.telemetry import AMPLITUDE_EVENTS, AMPLITUDE_REQUESTS, AMPLITUDE_SECONDS
+from sluice.telemetry import (
+    AMPLITUDE_EVENTS,
+    AMPLITUDE_HELD,
+    AMPLITUDE_REQUESTS,
+    AMPLITUDE_SECONDS,
+)
 from worker.amplitude_client import AmplitudeClient, Endpoint
 from worker.core.amplitude_answers import Held, Verdict, judge
 from worker.core.lane import Item, Lane, LaneLimits, Probe, Settled
@@ -147,6 +152,8 @@ class Forwarder:
         AMPLITUDE_EVENTS.observe(len(events))
         verdict = judge(answer, users, secret=config.api_key)
         AMPLITUDE_REQUESTS.labels(type(verdict).__name__.lower()).inc()
+        if isinstance(verdict, Held):
+            AMPLITUDE_HELD.labels(verdict.reason).inc()
         return verdict
 
     def _max_bytes(self, tenant: str) -> int:

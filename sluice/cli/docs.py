@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Final
 
 from pydantic import SecretStr
@@ -81,6 +82,30 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     pubsub = docs / "pubsub.md"
     if pubsub.exists():
         yield pubsub, _pubsub_page(pubsub.read_text(encoding="utf-8"))
+    yield from _monitoring(root)
+
+
+def _monitoring(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield what the Prometheus operator and Grafana's sidecar read: kustomize reads no file that
+    is not below its own folder.
+    """
+    folder = root / "k8s/components/monitoring"
+    rules, dashboard = root / "ops/prometheus/rules.yaml", root / "ops/grafana/sluice.json"
+    if rules.exists():
+        indented = indent(rules.read_text(encoding="utf-8"), "  ")
+        yield folder / "rules.yaml", _PROMETHEUS_RULE + indented
+    if dashboard.exists():
+        yield folder / "sluice.json", dashboard.read_text(encoding="utf-8")
+
+
+_PROMETHEUS_RULE: Final = """\
+# Made by `make docs` from ops/prometheus/rules.yaml; edit that.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: sluice
+spec:
+"""
 
 
 _SETTINGS_WORDS: Final = (
