@@ -7,7 +7,7 @@ ROUNDS ?= 50
 WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows image-test manifests lock clean
+.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows faults-recovery faults-migration image-test manifests lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -95,6 +95,12 @@ faults-amplitude: $(VENV)/.dev ## everything that may happen on the way to Ampli
 
 faults-workflows: $(VENV)/.dev ## kill a worker at every place of every shipped workflow (ARGS="--only ingest")
 	$(BIN)/python -m tests.faults.workflows $(ARGS)
+
+faults-recovery: $(VENV)/.dev ## lose ClickHouse, a spool, a whole machine; follow docs/recovery.md, and count
+	$(BIN)/python -m tests.faults.recovery $(ARGS)
+
+faults-migration: $(VENV)/.dev ## from the first schema to the newest under load, and count
+	$(BIN)/python -m tests.faults.migration $(ARGS)
 
 image-test: $(VENV)/.dev ## build the container image without an engine, look into it, run it (Debian, root)
 	$(BIN)/python -m tests.containers $(ARGS)
