@@ -26,12 +26,11 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import uvloop
 import zstandard
 
@@ -44,6 +43,7 @@ from sluice.warehouse.queries import Query
 from tests.faults.broker.trial import Outcome, Report
 from tests.faults.oracle import Oracle
 from tests.faults.processes import Part
+from tests.faults.reader import Reader
 from tests.faults.stored import Ledger
 from tests.faults.traffic import Sender, client_session
 from tests.support import command
@@ -75,7 +75,6 @@ INSERT INTO touched_hours (tenant, hour)
 SELECT DISTINCT tenant, toStartOfHour(received_at) FROM events WHERE tenant = {tenant:String}
 """,
 )
-STATS_EVERY_S: Final = 0.05
 SETTLE_S: Final = 1.0
 """What clients may still have under way at a gateway that no new request goes to."""
 
@@ -93,41 +92,6 @@ def first_release(folder: Path) -> Path | None:
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
         archive.extractall(folder, filter="data")
     return folder
-
-
-@dataclass(slots=True)
-class Reader:
-    """Asks for stats all the time, and notes what was not as it has to be."""
-
-    session: aiohttp.ClientSession
-    token: str
-    url: str
-    answers: int = 0
-    failures: list[str] = field(default_factory=list)
-    highest: int = 0
-
-    async def go_on(self, stop: asyncio.Event) -> None:
-        """Ask until ``stop``."""
-        while not stop.is_set():
-            await self._ask()
-            await asyncio.sleep(STATS_EVERY_S)
-
-    async def _ask(self) -> None:
-        headers = {"Authorization": f"Bearer {self.token}"}
-        url = f"{self.url}/api/ingestion/stats"
-        try:
-            async with self.session.get(url, params={"window": "7d"}, headers=headers) as answer:
-                self.answers += 1
-                if answer.status != 200:
-                    self.failures.append(f"{answer.status} {await answer.text()}")
-                    return
-                total = (await answer.json())["total_events"]
-        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            self.failures.append(repr(error))
-            return
-        if total < self.highest:
-            self.failures.append(f"{total} after {self.highest}")
-        self.highest = max(self.highest, total)
 
 
 class Site:
