@@ -7,7 +7,7 @@ ROUNDS ?= 50
 WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows drills image-test manifests lock clean
+.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows faults-recovery faults-migration drills image-test manifests lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -98,6 +98,12 @@ faults-workflows: $(VENV)/.dev ## kill a worker at every place of every shipped 
 
 drills: $(VENV)/.dev ## make the fault of each alert, and mend it by its runbook (needs prometheus; ARGS="--only NAME")
 	$(BIN)/python -m tests.drills $(ARGS)
+
+faults-recovery: $(VENV)/.dev ## lose ClickHouse, a spool, a whole machine; follow docs/recovery.md, and count
+	$(BIN)/python -m tests.faults.recovery $(ARGS)
+
+faults-migration: $(VENV)/.dev ## from the first schema to the newest under load, and count
+	$(BIN)/python -m tests.faults.migration $(ARGS)
 
 image-test: $(VENV)/.dev ## build the container image without an engine, look into it, run it (Debian, root)
 	$(BIN)/python -m tests.containers $(ARGS)

@@ -40,6 +40,11 @@ class Settings(BaseSettings):
         description="`host:port` of Google Pub/Sub; a regional one, such as "
         "`europe-west1-pubsub.googleapis.com:443`, keeps events in its region.",
     )
+    pubsub_keep_days: Annotated[int, Field(ge=0, le=31)] = Field(
+        0,
+        description="Days for which Pub/Sub keeps events that are stored already, so that a lost"
+        " ClickHouse can be filled again (docs/recovery.md); 0: it does not.",
+    )
     warehouse_url: SecretStr = Field(
         SecretStr(""),
         description="`http(s)://user:password@host:port/database` of ClickHouse; "

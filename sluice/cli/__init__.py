@@ -14,6 +14,7 @@ COMMANDS: Final[dict[str, str]] = {
     "token": "token",
     "send": "send",
     "replay": "replay",
+    "rewind": "rewind",
     "receipt": "receipt",
     "webhook": "webhook",
     "workflow": "workflow",

@@ -10,7 +10,7 @@ from google.api_core import exceptions as google
 
 from sluice.cli.findings import Finding
 from sluice.core.errors import QueueUnavailableError
-from sluice.queue.pubsub_access import get_subscription, may_consume, may_publish
+from sluice.queue.pubsub_access import get_subscription, get_topic, may_consume, may_publish
 from sluice.queue.pubsub_connect import Clients, emulator_host
 from sluice.queue.pubsub_faults import FAILURES, Fault, fault_of
 from sluice.queue.pubsub_plan import (
@@ -20,9 +20,11 @@ from sluice.queue.pubsub_plan import (
     Grant,
     Plan,
     Subscription,
+    Topic,
     differences,
     plan_of,
     short,
+    topic_differences,
 )
 from sluice.queue.pubsub_setup import Part, connected
 from sluice.queue.pubsub_wire import Names
@@ -42,7 +44,7 @@ async def check_pubsub(
     settings: Settings, project: str, processes: Collection[str]
 ) -> list[Finding]:
     """Return how the project is, then each thing in it that these processes use."""
-    plan = plan_of(Names(project))
+    plan = plan_of(Names(project), keep_days=settings.pubsub_keep_days)
     where = emulator_host() or settings.pubsub_endpoint
     try:
         async with connected(project, settings.pubsub_endpoint) as clients:
@@ -57,15 +59,15 @@ async def _check_parts(
 ) -> AsyncIterator[Finding]:
     grants = {grant.resource: grant for grant in plan.grants if grant.process in processes}
     for topic in plan.topics:
-        if topic in grants:
-            yield await _check_topic(clients, topic, grants[topic])
+        if topic.name in grants:
+            yield await _check_topic(clients, topic, grants[topic.name])
     for planned in plan.subscriptions:
         if planned.name in grants or planned.topic in grants:
             yield await _check_subscription(clients, planned, grants.get(planned.name))
 
 
-async def _check_topic(clients: Clients, topic: str, grant: Grant) -> Finding:
-    name = f"topic {short(topic)}"
+async def _check_topic(clients: Clients, planned: Topic, grant: Grant) -> Finding:
+    name = f"topic {short(planned.name)}"
     fault = await _missing(clients, grant)
     if fault is not None:
         return Finding(
@@ -74,7 +76,19 @@ async def _check_topic(clients: Clients, topic: str, grant: Grant) -> Finding:
             fault.sentence,
             f"it is for the {grant.process}: `sluice doctor --for` leaves out others",
         )
-    return Finding(name, "ok", VERBS[grant.role])
+    said = VERBS[grant.role]
+    if not planned.kept_s:
+        return Finding(name, "ok", said)
+    try:
+        found = await get_topic(clients, planned.name)
+    except google.PermissionDenied:
+        return Finding(name, "ok", f"{said}; {UNSEEN}")
+    except FAILURES as error:
+        return Finding(name, "fail", _fault(error, planned.name, VIEWER_ROLE).sentence)
+    if differs := topic_differences(planned, found):
+        words = differs[0].words
+        return Finding(name, "warn", f"not as planned: {words}", "`sluice setup` mends it")
+    return Finding(name, "ok", f"{said}, {found.words}")
 
 
 async def _check_subscription(

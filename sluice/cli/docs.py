@@ -181,7 +181,7 @@ def _pubsub_page(text: str) -> str:
 
 def parts_table(plan: Plan) -> str:
     """Return the table of all topics and subscriptions on Pub/Sub."""
-    rows = [("topic", f"`{short(topic)}`", "", "") for topic in plan.topics]
+    rows = [("topic", f"`{short(topic.name)}`", "", "") for topic in plan.topics]
     rows += [
         ("subscription", f"`{short(one.name)}`", f"`{short(one.topic)}`", one.words)
         for one in plan.subscriptions

@@ -87,5 +87,9 @@ async def _pubsub(settings: Settings, project: str, *, is_dry: bool) -> list[Que
             differs=[one.words for one in part.differs],
             remedy="`sluice setup` mends it" if is_dry and part.is_mendable else part.remedy,
         )
-        for part in await act(Names(project), endpoint=settings.pubsub_endpoint)
+        for part in await act(
+            Names(project),
+            endpoint=settings.pubsub_endpoint,
+            keep_days=settings.pubsub_keep_days,
+        )
     ]

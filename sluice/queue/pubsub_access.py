@@ -12,7 +12,7 @@ from google.api_core import exceptions as google
 
 from sluice.queue.pubsub_connect import CALL_TIMEOUT_S, Clients
 from sluice.queue.pubsub_faults import NotGrantedError
-from sluice.queue.pubsub_plan import Net, Subscription
+from sluice.queue.pubsub_plan import Net, Subscription, Topic
 
 MAY_PUBLISH: Final = "pubsub.topics.publish"
 MAY_CONSUME: Final = "pubsub.subscriptions.consume"
@@ -50,9 +50,10 @@ async def may_consume(
     await _may(clients.subscriber, subscription, MAY_CONSUME, get, timeout_s)
 
 
-async def get_topic(clients: Clients, topic: str, *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-    """Return a topic as Pub/Sub has it; needs the viewer's role."""
-    return await clients.publisher.get_topic(topic=topic, retry=None, timeout=timeout_s)
+async def get_topic(clients: Clients, topic: str, *, timeout_s: float = CALL_TIMEOUT_S) -> Topic:
+    """Return how a topic is set; needs the viewer's role."""
+    found: Any = await clients.publisher.get_topic(topic=topic, retry=None, timeout=timeout_s)
+    return Topic(name=topic, kept_s=type(found).pb(found).message_retention_duration.seconds)
 
 
 async def get_subscription(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from sluice.queue.pubsub_plan import DAY_S, Grant, Plan, Process, Subscription, short
+from sluice.queue.pubsub_plan import DAY_S, Grant, Plan, Process, Subscription, Topic, short
 
 ACCOUNTS: Final[dict[Process, str]] = {"gateway": "sluice-gateway", "worker": "sluice-worker"}
 """Service accounts with which the processes run."""
@@ -26,6 +26,15 @@ def update_command(planned: Subscription) -> str:
     )
 
 
+def update_topic_command(planned: Topic) -> str:
+    """Return the command that sets an existing topic as planned."""
+    name = planned.name
+    return (
+        f"gcloud pubsub topics update {short(name)} --project {name.split('/')[1]}"
+        f"{_topic_flags(planned)}"
+    )
+
+
 def gcloud(plan: Plan) -> str:
     """Return the commands that make all of a plan; ``$PROJECT`` and ``$NUMBER`` are to be set."""
     return "\n".join(_gcloud(plan))
@@ -37,10 +46,10 @@ def _gcloud(plan: Plan) -> Iterator[str]:
     yield "gcloud services enable pubsub.googleapis.com"
     yield "gcloud beta services identity create --service pubsub.googleapis.com"
     for topic in plan.topics:
-        yield f"gcloud pubsub topics create {short(topic)}"
+        yield f"gcloud pubsub topics create {short(topic.name)}{_topic_flags(topic)}"
     for one in plan.subscriptions:
-        name, topic = short(one.name), short(one.topic)
-        yield f"gcloud pubsub subscriptions create {name} --topic {topic} {_flags(one)}"
+        names = f"{short(one.name)} --topic {short(one.topic)}"
+        yield f"gcloud pubsub subscriptions create {names} {_flags(one)}"
     for account in ACCOUNTS.values():
         yield f"gcloud iam service-accounts create {account}"
     for grant in plan.grants:
@@ -49,6 +58,12 @@ def _gcloud(plan: Plan) -> Iterator[str]:
                 f"gcloud pubsub {_TYPES[grant.kind]} add-iam-policy-binding"
                 f" {short(grant.resource)} --role {grant.role} --member {_member(grant)}"
             )
+
+
+def _topic_flags(planned: Topic) -> str:
+    if not planned.kept_s:
+        return ""
+    return f" --message-retention-duration {planned.kept_s // DAY_S}d"
 
 
 def _flags(planned: Subscription) -> str:
@@ -78,7 +93,7 @@ def terraform(plan: Plan) -> str:
 def _terraform(plan: Plan) -> Iterator[str]:
     yield 'data "google_project" "this" {}'
     for topic in plan.topics:
-        yield _block("google_pubsub_topic", _id(topic), [f'name = "{short(topic)}"'])
+        yield _block("google_pubsub_topic", _id(topic.name), _topic(topic))
     for one in plan.subscriptions:
         yield _block("google_pubsub_subscription", _id(one.name), _subscription(one))
     for process, account in ACCOUNTS.items():
@@ -86,6 +101,14 @@ def _terraform(plan: Plan) -> Iterator[str]:
     for grant in plan.grants:
         if grant.kind != "project":
             yield _grant(grant)
+
+
+def _topic(one: Topic) -> Iterator[str]:
+    if not one.kept_s:
+        yield f'name = "{short(one.name)}"'
+        return
+    yield f'name                       = "{short(one.name)}"'
+    yield f'message_retention_duration = "{one.kept_s}s"'
 
 
 def _subscription(one: Subscription) -> Iterator[str]:

@@ -26,6 +26,9 @@ EDITOR_ROLE: Final = "roles/pubsub.editor"
 DELETED_TOPIC: Final = "_deleted-topic_"
 """What Pub/Sub names as the topic of a subscription whose topic was deleted."""
 DAY_S: Final = 24 * 3600
+REPLAYED_TOPIC: Final = "events"
+"""The one topic whose messages may be taken again: storing an event twice changes nothing, while a
+command that came again would start its run again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,21 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """How a topic is to be, or how one was found."""
+
+    name: str
+    """Its full name."""
+    kept_s: int = 0
+    """How long it keeps messages, acknowledged or not, for who seeks back; 0: it keeps none."""
+
+    @property
+    def words(self) -> str:
+        """Its settings, for people; empty for the usual ones."""
+        return f"keeps what is acknowledged for {self.kept_s / DAY_S:g} days" if self.kept_s else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """One role on one thing that a process cannot do without."""
 
@@ -83,7 +101,7 @@ class Plan:
     """All that is needed in one project."""
 
     project: str
-    topics: tuple[str, ...]
+    topics: tuple[Topic, ...]
     subscriptions: tuple[Subscription, ...]
     grants: tuple[Grant, ...]
 
@@ -99,8 +117,16 @@ class Difference:
     """False where it may be somebody's wish: it is left alone."""
 
 
-def plan_of(names: Names, topics: Mapping[str, tuple[str, ...]] = TOPICS) -> Plan:
-    """Return what these topics with their subscriptions need."""
+def plan_of(
+    names: Names, topics: Mapping[str, tuple[str, ...]] = TOPICS, *, keep_days: int = 0
+) -> Plan:
+    """Return what these topics with their subscriptions need.
+
+    Args:
+        names: How they are called.
+        topics: Each topic with its subscriptions.
+        keep_days: For how many days the topic of events keeps what is acknowledged.
+    """
     net = Net(topic=names.dead_letters(), max_attempts=MAX_ATTEMPTS)
     fed = tuple(
         Subscription(name=names.subscription(name), topic=names.topic(topic), net=net)
@@ -110,7 +136,16 @@ def plan_of(names: Names, topics: Mapping[str, tuple[str, ...]] = TOPICS) -> Pla
     kept = Subscription(name=names.kept_dead_letters(), topic=names.dead_letters())
     return Plan(
         project=names.project,
-        topics=(*map(names.topic, topics), names.dead_letters()),
+        topics=(
+            *(
+                Topic(
+                    name=names.topic(topic),
+                    kept_s=keep_days * DAY_S if topic == REPLAYED_TOPIC else 0,
+                )
+                for topic in topics
+            ),
+            Topic(name=names.dead_letters()),
+        ),
         subscriptions=(*fed, kept),
         grants=tuple(_grants(names, topics, fed)),
     )
@@ -141,6 +176,17 @@ def _grants(
     yield Grant(
         process="setup", role=EDITOR_ROLE, kind="project", resource=project, why="makes all this"
     )
+
+
+def topic_differences(planned: Topic, found: Topic) -> list[Difference]:
+    """Return how a topic that was found is not as planned; one that keeps more is left so."""
+    if found.kept_s >= planned.kept_s:
+        return []
+    words = (
+        f"keeps what is acknowledged for {found.kept_s / DAY_S:.3g} days,"
+        f" not {planned.kept_s / DAY_S:g}"
+    )
+    return [Difference(words, "message_retention_duration")]
 
 
 def differences(planned: Subscription, found: Subscription) -> list[Difference]:

@@ -7,7 +7,7 @@ a new subscription, which loses what the old one holds: that is left to a person
 
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from google.api_core import exceptions as google
@@ -16,7 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from sluice.core.errors import QueueUnavailableError
 from sluice.queue.protocol import TOPICS
 from sluice.queue.pubsub_access import get_subscription, get_topic
-from sluice.queue.pubsub_commands import delete_command, update_command
+from sluice.queue.pubsub_commands import delete_command, update_command, update_topic_command
 from sluice.queue.pubsub_connect import CALL_TIMEOUT_S, ENDPOINT, Clients, connect
 from sluice.queue.pubsub_faults import FAILURES, fault_of
 from sluice.queue.pubsub_plan import (
@@ -25,8 +25,10 @@ from sluice.queue.pubsub_plan import (
     VIEWER_ROLE,
     Difference,
     Subscription,
+    Topic,
     differences,
     plan_of,
+    topic_differences,
 )
 from sluice.queue.pubsub_wire import Names, project_of
 
@@ -40,8 +42,8 @@ class Part:
     kind: Literal["topic", "subscription"]
     name: str
     outcome: Outcome
-    planned: Subscription | None = None
-    """How a subscription is to be."""
+    planned: Subscription | Topic | None = None
+    """How it is to be."""
     differs: tuple[Difference, ...] = ()
     """How it still is not as planned."""
     mended: tuple[Difference, ...] = ()
@@ -64,9 +66,11 @@ class Part:
                 "stop the workers, delete it (what it holds is lost) and run `sluice setup`:"
                 f" `{delete_command(self.name)}`"
             )
-        if self.planned is not None and self.is_mendable:
-            return f"`{update_command(self.planned)}`"
-        return ""
+        if self.planned is None or not self.is_mendable:
+            return ""
+        if isinstance(self.planned, Topic):
+            return f"`{update_topic_command(self.planned)}`"
+        return f"`{update_command(self.planned)}`"
 
 
 async def ensure_topics(
@@ -82,7 +86,11 @@ async def ensure_topics(
 
 
 async def set_up(
-    names: Names, topics: Mapping[str, tuple[str, ...]] = TOPICS, *, endpoint: str = ENDPOINT
+    names: Names,
+    topics: Mapping[str, tuple[str, ...]] = TOPICS,
+    *,
+    endpoint: str = ENDPOINT,
+    keep_days: int = 0,
 ) -> list[Part]:
     """Make what is missing and mend what is there; return all parts, topics first.
 
@@ -94,16 +102,17 @@ async def set_up(
         QueueUnavailableError: Pub/Sub cannot be used, or a subscription has to be deleted first;
             the sentence says what to do.
     """
-    plan = plan_of(names, topics)
+    plan = plan_of(names, topics, keep_days=keep_days)
     async with connected(plan.project, endpoint) as clients:
         for one in plan.subscriptions:
             await _refuse_if_orphaned(clients, one)
         made: list[Part] = []
-        for topic in sorted(plan.topics, key=lambda topic: topic != names.dead_letters()):
+        for topic in sorted(plan.topics, key=lambda topic: topic.name != names.dead_letters()):
             made.append(await _make_topic(clients, topic))
-            own = [one for one in plan.subscriptions if one.topic == topic]
+            own = [one for one in plan.subscriptions if one.topic == topic.name]
             made += [await _make_subscription(clients, one) for one in own]
-        order = [*plan.topics, *(one.name for one in plan.subscriptions)]
+        order = [topic.name for topic in plan.topics]
+        order += [one.name for one in plan.subscriptions]
         return sorted(made, key=lambda part: order.index(part.name))
 
 
@@ -124,14 +133,18 @@ async def _refuse_if_orphaned(clients: Clients, planned: Subscription) -> None:
 
 
 async def look(
-    names: Names, topics: Mapping[str, tuple[str, ...]] = TOPICS, *, endpoint: str = ENDPOINT
+    names: Names,
+    topics: Mapping[str, tuple[str, ...]] = TOPICS,
+    *,
+    endpoint: str = ENDPOINT,
+    keep_days: int = 0,
 ) -> list[Part]:
     """Return what ``set_up`` would find, and change nothing.
 
     Raises:
         QueueUnavailableError: Pub/Sub cannot be used; the sentence says what to do.
     """
-    plan = plan_of(names, topics)
+    plan = plan_of(names, topics, keep_days=keep_days)
     async with connected(plan.project, endpoint) as clients:
         parts = [await _look_at_topic(clients, topic) for topic in plan.topics]
         return parts + [await _look_at(clients, one) for one in plan.subscriptions]
@@ -154,10 +167,38 @@ async def connected(project: str, endpoint: str) -> AsyncIterator[Clients]:
         await clients.channel.close()
 
 
-async def _make_topic(clients: Clients, name: str) -> Part:
-    create = clients.publisher.create_topic(name=name, retry=None, timeout=CALL_TIMEOUT_S)
-    is_new = await _make(create, name)
-    return Part(kind="topic", name=name, outcome="created" if is_new else "exists")
+async def _make_topic(clients: Clients, planned: Topic) -> Part:
+    create = clients.publisher.create_topic(
+        request=_topic_request(planned), retry=None, timeout=CALL_TIMEOUT_S
+    )
+    if await _make(create, planned.name):
+        return Part(kind="topic", name=planned.name, outcome="created", planned=planned)
+    if not planned.kept_s:  # nothing is asked of it, so that no right to look is needed
+        return Part(kind="topic", name=planned.name, outcome="exists", planned=planned)
+    part = await _look_at_topic(clients, planned)
+    if not part.differs:
+        return part
+    try:
+        await clients.publisher.update_topic(
+            request={
+                "topic": _topic_request(planned),
+                "update_mask": {"paths": [one.field for one in part.differs]},
+            },
+            retry=None,
+            timeout=CALL_TIMEOUT_S,
+        )
+    except FAILURES as error:
+        raise _failed(error, planned.name, EDITOR_ROLE) from error
+    return replace(part, outcome="mended", differs=(), mended=part.differs)
+
+
+def _topic_request(planned: Topic) -> dict[str, object]:
+    if not planned.kept_s:
+        return {"name": planned.name}
+    return {
+        "name": planned.name,
+        "message_retention_duration": Duration(seconds=planned.kept_s),
+    }
 
 
 async def _make_subscription(clients: Clients, planned: Subscription) -> Part:
@@ -229,15 +270,17 @@ _FIELDS: Final[dict[str, Any]] = {
 """Each field of Pub/Sub's that is set, with its value."""
 
 
-async def _look_at_topic(clients: Clients, name: str) -> Part:
+async def _look_at_topic(clients: Clients, planned: Topic) -> Part:
+    name = planned.name
     try:
-        await get_topic(clients, name)
+        found = await get_topic(clients, name)
     except google.NotFound as error:
         _raise_if_general(error, name)
-        return Part(kind="topic", name=name, outcome="missing")
+        return Part(kind="topic", name=name, outcome="missing", planned=planned)
     except FAILURES as error:
         raise _failed(error, name, VIEWER_ROLE) from error
-    return Part(kind="topic", name=name, outcome="exists")
+    differs = tuple(topic_differences(planned, found))
+    return Part(kind="topic", name=name, outcome="exists", planned=planned, differs=differs)
 
 
 async def _look_at(clients: Clients, planned: Subscription) -> Part:

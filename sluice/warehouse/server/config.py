@@ -17,6 +17,7 @@ GRANTS: Final = (
     "GRANT SHOW, SELECT, INSERT, ALTER, DROP, TRUNCATE, OPTIMIZE, BACKUP, CHECK ON *.*",
     "GRANT CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE ON *.*",
     "GRANT KILL QUERY, SYSTEM MERGES, SYSTEM DROP CACHE, SYSTEM FLUSH ON *.*",
+    "GRANT READ, WRITE ON DISK",  # for BACKUP and RESTORE
     "GRANT TABLE ENGINE ON *",
 )
 
@@ -33,11 +34,19 @@ READONLY_SETTINGS: Final = (
 )
 """Settings that nobody may change: they make the engine read or write files, or call out."""
 
+BACKUPS: Final = "backups"
+"""The folder, within the warehouse's own, of ``BACKUP … TO Disk('backups', 'name')``; the lock of
+the sandbox lets the engine write nowhere else."""
+
 # Without <console> the engine writes its log, down to <Trace>, wherever stderr is a terminal.
 SERVER_XML: Final = """\
 <clickhouse>
   <logger><level>none</level><console>false</console></logger>
   <users_config>{users}</users_config>
+  <storage_configuration>
+    <disks><backups><type>local</type><path>{backups}/</path></backups></disks>
+  </storage_configuration>
+  <backups><allowed_disk>backups</allowed_disk></backups>
   <max_server_memory_usage>{server_bytes}</max_server_memory_usage>
   <mark_cache_size>33554432</mark_cache_size>
   <index_mark_cache_size>8388608</index_mark_cache_size>
@@ -127,5 +136,11 @@ def write_config(folder: Path, budget: Budget) -> Path:
             readonly="".join(f"<{name}><readonly/></{name}>" for name in READONLY_SETTINGS),
         )
     )
-    server.write_text(SERVER_XML.format(users=escape(str(users)), server_bytes=budget.server_bytes))
+    server.write_text(
+        SERVER_XML.format(
+            users=escape(str(users)),
+            backups=escape(str(folder / BACKUPS)),
+            server_bytes=budget.server_bytes,
+        )
+    )
     return server

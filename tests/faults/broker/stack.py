@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import sys
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -93,9 +93,10 @@ class Tenant:
 class BrokerStack:
     """A running one; ``broker_stack`` makes it."""
 
-    def __init__(self, folder: Path, emulator: str) -> None:
-        """Take a folder for data and logs of all processes, and where the emulator is."""
+    def __init__(self, folder: Path, emulator: str, settings: Mapping[str, str]) -> None:
+        """Take a folder for data and logs, where the emulator is, and settings of all processes."""
         self.folder = folder
+        self._settings = settings
         self.emulator = emulator
         self.gateways: list[Gateway] = []
         self.workers: list[Part] = []
@@ -120,6 +121,11 @@ class BrokerStack:
     def warehouse_url(self) -> str:
         """Where ClickHouse is, with user, password and database."""
         return (self._data / "warehouse.url").read_text().strip()
+
+    @property
+    def warehouse_dir(self) -> Path:
+        """The folder of all that ClickHouse keeps."""
+        return self._data / "warehouse"
 
     @property
     def _tenants_path(self) -> Path:
@@ -147,7 +153,9 @@ class BrokerStack:
             "WORKER_URL": f"http://127.0.0.1:{self._worker_port}",
             "LOG_FORMAT": "json",
         }
-        return environment(common | settings) | {"PUBSUB_EMULATOR_HOST": broker}
+        return environment(common | dict(self._settings) | settings) | {
+            "PUBSUB_EMULATOR_HOST": broker
+        }
 
     @property
     def proxies(self) -> Sequence[ProxyPart]:
@@ -218,18 +226,36 @@ class BrokerStack:
 
     async def set_up(self) -> None:
         """Do what a user does once, by the commands that a user has."""
+        await self.command("setup")
+        await self.command("tenant", "add", "first")
+
+    async def command(self, *words: str) -> str:
+        """Run one ``sluice`` command, as who sets all up, and return what it prints."""
         variables = self.variables(self.emulator, {"DATA_DIR": str(self._new_folder("setup"))})
-        for words in (("setup",), ("tenant", "add", "first")):
-            ran = await command.run(*SLUICE, *words, env=variables)
-            assert ran.status == 0, ran
+        ran = await command.run(*SLUICE, *words, env=variables)
+        assert ran.status == 0, ran
+        return ran.stdout
 
 
 @asynccontextmanager
 async def broker_stack(
-    folder: Path, emulator: str, *, gateways: int = 2, workers: int = 2
+    folder: Path,
+    emulator: str,
+    *,
+    gateways: int = 2,
+    workers: int = 2,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[BrokerStack]:
-    """Run everything, on a project of its own on the emulator at ``host:port``."""
-    stack = BrokerStack(folder, emulator)
+    """Run everything, on a project of its own on the emulator at ``host:port``.
+
+    Args:
+        folder: Of data and logs.
+        emulator: Where it is.
+        gateways: How many.
+        workers: How many.
+        settings: SLUICE_* of every process, without prefix.
+    """
+    stack = BrokerStack(folder, emulator, settings or {})
     async with running(stack.warehouse, *stack.proxies):
         await stack.set_up()
         stack.gateways += [stack.new_gateway() for _ in range(gateways)]

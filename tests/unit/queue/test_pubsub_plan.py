@@ -27,7 +27,7 @@ ELSEWHERE = Net(topic=NAMES.topic("other"), max_attempts=5)
 
 
 def test_plan_has_a_subscription_per_destination_and_keeps_dead_letters() -> None:
-    assert [short(topic) for topic in PLAN.topics] == [
+    assert [short(topic.name) for topic in PLAN.topics] == [
         *("sluice-events", "sluice-commands", "sluice-dead-letters")
     ]
     assert [(short(one.name), short(one.topic)) for one in PLAN.subscriptions] == [
@@ -93,7 +93,7 @@ def test_keeping_longer_is_somebodys_wish_and_no_difference() -> None:
 
 def test_commands_make_everything_of_the_plan() -> None:
     text = gcloud(PLAN)
-    for topic in PLAN.topics:
+    for topic in (one.name for one in PLAN.topics):
         assert f"topics create {short(topic)}\n" in text
     for one in PLAN.subscriptions:
         assert f"subscriptions create {short(one.name)} --topic {short(one.topic)} " in text
