@@ -28,7 +28,7 @@ import uvloop
 
 from loadtest.latencies import Latencies
 from loadtest.plan import DRAIN_S, MAX_REQUESTS, Phase, Plan, check, host_and_port, read_plan
-from loadtest.seen import NO_ANSWER, NOT_MEASURED, Columns, Names, Seen, fold
+from loadtest.seen import NO_ANSWER, Columns, Names, Seen, fold
 
 RECONNECT_S: Final = 0.05
 CONNECT_TRIES: Final = 3
@@ -50,13 +50,13 @@ class Engine:
         self.host, self.port = host_and_port(plan.url)
         kinds = list(dict.fromkeys(request.kind for request in plan.requests))
         events = {request.kind: request.events for request in plan.requests}
-        phases = list(dict.fromkeys(phase.name for phase in plan.phases if phase.is_measured))
+        phases = list(dict.fromkeys(phase.name for phase in plan.phases))
         self.names = Names(phases, kinds, [events[kind] for kind in kinds])
         self._requests = cycle([(kinds.index(each.kind), each.raw) for each in plan.requests])
         self.columns = Columns()
         self._lags_us: list[int] = []
         self.start = 0.0
-        self.phase = NOT_MEASURED
+        self.phase = 0
         self._waiting: deque[float] = deque()
         self._free: deque[Connection] = deque()
         self._deadline = 0.0
@@ -82,8 +82,7 @@ class Engine:
             slow = [tasks.create_task(self._drip()) for _ in range(self._slow_connections)]
             for phase in self.plan.phases:
                 took = await self._run_phase(phase)
-                if phase.is_measured:
-                    durations[phase.name] = durations.get(phase.name, 0.0) + took
+                durations[phase.name] = durations.get(phase.name, 0.0) + took
             self.is_over = True
             for task in slow:
                 task.cancel()
@@ -129,7 +128,7 @@ class Engine:
         raise AssertionError
 
     async def _run_phase(self, phase: Phase) -> float:
-        self.phase = self.names.phases.index(phase.name) if phase.is_measured else NOT_MEASURED
+        self.phase = self.names.phases.index(phase.name)
         rate = phase.rate or phase.share * self._ceiling
         began = time.perf_counter()
         before = len(self.columns.status)

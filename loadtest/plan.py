@@ -47,8 +47,6 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     """Requests a second as a share of what the last closed loop of this plan reached."""
     count: int = MAX_REQUESTS
     """Ends the phase before its time."""
-    is_measured: bool = True
-    """False for a warm-up: its answers are in no figure."""
 
 
 class Slow(msgspec.Struct, frozen=True, kw_only=True):

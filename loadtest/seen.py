@@ -17,8 +17,6 @@ from loadtest.latencies import Latencies
 
 NO_ANSWER: Final = 0
 """In place of a status: the connection broke, or no answer came until the end."""
-NOT_MEASURED: Final = 255
-"""In place of a phase."""
 
 
 @dataclass(slots=True)
@@ -88,14 +86,12 @@ class Names(msgspec.Struct, frozen=True):
 
 
 def fold(columns: Columns, names: Names) -> tuple[list[Group], list[Second], dict[str, int]]:
-    """Return groups, seconds and statuses of all measured phases."""
+    """Return groups, seconds and statuses."""
     phase = np.frombuffer(columns.phase, np.uint8)
-    measured = phase != NOT_MEASURED
-    phase = phase[measured]
-    kind = np.frombuffer(columns.kind, np.uint8)[measured]
-    status = np.frombuffer(columns.status, np.uint16)[measured]
-    latency = np.frombuffer(columns.latency_us, np.uint32)[measured]
-    second = np.frombuffer(columns.due_ms, np.uint32)[measured] // 1000
+    kind = np.frombuffer(columns.kind, np.uint8)
+    status = np.frombuffer(columns.status, np.uint16)
+    latency = np.frombuffer(columns.latency_us, np.uint32)
+    second = np.frombuffer(columns.due_ms, np.uint32) // 1000
     events = np.array(names.events, dtype=np.int64)[kind] if len(kind) else np.zeros(0, np.int64)
     good = (status >= 200) & (status < 300)
     unanswered = status == NO_ANSWER
