@@ -7,36 +7,43 @@ ratio of the quiet one's p99 to that when it is alone (median of the rounds).
 
 import argparse
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
 from loadtest.bench import SAMPLE
-from loadtest.processes import LOAD_CORE, SERVER_CORE, command, free_port, pin, running
+from loadtest.latencies import Latencies
+from loadtest.plan import Phase, Plan, with_key
+from loadtest.processes import (
+    LOAD_CORE,
+    SERVER_CORE,
+    Generator,
+    command,
+    free_port,
+    running,
+)
 from loadtest.report import say, table
+from loadtest.seen import Seen, merge, merged
 
 TIMES = 10
 
 
-def start(url: str, key: str, bodies: Path, *, per_second: float, seconds: float) -> Any:
+CONNECTIONS = 16
+
+
+def start(url: str, key: str, *, per_second: float, seconds: float) -> Generator:
     """Start a load generator of its own process."""
-    words = [sys.executable, "-m", "loadtest.paced", "--url", url, "--api-key", key]
-    words += ["--bodies", str(bodies), "--per-second", str(per_second)]
-    words += ["--seconds", str(seconds)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE)  # noqa: S603 - our module
-    pin(process.pid, {LOAD_CORE})
-    return process
+    phase = Phase(name="load", seconds=seconds, rate=per_second)
+    requests = with_key(urlsplit(url).path, SAMPLE.read_bytes().splitlines(), key)
+    plan = Plan(url=url, requests=requests, phases=[phase], connections=CONNECTIONS)
+    return Generator(plan, cores={LOAD_CORE})
 
 
-def result_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Return what a load generator saw."""
-    printed, _ = process.communicate()
-    result: dict[str, Any] = orjson.loads(printed)
-    return result
+def latencies(seen: Seen) -> Latencies:
+    """Return how long all answers took, counted from when each request was due."""
+    return merged(group.histogram for group in seen.groups)
 
 
 def main() -> None:
@@ -60,20 +67,20 @@ def measure(folder: Path, limit: int, seconds: float, rounds: int) -> None:
         command(["tenant", "set", slug, f"key_events_per_s={limit}"], env)
     url = f"http://127.0.0.1:{port}/api/ingestion/track"
 
-    def quiet() -> Any:
-        return start(url, keys["quiet"], SAMPLE, per_second=limit * 0.9, seconds=seconds)
+    def quiet() -> Generator:
+        return start(url, keys["quiet"], per_second=limit * 0.9, seconds=seconds)
 
     alone, beside, loud = [], [], []
     with running(["sluice.cli", "gateway"], env=env, cores={SERVER_CORE}):
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
-            alone.append(result_of(quiet()))
-            noise = start(url, keys["loud"], SAMPLE, per_second=limit * TIMES, seconds=seconds)
-            beside.append(result_of(quiet()))
-            loud.append(result_of(noise))
+            alone.append(quiet().result())
+            noise = start(url, keys["loud"], per_second=limit * TIMES, seconds=seconds)
+            beside.append(quiet().result())
+            loud.append(noise.result())
 
     rows = [
-        (who, answers(seen), *(f"{median(seen, name):.2f} ms" for name in ("p50_ms", "p99_ms")))
+        (who, answers(seen), *(f"{median(seen, share):.2f} ms" for share in (0.5, 0.99)))
         for who, seen in (
             ("quiet, alone", alone),
             ("quiet, beside the loud one", beside),
@@ -81,24 +88,21 @@ def measure(folder: Path, limit: int, seconds: float, rounds: int) -> None:
         )
     ]
     print(table(("tenant", "answers", "p50", "p99"), rows))
-    ratio = median(beside, "p99_ms") / median(alone, "p99_ms")
-    missing = sum(seen["without_retry_after"] for seen in (*alone, *beside, *loud))
+    ratio = median(beside, 0.99) / median(alone, 0.99)
+    missing = sum(seen.without_retry_after for seen in (*alone, *beside, *loud))
     print(f"The quiet one's p99 beside the loud one is {ratio:.2f} times that alone (goal: 2).")
     print(f"429 without Retry-After: {missing}.")
 
 
-def answers(seen: list[dict[str, Any]]) -> str:
+def answers(seen: list[Seen]) -> str:
     """Return how many answers of each status all rounds gave."""
-    total: dict[str, int] = {}
-    for one in seen:
-        for status, count in one["statuses"].items():
-            total[status] = total.get(status, 0) + count
-    return ", ".join(f"{count:,} x {status}" for status, count in sorted(total.items()))
+    statuses = merge(seen).statuses
+    return ", ".join(f"{count:,} x {status}" for status, count in sorted(statuses.items()))
 
 
-def median(seen: list[dict[str, Any]], name: str) -> float:
-    """Return the median of one figure over the rounds."""
-    return float(statistics.median(one[name] for one in seen))
+def median(seen: list[Seen], share: float) -> float:
+    """Return the median over the rounds of a quantile, in ms."""
+    return statistics.median(latencies(each).quantile_ms(share) for each in seen)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,29 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
+import msgspec
 import orjson
+
+from loadtest.plan import (
+    DRAIN_S,
+    MAX_REQUESTS,
+    Phase,
+    Plan,
+    Request,
+    build_request,
+    check,
+    share,
+    write_plan,
+)
+from loadtest.seen import Seen, merge, merged
 
 SERVER_CORE = 0
 LOAD_CORE = 1
+START_S = 60.0
+"""How long a generator may take until it sends, with 20,000 connections on a busy machine."""
 
 
 def free_port() -> int:
@@ -93,23 +111,110 @@ def command(words: list[str], env: dict[str, str]) -> bytes:
     ).stdout
 
 
+class Generator:
+    """A generator process on its way with a plan."""
+
+    def __init__(self, plan: Plan, *, cores: set[int]) -> None:
+        self._folder = TemporaryDirectory(prefix="sluice-plan-")
+        path = Path(self._folder.name) / "plan"
+        write_plan(plan, path)
+        self._process = subprocess.Popen(  # noqa: S603 - our module
+            [sys.executable, "-m", "loadtest.driver", str(path)], stdout=subprocess.PIPE
+        )
+        pin(self._process.pid, cores)
+        self._bound_s = sum(phase.seconds + DRAIN_S for phase in plan.phases) + START_S
+
+    def result(self) -> Seen:
+        """Wait for its end, for a bounded time, and return what it saw.
+
+        Raises:
+            RuntimeError: It failed, or did not end.
+        """
+        try:
+            printed, _ = self._process.communicate(timeout=self._bound_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            message = f"a load generator did not end within {self._bound_s:.0f} s"
+            raise RuntimeError(message) from None
+        finally:
+            self._folder.cleanup()
+        if self._process.returncode:
+            message = "a load generator failed; what it said is above"
+            raise RuntimeError(message)
+        return msgspec.json.decode(printed, type=Seen)
+
+    def kill(self) -> None:
+        """End it now."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def generate(plan: Plan, *, cores: set[int], generators: int = 1) -> Seen:
+    """Send a plan from processes of their own and return what they saw together."""
+    check(plan)
+    running_now: list[Generator] = []
+    try:
+        for part in share(plan, generators):
+            running_now.append(Generator(part, cores=cores))  # noqa: PERF401 - those that run are ended below
+        return merge([each.result() for each in running_now])
+    except BaseException:
+        for each in running_now:
+            each.kill()
+        raise
+
+
 def drive(
-    url: str, api_key: str, bodies: Path, *, cores: set[int], **options: float | Path
+    url: str,
+    api_key: str,
+    bodies: Path,
+    *,
+    cores: set[int],
+    connections: int = 64,
+    seconds: float = 5.0,
+    count: int = MAX_REQUESTS,
+    headers: Path | None = None,
 ) -> dict[str, float]:
-    """Run the load generator in a process of its own and return its figures."""
-    words = [sys.executable, "-m", "loadtest.driver", "--url", url, "--api-key", api_key]
-    words += ["--bodies", str(bodies)]
-    for name, value in options.items():
-        words += [f"--{name}", str(value)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:  # noqa: S603 - our module
-        pin(process.pid, cores)
-        printed, _ = process.communicate()
-    result = orjson.loads(printed)
-    refused = {status: n for status, n in result["statuses"].items() if status[0] != "2"}
-    if refused or result["broken_connections"]:
-        message = f"not every answer was 2xx: {result}"
+    """Send bodies in a closed loop and return the figures; every answer has to be 2xx.
+
+    Args:
+        url: With the path.
+        api_key: Of the tenant.
+        bodies: One JSON body a line.
+        cores: Of the generator.
+        connections: At once.
+        seconds: Bound of the time.
+        count: Bound of the requests.
+        headers: For each body an object of more headers.
+
+    Raises:
+        RuntimeError: An answer was not 2xx, or none came.
+    """
+    path = urlsplit(url).path
+    lines = bodies.read_bytes().splitlines()
+    more = headers.read_bytes().splitlines() if headers else [b"{}"] * len(lines)
+    own = {"Authorization": f"ApiKey {api_key}"}
+    requests = [
+        Request("post", build_request(path, body, own | orjson.loads(each)))
+        for body, each in zip(lines, more, strict=True)
+    ]
+    phase = Phase(name="load", seconds=seconds, count=count)
+    plan = Plan(url=url, requests=requests, phases=[phase], connections=connections)
+    seen = generate(plan, cores=cores)
+    if any(status[0] != "2" for status in seen.statuses) or seen.broken_connections:
+        message = (
+            f"not every answer was 2xx: {seen.statuses}, {seen.broken_connections} broken"
+            " connections"
+        )
         raise RuntimeError(message)
-    return dict(result)
+    latencies = merged(group.histogram for group in seen.groups)
+    took = seen.durations_s["load"]
+    return {
+        "requests": len(latencies),
+        "seconds": took,
+        "requests_per_s": len(latencies) / took,
+        "p50_ms": latencies.quantile_ms(0.5),
+        "p99_ms": latencies.quantile_ms(0.99),
+    }
 
 
 def children(pid: int) -> dict[str, int]:

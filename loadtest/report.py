@@ -27,21 +27,27 @@ class Row:
 
 def measured_on(*more: str) -> str:
     """Return when, of which commit and on what it was measured; ``more`` are other versions."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whatever git the person has
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     versions = [
         f"{platform.system()} {platform.release()}",
         f"Python {platform.python_version()}",
         *more,
     ]
     return (
-        f"Measured {datetime.now(UTC):%Y-%m-%d} at commit `{commit or 'unknown'}`,"
-        f" {os.cpu_count()} cores ({_processor()}), {', '.join(versions)}.\n"
+        f"Measured {datetime.now(UTC):%Y-%m-%d} at commit `{commit()}`,"
+        f" {os.cpu_count()} cores ({processor()}), {', '.join(versions)}.\n"
     )
+
+
+def commit() -> str:
+    """Return the commit of the checkout, with ``-dirty`` if it holds changes."""
+    named = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607 - whatever git the person has
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
+    return named.stdout.strip() or "unknown"
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -71,7 +77,8 @@ def keep(page: Path, text: str) -> None:
     page.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return what this machine's processor calls itself."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

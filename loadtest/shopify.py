@@ -5,14 +5,15 @@ orders have 20 KB, as one with four lines has: each line carries its price sets,
 properties.
 """
 
+import hmac
 import statistics
 import sys
 import tempfile
+from base64 import b64encode
 from pathlib import Path
 
 import orjson
 
-from gateway.sources.shopify_signature import sign
 from loadtest.peers.null_server import SECRET
 from loadtest.processes import LOAD_CORE, SERVER_CORE, command, drive, free_port, running
 from loadtest.report import Row, ratios
@@ -75,21 +76,28 @@ def order(number: int) -> bytes:
     return orjson.dumps(said | {"note": "n" * missing})
 
 
+def orders() -> list[bytes]:
+    """Return different orders."""
+    return [order(number) for number in range(ORDERS)]
+
+
+def headers_of(number: int, body: bytes, secret: str) -> dict[str, str]:
+    """Return the headers of one delivery, signed."""
+    return {
+        "X-Shopify-Topic": "orders/create",
+        "X-Shopify-Hmac-SHA256": b64encode(hmac.digest(secret.encode(), body, "sha256")).decode(),
+        "X-Shopify-Shop-Domain": "bench.myshopify.com",
+        "X-Shopify-API-Version": "2026-10",
+        "X-Shopify-Webhook-Id": f"b54557e4-bdd9-4b37-8a5f-{number:012d}",
+        "X-Shopify-Event-Id": f"98880550-7158-44d4-b7cd-{number:012d}",
+        "X-Shopify-Triggered-At": "2026-04-25T14:32:03.110521905Z",
+    }
+
+
 def deliveries(folder: Path) -> tuple[Path, Path]:
     """Write bodies and their headers, a line for each delivery."""
-    bodies = [order(number) for number in range(ORDERS)]
-    headers = [
-        {
-            "X-Shopify-Topic": "orders/create",
-            "X-Shopify-Hmac-SHA256": sign(body, SECRET.decode()).decode(),
-            "X-Shopify-Shop-Domain": "bench.myshopify.com",
-            "X-Shopify-API-Version": "2026-10",
-            "X-Shopify-Webhook-Id": f"b54557e4-bdd9-4b37-8a5f-{number:012d}",
-            "X-Shopify-Event-Id": f"98880550-7158-44d4-b7cd-{number:012d}",
-            "X-Shopify-Triggered-At": "2026-04-25T14:32:03.110521905Z",
-        }
-        for number, body in enumerate(bodies)
-    ]
+    bodies = orders()
+    headers = [headers_of(number, body, SECRET.decode()) for number, body in enumerate(bodies)]
     paths = folder / "orders.ndjson", folder / "headers.ndjson"
     for path, lines in zip(paths, (bodies, [orjson.dumps(each) for each in headers]), strict=True):
         path.write_bytes(b"\n".join(lines) + b"\n")

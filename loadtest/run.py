@@ -1,0 +1,280 @@
+"""Runs a scenario: starts what it needs, sends, watches, and puts the result together."""
+
+import os
+import platform
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from msgspec import structs
+
+from loadtest.plan import Plan, PlanError, host_and_port, is_loopback, share
+from loadtest.processes import Generator, generate
+from loadtest.report import commit, processor, say
+from loadtest.results import (
+    Machine,
+    Result,
+    Round,
+    Target,
+    accepted_events,
+    add_counts,
+    load_figures,
+    process_figures,
+    shifted,
+)
+from loadtest.rig import SHOPIFY_SECRET, Own, Watch
+from loadtest.scenario import CatchUp, Inputs, Load, Scenario, Settle, Step, Stop, TenantKey
+from loadtest.seen import Seen, merge
+
+DATA: Final = Path(__file__).parent.parent / "tests/data"
+LOGS: Final = {
+    "wikiticker": "wikiticker.first500.ndjson",
+    "online_retail": "online_retail.even500.ndjson",
+    "bay_area_bike_share": "bay_area_bike_share.even500.ndjson",
+}
+LIBRARIES: Final = ("aiohttp", "uvloop", "msgspec", "chdb", "clickhouse-connect", "hdrhistogram")
+LOOK_EVERY_S: Final = 0.2
+FRESH_S: Final = 2.0
+"""A backlog of so many seconds of arrivals is none: what is on its way is always a bit behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a person asked for."""
+
+    scenario: str
+    against: str = ""
+    """Address of another server; empty: an own Sluice."""
+    api_keys: tuple[str, ...] = ()
+    token: str = ""
+    shopify_secret: str = SHOPIFY_SECRET
+    tenant: str = "load"
+    owns_host: bool = False
+    """Whether the person said that the other host is theirs to load."""
+    backend: str = "local"
+    parts: tuple[str, ...] = ()
+    seconds: float | None = None
+    rate: float | None = None
+    connections: int | None = None
+    events: int | None = None
+    rounds: int = 1
+    generators: int = 0
+    server_cores: frozenset[int] = frozenset()
+    load_cores: frozenset[int] = frozenset()
+
+
+def cores_of(options: Options) -> tuple[set[int], set[int]]:
+    """Return the cores of the server and of the generators.
+
+    Unless told otherwise the last core, of eight or more the last quarter, is the generators'.
+    """
+    every = sorted(os.sched_getaffinity(0))
+    for_load = max(1, len(every) // 4)
+    load = set(options.load_cores) or set(every[-for_load:])
+    server = set(options.server_cores) or (set(every) - load or set(every))
+    return server, load
+
+
+def check_target(options: Options, scenario: Scenario) -> None:
+    """Refuse what cannot or may not be loaded.
+
+    Raises:
+        PlanError: Says why.
+    """
+    if not options.against:
+        return
+    host, _ = host_and_port(options.against)
+    if not is_loopback(host) and not options.owns_host:
+        message = f"{host} is not this machine: say --i-own-this-host if you may load it"
+        raise PlanError(message)
+    if scenario.needs_own:
+        message = f"{options.scenario} stops parts of Sluice: leave --against away"
+        raise PlanError(message)
+    if not options.api_keys:
+        message = "--against needs --api-key (or SLUICE_API_KEY)"
+        raise PlanError(message)
+    if scenario.needs_token and not options.token:
+        message = f"{options.scenario} reads stats: --against needs --token (or SLUICE_TOKEN)"
+        raise PlanError(message)
+
+
+def run(options: Options, scenario: Scenario) -> Result:
+    """Run a scenario as often as asked for.
+
+    Raises:
+        PlanError: It cannot run like this.
+    """
+    check_target(options, scenario)
+    server, load = cores_of(options)
+    rounds = []
+    started_at = datetime.now(UTC)
+    for number in range(options.rounds):
+        say(f"{options.scenario}: round {number + 1} of {options.rounds}")
+        rounds.append(_Round(options, scenario, server, load).run())
+    own = not options.against
+    target = Target(
+        url="" if own else options.against,
+        is_own=own,
+        backend=options.backend if own else "",
+        parts=list(options.parts or scenario.parts) if own else [],
+        server_cores=sorted(server) if own else [],
+        load_cores=sorted(load),
+        generators=options.generators or len(load),
+    )
+    return Result(
+        scenario=options.scenario,
+        started_at=started_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        commit=commit(),
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in LIBRARIES},
+        machine=machine(),
+        target=target,
+        options={
+            "seconds": options.seconds,
+            "rate": options.rate,
+            "connections": options.connections,
+            "events": options.events,
+        },
+        rounds=rounds,
+    )
+
+
+class _Round:
+    """One time through the steps."""
+
+    def __init__(
+        self, options: Options, scenario: Scenario, server: set[int], load: set[int]
+    ) -> None:
+        self._options = options
+        self._scenario = scenario
+        self._server = server
+        self._load = load
+        self._generators = options.generators or len(load)
+        self._own: Own | None = None
+        self._round = Round({}, [], [], {}, {}, [])
+        self._accepted = 0
+        self._elapsed = 0
+
+    def run(self) -> Round:
+        """Go through the steps."""
+        with ExitStack() as stack:
+            inputs = self._inputs(stack)
+            watch = Watch(self._own.pids if self._own else {})
+            steps = self._scenario.steps(inputs)
+            while steps and isinstance(steps[0], Load) and not steps[0].is_measured:
+                self._take(steps.pop(0))
+            if self._own:
+                self._own.settle()
+            self._accepted = 0
+            with watch.going_on():
+                for step in steps:
+                    self._take(step)
+                if self._own:
+                    self._own.settle()
+            sluice = self._own.sluice_pids if self._own else {}
+            self._round.samples = watch.samples
+            self._round.figures |= process_figures(watch.samples, self._accepted, sluice=sluice)
+        return self._round
+
+    def _inputs(self, stack: ExitStack) -> Inputs:
+        options = self._options
+        logs = {name: (DATA / file).read_bytes().splitlines() for name, file in LOGS.items()}
+        if options.against:
+            url = options.against
+            tenants = [TenantKey(options.tenant, key) for key in options.api_keys]
+            token, secret = options.token, options.shopify_secret
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sluice-load-")))
+            scenario = self._scenario
+            if options.parts:
+                scenario = replace(scenario, parts=options.parts)
+            self._own = stack.enter_context(
+                Own(folder, scenario, cores=self._server, backend=options.backend)
+            )
+            url, tenants, token = self._own.url, self._own.tenants, self._own.token
+            secret = SHOPIFY_SECRET
+        return Inputs(
+            url=url,
+            tenants=tenants,
+            token=token,
+            shopify_secret=secret,
+            logs=logs,
+            seconds=options.seconds,
+            rate=options.rate,
+            connections=options.connections,
+            events=options.events,
+        )
+
+    def _take(self, step: Step) -> None:
+        match step:
+            case Load(plan, is_measured):
+                plan = self._allowed(plan)
+                seen = generate(plan, cores=self._load, generators=self._generators)
+                self._accepted += accepted_events(seen)
+                if is_measured:
+                    self._note(seen)
+            case Stop(part) if self._own:
+                self._own.stop(part)
+            case Settle() if self._own:
+                self._own.settle()
+            case CatchUp() if self._own:
+                self._catch_up(self._own, step)
+            case Settle():
+                time.sleep(2)  # another server's processes cannot be watched
+            case _:
+                message = f"{step!r} needs an own Sluice"
+                raise PlanError(message)
+
+    def _allowed(self, plan: Plan) -> Plan:
+        return structs.replace(plan, may_leave_this_machine=self._options.owns_host)
+
+    def _note(self, seen: Seen) -> None:
+        self._round.figures |= load_figures(seen)
+        self._round.groups += seen.groups
+        self._round.seconds += shifted(seen.seconds, self._elapsed)
+        self._elapsed += 1 + max((second.at for second in seen.seconds), default=0)
+        add_counts(self._round.statuses, seen.statuses)
+        add_counts(self._round.slow_statuses, seen.slow_statuses)
+
+    def _catch_up(self, own: Own, step: CatchUp) -> None:
+        """Watch how a part that was away does its backlog, while more arrives."""
+        backlog = self._accepted
+        before = own.stored_events()
+        own.start(step.part)
+        began = time.monotonic()
+        generators = [
+            Generator(part, cores=self._load) for part in share(step.plan, self._generators)
+        ]
+        rate = sum(phase.rate for phase in step.plan.phases) * step.plan.requests[0].events
+        seconds = sum(phase.seconds for phase in step.plan.phases)
+        stored, took = 0, 0.0
+        while took < step.within_s:
+            time.sleep(LOOK_EVERY_S)
+            took = time.monotonic() - began
+            stored = own.stored_events() - before
+            if backlog + rate * min(took, seconds) - stored <= rate * FRESH_S:
+                break
+        seen = merge([generator.result() for generator in generators])
+        self._accepted += accepted_events(seen)
+        self._note(seen)
+        self._round.figures |= {
+            "catch_up/events_per_s": stored / took,
+            "catch_up/took_s": took,
+            "catch_up/over_arrivals": stored / took / rate if rate else 0.0,
+        }
+
+
+def machine() -> Machine:
+    """Return what this machine is."""
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return Machine(
+        processor=processor(),
+        cores=os.cpu_count() or 1,
+        memory_mb=pages * size // 1024**2,
+        system=f"{platform.system()} {platform.release()}",
+    )
