@@ -38,6 +38,7 @@ from gateway.routes.runs import RunRoutes
 from gateway.routes.session import SessionRoutes
 from gateway.routes.shopify import ShopifyRoutes
 from gateway.routes.sources import SourceRoutes
+from gateway.routes.status import Backlogs, StatusRoutes
 from gateway.run_book import RunBook
 from gateway.run_callers import RunCallers
 from gateway.run_commands import RunCommands
@@ -45,6 +46,7 @@ from gateway.run_reads import RunReads
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.stamps import Stamps
 from gateway.token_keys import JwksSource, shared_secret
+from gateway.worker_link import WorkerLink
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import Directory
 from sluice.credentials import session_secret
@@ -76,6 +78,7 @@ class Parts:
     run_files: RunFiles
     catalogue: Catalogue
     probe: HealthProbe
+    worker: WorkerLink
     directory: Callable[[], Directory]
     token_keys: Callable[[], TokenKeys]
     session_secret: str = field(repr=False)
@@ -106,6 +109,7 @@ def build_app(parts: Parts) -> Dispatcher:
         reads=parts.run_reads, recent=RecentRuns(), catalogue=parts.catalogue, now=parts.now
     )
     callers = RunCallers(readers=readers, limits=limits, monotonic=parts.monotonic)
+    figures = Figures(parts.queue, parts.monotonic)
     routes: list[Route] = [
         *Ingest(
             directory=parts.directory,
@@ -151,9 +155,18 @@ def build_app(parts: Parts) -> Dispatcher:
         ).routes(),
         *RunFileRoutes(callers=callers, book=book, files=parts.run_files).routes(),
         *HealthRoutes(probe=parts.probe).routes(),
+        *StatusRoutes(
+            readers=readers,
+            probe=parts.probe,
+            worker=parts.worker,
+            figures=figures,
+            backlogs=Backlogs(parts.queue, parts.monotonic),
+            now=parts.now,
+            version=sluice.__version__,
+        ).routes(),
         *OpsRoutes(
             queue=parts.queue,
-            figures=Figures(parts.queue, parts.monotonic),
+            figures=figures,
             is_ready=is_ready,
         ).routes(),
         *SourceRoutes(
@@ -219,8 +232,9 @@ async def serve(
             )
         )
         reads = reads_of(warehouse)
-        probe = HealthProbe(queue, worker_url=settings.worker_url, ping=reads.ping)
-        stack.push_async_callback(probe.close)
+        worker = WorkerLink(settings.worker_url)
+        stack.push_async_callback(worker.close)
+        probe = HealthProbe(queue, worker=worker, ping=reads.ping)
         stamps = Stamps()
         new_request_id = request_ids()
         parts = Parts(
@@ -233,6 +247,7 @@ async def serve(
             run_files=RunFiles(settings.run_files_path, max_bytes=settings.run_file_max_bytes),
             catalogue=Catalogue(settings.workflows_path),
             probe=probe,
+            worker=worker,
             directory=lambda: tenants.directory,
             token_keys=(lambda: jwks.keys) if jwks else (lambda: shared),
             session_secret=secret,
@@ -255,7 +270,7 @@ async def serve(
             listener=listener,
             publisher=publisher,
             rejections=parts.rejections,
-            watchers=[tenants.run, http.sweep, *([jwks.run] if jwks else [])],
+            watchers=[tenants.run, probe.watch, http.sweep, *([jwks.run] if jwks else [])],
             stop_delay_s=settings.stop_delay_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

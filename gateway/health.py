@@ -1,32 +1,38 @@
 """Health as clients see it: three words, probed within bounds, kept for a second.
 
 However many ask, each part is probed once at a time and at most once a second, and no probe takes
-longer than two seconds (reference, "Health").
+longer than two seconds (reference, "Health"). It is also probed now and then when nobody asks, so
+that since when a word holds does not depend on who looked.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
-import aiohttp
 import msgspec
 
+from gateway.core.status import (
+    Finding,
+    HealthReport,
+    PartHealth,
+    Word,
+    WorkerStatus,
+    iso,
+    judge_worker,
+)
 from gateway.single_flight import SingleFlight
+from gateway.worker_link import AWAY, WorkerLink
 from sluice.core.errors import WarehouseError, WarehouseUnavailableError
-from sluice.queue.protocol import Queue, QueueCondition
-
-Word = Literal["ok", "degraded", "error", "unknown"]
+from sluice.queue.protocol import QueueCondition, QueueState
 
 PROBE_TIMEOUT_S: Final = 2.0
 KEEP_S: Final = 1.0
 SLOW_S: Final = 1.0
-MAX_HEARTBEAT_AGE_S: Final = 30.0
+WATCH_EVERY_S: Final = 10.0
 STARTING_S: Final = 5.0
 """While the gateway is younger, a part that never answered yet is ``unknown``."""
-MAX_BACKLOG_AGE_S: Final = 60.0
-MAX_STATUS_BYTES: Final = 65_536
 QUEUE_WORDS: Final[dict[QueueCondition, Word]] = {
     "ok": "ok",
     "degraded": "degraded",
@@ -50,31 +56,11 @@ class Health(msgspec.Struct, frozen=True):
         return self.pubsub_topic == self.worker == self.clickhouse == "ok"
 
 
-class _Destination(msgspec.Struct, frozen=True):
-    backlog_age_s: float = 0.0
-    breaker: str = "closed"
-    state: str = "ok"
+class Stateful(Protocol):
+    """The part of a queue that health asks."""
 
-
-class WorkerStatus(msgspec.Struct, frozen=True):
-    """What the worker's ``/status`` says, as far as health needs it."""
-
-    heartbeat_age_s: float
-    destinations: Mapping[str, _Destination] = {}
-
-
-_STATUS: Final = msgspec.json.Decoder(WorkerStatus)
-
-
-def judge_worker(status: WorkerStatus) -> Word:
-    """Return the word for a worker that answered."""
-    if status.heartbeat_age_s >= MAX_HEARTBEAT_AGE_S:
-        return "error"
-    troubled = any(
-        one.state != "ok" or one.breaker == "open" or one.backlog_age_s > MAX_BACKLOG_AGE_S
-        for one in status.destinations.values()
-    )
-    return "degraded" if troubled else "ok"
+    async def state(self) -> QueueState:
+        """Return the queue's condition; never raises."""
 
 
 class HealthProbe:
@@ -82,91 +68,109 @@ class HealthProbe:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: Stateful,
         *,
-        worker_url: str,
+        worker: WorkerLink,
         ping: Callable[[], Awaitable[None]],
         monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
-        self._status_url = worker_url.rstrip("/") + "/status"
+        self._worker = worker
         self._ping = ping
         self._monotonic = monotonic
+        self._now = now
         self._started = monotonic()
         self._answered = {"queue"}
         """Parts that answered before, or that are in this process: their failure is known."""
         self._last_status: tuple[float, WorkerStatus] | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self._cache: SingleFlight[str, Health] = SingleFlight(
+        self._since: dict[str, tuple[Word, float]] = {}
+        """Of each part its last word, and when that was first seen."""
+        self._cache: SingleFlight[str, HealthReport] = SingleFlight(
             keep_s=KEEP_S, max_entries=1, monotonic=monotonic
         )
 
     async def check(self) -> Health:
         """Return the three words, at most a second old."""
+        report = await self.report()
+        return Health(report.pubsub_topic.state, report.worker.state, report.clickhouse.state)
+
+    async def report(self) -> HealthReport:
+        """Return the same with since when and why."""
         return await self._cache.get("health", self._probe)
 
-    async def close(self) -> None:
-        """Close the connection to the worker."""
-        if self._session is not None:
-            await self._session.close()
+    async def watch(self, stop: asyncio.Event, *, every_s: float = WATCH_EVERY_S) -> None:
+        """Look now and then until ``stop``."""
+        while not stop.is_set():
+            await self.report()
+            try:
+                async with asyncio.timeout(every_s):
+                    await stop.wait()
+            except TimeoutError:
+                continue
 
-    async def _probe(self) -> Health:
+    async def _probe(self) -> HealthReport:
         async with asyncio.TaskGroup() as tasks:
             queue = tasks.create_task(self._bounded("queue", self._probe_queue))
             worker = tasks.create_task(self._bounded("worker", self._probe_worker))
             warehouse = tasks.create_task(self._bounded("warehouse", self._probe_warehouse))
-        return Health(queue.result(), worker.result(), warehouse.result())
+        return HealthReport(
+            pubsub_topic=self._noted("queue", queue.result()),
+            worker=self._noted("worker", worker.result()),
+            clickhouse=self._noted("warehouse", warehouse.result()),
+        )
 
-    async def _bounded(self, part: str, probe: Callable[[], Awaitable[Word]]) -> Word:
-        word: Word
+    def _noted(self, part: str, finding: Finding) -> PartHealth:
+        before = self._since.get(part)
+        if before is None or before[0] != finding.word:
+            before = self._since[part] = (finding.word, self._now())
+        since = before[1] if finding.since is None else finding.since
+        return PartHealth(finding.word, iso(since), finding.detail)
+
+    async def _bounded(self, part: str, probe: Callable[[], Awaitable[Finding]]) -> Finding:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                word = await probe()
+                found = await probe()
         except TimeoutError:
-            word = "error"
+            found = Finding("error", f"It did not answer within {PROBE_TIMEOUT_S:.0f} s.")
         except Exception:  # noqa: BLE001 - a probe's failure is its result
             _log.exception("A health probe failed")
-            word = "error"
-        if word != "error":
+            found = Finding("error", "It could not be asked; the gateway's log says why.")
+        if found.word != "error":
             self._answered.add(part)
         elif part not in self._answered and self._monotonic() - self._started < STARTING_S:
-            return "unknown"
-        return word
+            return Finding("unknown", "It has not answered since the gateway started.")
+        return found
 
-    async def _probe_queue(self) -> Word:
+    async def _probe_queue(self) -> Finding:
         state = await self._queue.state()
-        return QUEUE_WORDS[state.condition]
+        return Finding(QUEUE_WORDS[state.condition], state.detail, state.since)
 
-    async def _probe_warehouse(self) -> Word:
+    async def _probe_warehouse(self) -> Finding:
         started = self._monotonic()
         try:
             await self._ping()
         except WarehouseUnavailableError:
-            return "error"
-        except WarehouseError:
-            return "degraded"  # it answered, but not as it should
-        return "degraded" if self._monotonic() - started > SLOW_S else "ok"
+            return Finding("error", "ClickHouse does not answer.")
+        except WarehouseError as error:  # it answered, but not as it should
+            return Finding("degraded", f"ClickHouse answered with error code {error.code}.")
+        took_s = self._monotonic() - started
+        if took_s > SLOW_S:
+            return Finding("degraded", f"ClickHouse took {took_s:.1f} s to answer.")
+        return Finding("ok")
 
-    async def _probe_worker(self) -> Word:
+    async def _probe_worker(self) -> Finding:
         try:
-            status = await self._fetch_status()
-        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+            status = await self._worker.ask()
+        except AWAY:
             return self._judge_silence()
         self._last_status = (self._monotonic(), status)
         return judge_worker(status)
 
-    def _judge_silence(self) -> Word:
+    def _judge_silence(self) -> Finding:
         # A worker that restarts is away for moments; its last heartbeat still counts.
         if self._last_status is None:
-            return "error"
+            return Finding("error", "The worker does not answer.")
         seen_at, status = self._last_status
         age_s = status.heartbeat_age_s + self._monotonic() - seen_at
         return judge_worker(msgspec.structs.replace(status, heartbeat_age_s=age_s))
-
-    async def _fetch_status(self) -> WorkerStatus:
-        if self._session is None:
-            timeout: Any = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
-            self._session = aiohttp.ClientSession(timeout=timeout)
-        async with self._session.get(self._status_url, allow_redirects=False) as answer:
-            answer.raise_for_status()
-            return _STATUS.decode(await answer.content.read(MAX_STATUS_BYTES))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gateway import sources
+from gateway.console_operations import CONSOLE_OPERATIONS
 from gateway.core.answers import MAX_LISTED_ERRORS
 from gateway.core.receipt import MAX_NAME_CHARS
 from gateway.operation import Operation
@@ -285,6 +286,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         answers={200: text_answer("A page that needs nothing from elsewhere.", "text/html")},
         errors=(*ALWAYS, *STOPPING),
     ),
+    *CONSOLE_OPERATIONS,
     *RUN_OPERATIONS,
     *_source_operations(),
 )

@@ -34,6 +34,10 @@ METRICS_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+AGE_SECONDS: Final = (
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+    *(300.0, 900.0, 3_600.0, 21_600.0, 86_400.0),
+)
 ROWS: Final = (1, 10, 100, 500, 1_000, 5_000, 10_000, 25_000, 50_000)
 
 
@@ -86,13 +90,13 @@ class LocalHistogram(Collector):
         self._cells: dict[tuple[str, ...], _Cells] = {}
         REGISTRY.register(self)
 
-    def observe(self, labels: tuple[str, ...], value: float) -> None:
-        """Count one observation."""
+    def observe(self, labels: tuple[str, ...], value: float, *, times: int = 1) -> None:
+        """Count one observation, or as many equal ones."""
         cells = self._cells.get(labels)
         if cells is None:
             cells = self._cells[labels] = _Cells(len(self._bounds) + 1)
-        cells.counts[bisect_left(self._bounds, value)] += 1
-        cells.total += value
+        cells.counts[bisect_left(self._bounds, value)] += times
+        cells.total += value * times
 
     def count(self, *labels: str) -> int:
         """Return how many observations were made."""
@@ -238,6 +242,13 @@ INSERT_SECONDS: Final = Histogram(
 )
 INSERT_ROWS: Final = Histogram(
     "sluice_warehouse_insert_rows", "Rows of one insert of events.", buckets=ROWS, registry=REGISTRY
+)
+FRESHNESS: Final = LocalHistogram(
+    "sluice_warehouse_freshness_seconds",
+    "Time from received_at at the edge until ClickHouse has confirmed the event, once for each"
+    " event stored; all events of an envelope count as old as its oldest.",
+    (),
+    AGE_SECONDS,
 )
 DUPLICATES: Final = Counter(
     "sluice_warehouse_duplicates_total",

@@ -9,8 +9,18 @@ from typing import Any, Protocol, TypeVar
 from sluice.core.errors import SluiceError
 from sluice.queue.protocol import Delivery
 from sluice.settings import Settings
+from worker.core.freshness import Freshness
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What of one tenant waits at a destination."""
+
+    parked_events: int = 0
+    troubles: Sequence[str] = ()
+    """Why, in sentences that name nobody else."""
 
 
 class RetryLaterError(SluiceError):
@@ -35,6 +45,13 @@ class Deliverer(Protocol[T]):
     @property
     def troubles(self) -> Sequence[str]:
         """What people should know, in sentences; empty when all is well."""
+
+    @property
+    def freshness(self) -> Freshness | None:
+        """How old events were when they became visible there; None where that is not measured."""
+
+    def waiting_of(self, tenant: str) -> Waiting:
+        """Return what of one tenant waits here, for the tenant's own eyes."""
 
     async def start(self, stop: asyncio.Event) -> None:
         """Get ready for the first envelope; return at once when ``stop`` is set."""

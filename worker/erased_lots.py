@@ -1,11 +1,11 @@
 """Takes what people sent who were erased out of the lots: the worker's and those of replays."""
 
 import asyncio
-from pathlib import Path
 from typing import Final
 
 import structlog
 
+from sluice.settings import Settings
 from worker.core.erasures import Erased
 from worker.lot import Lot, LotError
 from worker.replay_files import ReplayFiles
@@ -29,18 +29,19 @@ async def forget_in_lot(lot: Lot, known: Erased) -> int:
     return gone
 
 
-async def forget_in_replays(folder: Path, known: Erased, *, max_bytes: int) -> int:
+async def forget_in_replays(settings: Settings, known: Erased) -> int:
     """Take them out of the lots of replays that nobody runs now; return how many they were.
 
     A replay that is running leaves them out by itself. One that was killed or waits for somebody
     to start it again may wait for ever.
     """
+    folder = settings.replays_path
     await asyncio.to_thread(ReplayFiles.throw_away, folder / RUNS)
     gone = 0
     now = asyncio.Event()
     now.set()
     for path in await asyncio.to_thread(lambda: sorted(folder.glob("*.sqlite"))):
-        lot = Lot(path, max_bytes=max_bytes)
+        lot = Lot(path, max_bytes=settings.parked_max_bytes)
         try:
             if await lot.open(now):
                 gone += await forget_in_lot(lot, known)

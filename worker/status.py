@@ -22,6 +22,7 @@ from sluice.telemetry import (
     render_metrics,
 )
 from worker.consumer import Consumer
+from worker.core.freshness import Freshness
 from worker.delivery import Deliverer
 
 BACKLOG_LIMIT_S: Final = 60.0
@@ -53,6 +54,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_age_s: float
     started_at: str
     destinations: dict[str, DestinationStatus]
+    freshness_s: Freshness | None = None
+    """Of the warehouse, in the last minute; None where nothing was stored in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,32 @@ class StatusPort:
             web.get("/metrics", self._metrics),
         ]
 
-    async def _status(self, _request: web.Request) -> web.Response:
+    async def _status(self, request: web.Request) -> web.Response:
+        """Return the figures; with ``?tenant=SLUG`` what waits is of that tenant alone."""
         await self._refresh()
+        tenant = request.query.get("tenant")
         status = Status(
             heartbeat_age_s=round(self._heartbeat_age_s(), 3),
             started_at=self._started_at,
-            destinations=self._destinations,
+            destinations=self._destinations if tenant is None else self._seen_by(tenant),
+            freshness_s=self._freshness(),
         )
         return web.Response(body=msgspec.json.encode(status), content_type="application/json")
+
+    def _seen_by(self, tenant: str) -> dict[str, DestinationStatus]:
+        waiting = {name: one.deliverer.waiting_of(tenant) for name, one in self._watched.items()}
+        return {
+            name: msgspec.structs.replace(
+                status,
+                parked_events=waiting[name].parked_events,
+                troubles=waiting[name].troubles,
+            )
+            for name, status in self._destinations.items()
+        }
+
+    def _freshness(self) -> Freshness | None:
+        measured = (one.deliverer.freshness for one in self._watched.values())
+        return next((one for one in measured if one is not None), None)
 
     async def _livez(self, _request: web.Request) -> web.Response:
         is_stuck = self._heartbeat_age_s() > STUCK_S

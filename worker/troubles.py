@@ -12,10 +12,13 @@ import structlog
 from sluice.core.errors import ErrorRecord, ErrorType
 from sluice.core.event import format_ts
 from worker.core.holds import EVERYBODY, Hold
+from worker.delivery import Waiting
 from worker.ledger import Notes
 from worker.lot import Lot
 
 MAX_SENTENCES: Final = 20
+PROBLEM: Final = "forwarding waits for the worker's own files; its log says for which"
+"""What tenants are told while the worker cannot begin; the cause names its paths."""
 STALE_S: Final = 120.0
 """So long after its end a hold without events says nothing: nobody tried again since."""
 
@@ -25,22 +28,35 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 def sentences(lot: Lot) -> Sequence[str]:
     """Return one sentence for each tenant whose project or users wait; the first few of them."""
     found: list[str] = []
-    now = time.time()
-    for tenant, holds in lot.holds.items():
-        count = lot.count(tenant)
-        project = holds.get(EVERYBODY)
-        users = len(holds) - (project is not None)
-        if project is not None and (project.has_rows or project.until > now - STALE_S):
-            since = datetime.fromtimestamp(project.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            found.append(
-                f"{tenant}: {project.reason} since {since} ({project.detail}); {_parked(count)}"
-            )
-        elif users:
-            who = "1 user waits" if users == 1 else f"{users} users wait"
-            found.append(f"{tenant}: {who} ({_reasons(holds)}); {_parked(count)}")
+    for tenant in lot.holds:
+        sentence = _sentence(lot, tenant)
+        if sentence:
+            found.append(f"{tenant}: {sentence}")
         if len(found) == MAX_SENTENCES:
             break
     return found
+
+
+def waiting_of(lot: Lot, tenant: str, *, is_stuck: bool) -> Waiting:
+    """Return what a tenant is told: its own sentence without its name, and how much is parked."""
+    sentence = PROBLEM if is_stuck else _sentence(lot, tenant)
+    return Waiting(parked_events=lot.count(tenant), troubles=(sentence,) if sentence else ())
+
+
+def _sentence(lot: Lot, tenant: str) -> str:
+    """Return why a tenant's project or users wait; empty where nothing of it does."""
+    now = time.time()
+    holds = lot.holds.get(tenant, {})
+    parked = _parked(lot.count(tenant))
+    project = holds.get(EVERYBODY)
+    users = len(holds) - (project is not None)
+    if project is not None and (project.has_rows or project.until > now - STALE_S):
+        since = datetime.fromtimestamp(project.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{project.reason} since {since} ({project.detail}); {parked}"
+    if users:
+        who = "1 user waits" if users == 1 else f"{users} users wait"
+        return f"{who} ({_reasons(holds)}); {parked}"
+    return ""
 
 
 def _parked(count: int) -> str:

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Final
 
 from sluice.core.envelope import Envelope, split, unseal
+from sluice.core.errors import ErrorRecord
+from sluice.core.event import format_ts
 from sluice.queue.protocol import Delivery
+from worker.core.letters import Letter, letter_of_body, letter_of_row, record_of
 from worker.core.rows import Facts, Poison, Trait, is_well_formed, keep
 from worker.encoding import compress
 
@@ -64,6 +68,7 @@ def without_malformed_keys(prepared: Prepared) -> Prepared:
         identified=facts.identified,
         poison=[*facts.poison, *bad],
         accepted=facts.accepted,
+        received_from=facts.received_from,
     )
     return replace(prepared, facts=changed)
 
@@ -85,3 +90,21 @@ def lines_of(part: Part) -> list[bytes]:
     """Return the rows of a part, one by one."""
     rows = split(unseal(part.source.envelope))
     return [row for position, row in enumerate(rows) if position not in part.left_out]
+
+
+def letters_of(dead: Sequence[Dead]) -> tuple[list[Letter], list[ErrorRecord]]:
+    """Return the letters of what cannot be stored, and the records that tell the tenants."""
+    letters: list[Letter] = []
+    records: list[ErrorRecord] = []
+    for one in dead:
+        envelope, attempt = one.source.envelope, one.source.delivery.attempt
+        said = {"reason": one.reason, "envelope_id": envelope.envelope_id}
+        if one.row is None:
+            letters.append(letter_of_body(envelope.body, attempt=attempt, **said))
+            continue
+        letters.append(letter_of_row(one.row, attempt=attempt, **said))
+        seen_at = datetime.fromtimestamp(one.source.delivery.published_at, UTC)
+        record = record_of(letters[-1], one.row, seen_at=format_ts(seen_at))
+        if record is not None and envelope.kind == "events":
+            records.append(record)
+    return letters, records

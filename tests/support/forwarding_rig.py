@@ -100,9 +100,10 @@ class ForwardingRig:
             if row["insert_id"] != "sluice-probe" and user in ("", row["user_id"])
         ]
 
-    async def status(self, address: str) -> dict[str, Any]:
-        """Return what a worker says of forwarding."""
-        async with self.amplitude.session.get(f"{address}/status") as answer:
+    async def status(self, address: str, tenant: str | None = None) -> dict[str, Any]:
+        """Return what a worker says of forwarding, to everybody or to one tenant."""
+        query = {} if tenant is None else {"tenant": tenant}
+        async with self.amplitude.session.get(f"{address}/status", params=query) as answer:
             found: dict[str, Any] = msgspec.json.decode(await answer.read())
         one: dict[str, Any] = found["destinations"]["amplitude"]
         return one

@@ -78,6 +78,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     poison: Sequence[Poison]
     accepted: Sequence[Share] = ()
     """What it adds to the ledger: of every row whose tenant and time can be read."""
+    received_from: str = ""
+    """``received_at`` of the first or the last row, whichever is earlier; empty without rows."""
 
 
 _KEY: Final = msgspec.json.Decoder(Key)
@@ -124,6 +126,7 @@ def _facts_of(
         ],
         poison=poison,
         accepted=_shares(keys, named, hours) if not nameless else _shares([*keys, *nameless]),
+        received_from=min(keys[0].received_at, keys[-1].received_at) if keys else "",
     )
 
 
@@ -208,6 +211,7 @@ def without(facts: Facts, positions: Collection[int]) -> Facts:
         identified=[place for place in facts.identified if place not in positions],
         poison=[one for one in facts.poison if one.index not in positions],
         accepted=facts.accepted,
+        received_from=facts.received_from,
     )
 
 

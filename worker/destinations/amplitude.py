@@ -38,7 +38,7 @@ from worker.core.erasures import Erased
 from worker.core.holds import EVERYBODY, is_due
 from worker.core.lane import Item, Settled
 from worker.core.settling import Moment, UserHolds, by_hold, covered, holds_of
-from worker.delivery import Destination, RetryLaterError
+from worker.delivery import Destination, RetryLaterError, Waiting
 from worker.drainer import Drainer, pauses_of
 from worker.erased_lots import forget_in_lot, forget_in_replays
 from worker.erasures import Erasures
@@ -47,7 +47,7 @@ from worker.ledger import Ledger
 from worker.lot import Lot, LotError
 from worker.lot_rows import ToPark
 from worker.mapping import Mapping, Skipped
-from worker.troubles import announce, sentences
+from worker.troubles import announce, sentences, waiting_of
 from worker.waiting import wait_for_event
 
 NAME: Final = "amplitude"
@@ -131,6 +131,14 @@ class AmplitudeDestination:
     def troubles(self) -> Sequence[str]:
         """Which tenants' forwarding waits and why, in sentences."""
         return [self._problem] if self._problem else sentences(self._lot)
+
+    @property
+    def freshness(self) -> None:
+        """Not measured: outcomes say of each event when it was delivered."""
+
+    def waiting_of(self, tenant: str) -> Waiting:
+        """Return what of a tenant is parked and why."""
+        return waiting_of(self._lot, tenant, is_stuck=bool(self._problem))
 
     async def start(self, stop: asyncio.Event) -> None:
         """Open the lot as soon as no other process has it and the tenants are known."""
@@ -221,13 +229,7 @@ class AmplitudeDestination:
             known = self._erasures.known
             try:
                 ERASED.labels(NAME).inc(await forget_in_lot(self._lot, known))
-                ERASED.labels(NAME).inc(
-                    await forget_in_replays(
-                        self._settings.replays_path,
-                        known,
-                        max_bytes=self._settings.parked_max_bytes,
-                    )
-                )
+                ERASED.labels(NAME).inc(await forget_in_replays(self._settings, known))
             except LotError as error:
                 log.warning("Erased events cannot be taken out of the lot", detail=str(error))
             else:

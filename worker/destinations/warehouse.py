@@ -20,15 +20,13 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import msgspec
 import structlog
 
 from sluice.core.envelope import EnvelopeError, split, unseal
-from sluice.core.errors import ErrorRecord, WarehouseError, WarehouseUnavailableError
-from sluice.core.event import format_ts
+from sluice.core.errors import WarehouseError, WarehouseUnavailableError
 from sluice.queue.protocol import Delivery
 from sluice.settings import Settings
 from sluice.telemetry import DEAD_LETTERS, DUPLICATES, ERASED, INSERT_ROWS, INSERT_SECONDS, INSERTED
@@ -38,7 +36,8 @@ from sluice.workflows.core.runs import Run
 from worker.core.accepted import AcceptedRow, Place, accepted_rows
 from worker.core.bisect import isolate
 from worker.core.copies import Verdict
-from worker.core.letters import Letter, letter_of_body, letter_of_row, record_of
+from worker.core.freshness import Freshness
+from worker.core.letters import Letter
 from worker.core.old_runs import carried_over
 from worker.core.refusals import is_about_rows
 from worker.core.rows import (
@@ -48,9 +47,10 @@ from worker.core.rows import (
     traits_of,
     without,
 )
-from worker.delivery import Destination, RetryLaterError
+from worker.delivery import Destination, RetryLaterError, Waiting
 from worker.encoding import compress, frames
 from worker.erasures import Erasures, erased_rows
+from worker.freshness import FreshnessMeter
 from worker.keys import Keys
 from worker.registry import Registry
 from worker.rollups import Rollups
@@ -60,6 +60,7 @@ from worker.warehouse_parts import (
     Dead,
     Part,
     Prepared,
+    letters_of,
     lines_of,
     parts_of,
     without_malformed_keys,
@@ -91,6 +92,7 @@ class WarehouseDestination:
         self._migrating = asyncio.Lock()
         self._is_migrated = False
         self._is_settled = True
+        self._meter = FreshnessMeter()
 
     @property
     def is_ready(self) -> bool:
@@ -106,6 +108,15 @@ class WarehouseDestination:
     def troubles(self) -> Sequence[str]:
         """Nothing that the breaker does not say."""
         return ()
+
+    @property
+    def freshness(self) -> Freshness | None:
+        """How old events were when they became visible."""
+        return self._meter.now()
+
+    def waiting_of(self, _tenant: str) -> Waiting:
+        """Return that nothing waits but what the queue holds."""
+        return Waiting()
 
     async def start(self, stop: asyncio.Event) -> None:
         """Nothing is needed; the schema is made beside the first deliveries."""
@@ -196,7 +207,10 @@ class WarehouseDestination:
         dropped, verdict, copies = await self._recognise(events, dead)
         for place, positions in erased.items():
             dropped.setdefault(place, set()).update(positions)
-        dead += await self._insert("events", await asyncio.to_thread(parts_of, events, dropped))
+        parts = await asyncio.to_thread(parts_of, events, dropped)
+        poison = await self._insert("events", parts)
+        self._meter.note(parts, poison)
+        dead += poison
         await self._insert_traits(events, dropped)
         errors = [prepared for prepared in readable if prepared.envelope.kind == "errors"]
         errors, erased = await self._without_erased(errors)
@@ -365,19 +379,7 @@ class WarehouseDestination:
     async def _bury(self, dead: Sequence[Dead]) -> None:
         if not dead:
             return
-        letters: list[Letter] = []
-        records: list[ErrorRecord] = []
-        for one in dead:
-            envelope, attempt = one.source.envelope, one.source.delivery.attempt
-            said = {"reason": one.reason, "envelope_id": envelope.envelope_id}
-            if one.row is None:
-                letters.append(letter_of_body(envelope.body, attempt=attempt, **said))
-                continue
-            letters.append(letter_of_row(one.row, attempt=attempt, **said))
-            seen_at = datetime.fromtimestamp(one.source.delivery.published_at, UTC)
-            record = record_of(letters[-1], one.row, seen_at=format_ts(seen_at))
-            if record is not None and envelope.kind == "events":
-                records.append(record)
+        letters, records = letters_of(dead)
         await self._warehouse.insert_rows(
             "dead_letters", frames(letters), columns=list(Letter.__struct_fields__)
         )

@@ -29,7 +29,7 @@ from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
 from sluice.workflows.core.runs import Command, Run, RunError, Start, Stop
 from worker.core.refusals import is_about_rows
-from worker.delivery import Destination, RetryLaterError
+from worker.delivery import Destination, RetryLaterError, Waiting
 from worker.waiting import wait_for_event
 from worker.workflows.core.progress import Key, RunRow, ended_row, key_of
 from worker.workflows.host import SUBSCRIPTION, Host, HostOptions
@@ -85,6 +85,14 @@ class WorkflowsDestination:
     def troubles(self) -> Sequence[str]:
         """Nothing that the breaker does not say: what is wrong with a run stands in the run."""
         return ()
+
+    @property
+    def freshness(self) -> None:
+        """Not measured: a run says itself when it was asked for and when it began."""
+
+    def waiting_of(self, _tenant: str) -> Waiting:
+        """Return that nothing waits but what the queue holds."""
+        return Waiting()
 
     async def start(self, stop: asyncio.Event) -> None:
         """Nothing is needed; the schema is made beside the first deliveries."""

@@ -129,6 +129,12 @@ async def test_a_revoked_key_parks_its_tenant_alone_and_is_told_until_it_is_rest
             [trouble] = (await there.status(address))["troubles"]
             assert trouble.startswith("revoked: bad_credentials since ")
             assert project.api_key not in trouble
+            seen = await there.status(address, "revoked")
+            assert seen["troubles"] == [trouble.removeprefix("revoked: ")]
+            assert seen["parked_events"] == len(theirs[0] + theirs[1])
+            for other in (TENANT, "nobody"):
+                seen = await there.status(address, other)
+                assert (seen["troubles"], seen["parked_events"]) == ([], 0)
             records = await read_errors(there.rig.warehouse, "revoked", 50)
             assert {record.error_type for record in records} == {"destination_credentials"}
             assert await read_errors(there.rig.warehouse, TENANT, 50) == []

@@ -12,6 +12,7 @@ from tests.support.poll import poll_until
 from tests.support.queues import make_envelope
 from worker.consumer import Consumer
 from worker.core.batches import Limits
+from worker.delivery import Waiting
 
 FAILURES = 1
 
@@ -51,9 +52,14 @@ class Kept:
     is_ready = True
     parked_events = 0
     troubles = ()
+    freshness = None
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+
+    def waiting_of(self, _tenant: str) -> Waiting:
+        """Nothing waits."""
+        return Waiting()
 
     async def start(self, stop: asyncio.Event) -> None:
         """Nothing is needed."""

@@ -5,7 +5,8 @@ import asyncio
 import msgspec
 import pytest
 
-from gateway.health import Health, Word, WorkerStatus, judge_worker
+from gateway.core.status import Word, WorkerStatus, judge_worker
+from gateway.health import Health
 from gateway.single_flight import SingleFlight
 
 
@@ -22,7 +23,7 @@ from gateway.single_flight import SingleFlight
     ],
 )
 def test_worker_is_judged_by_its_status(status: dict[str, object], word: str) -> None:
-    assert judge_worker(msgspec.convert(status, WorkerStatus)) == word
+    assert judge_worker(msgspec.convert(status, WorkerStatus)).word == word
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,16 @@ def test_facts_are_positions_of_all_when_clients_named_all() -> None:
 
 def test_facts_of_nothing_are_empty() -> None:
     facts = read_facts(b"")
-    assert (facts.named, facts.hours) == ([], frozenset())
+    assert (facts.named, facts.hours, facts.received_from) == ([], frozenset(), "")
+
+
+def test_facts_say_since_when_rows_waited_whichever_came_first() -> None:
+    early, late = "2026-04-25T13:30:00.000001", "2026-04-25T14:00:00.000000"
+    for times in ((early, late), (late, early)):
+        facts = read_facts(lines(*(event(received_at=time) for time in times)))
+        assert facts.received_from == early
+    facts = read_facts(b"{\n" + lines(event(received_at="soon"), event(received_at=late)))
+    assert facts.received_from == late
 
 
 def test_facts_tell_poison_from_good_rows_when_a_body_holds_both() -> None:
