@@ -63,7 +63,7 @@ export class Api {
   }
 
   // Reads a stream until it ends; `onEvent` gets each event, `onOpen` is called once it is open.
-  async stream(path, { lastId, onOpen, onEvent, onPiece, signal }) {
+  async stream(path, { lastId, onOpen, onEvent, signal }) {
     const quiet = new AbortController();
     let timer = setTimeout(() => quiet.abort(), QUIET_STREAM_MS);
     try {
@@ -79,7 +79,6 @@ export class Api {
         if (done) return;
         clearTimeout(timer);
         timer = setTimeout(() => quiet.abort(), QUIET_STREAM_MS);
-        onPiece();
         for (const event of reader.push(value)) onEvent(event);
       }
     } catch (error) {

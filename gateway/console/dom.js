@@ -35,7 +35,7 @@ export const clockTime = (text) =>
 
 // Text of strangers: any direction, any length, on its own.
 export const foreign = (text, tag = "span") =>
-  make(tag, { dir: "auto", class: "foreign" }, text === "" ? "(empty)" : String(text));
+  make(tag, { dir: "auto", class: "foreign" }, String(text));
 
 const SHAPES = { ok: "●", warn: "▲", bad: "■", off: "○", busy: "◐" };
 

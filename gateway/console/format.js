@@ -112,9 +112,9 @@ export function readToken(text) {
   }
 }
 
-// A tick of a scale at or above the highest value: 1, 2 or 5 times a power of ten.
+// The top of a scale at or above the highest value; its half is a round figure, too.
 export function niceTop(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((top) => top >= value);
+  return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((top) => top >= value);
 }

@@ -87,7 +87,7 @@ export class Letters {
       make("td", { "data-label": "Destination" }, foreign(one.destination)),
       make("td", { "data-label": "Event type" }, foreign(one.event_type)),
       make("td", { "data-label": "Source" }, foreign(one.source)),
-      make("td", { "data-label": "Why", class: "text" }, make("strong", {}, foreign(one.reason)), " ", foreign(one.detail ?? "")),
+      make("td", { "data-label": "Why", class: "text" }, make("span", {}, foreign(one.reason, "strong"), " ", foreign(one.detail ?? ""))),
       make("td", { "data-label": "Event" }, make("button", {
         type: "button", class: "link", "data-key": `letter-${one.destination}-${one.event_id}`,
         "aria-label": `Receipt of event ${one.event_id}`, onclick: () => this.#context.lookUp(one.event_id),

@@ -5,9 +5,9 @@ import { badge, byId, foreign, make, say, time } from "./dom.js";
 import { bytes, count, seconds } from "./format.js";
 import { Panel } from "./panel.js";
 
-export const TONES = { ok: "ok", degraded: "warn", error: "bad", unknown: "off" };
+const TONES = { ok: "ok", degraded: "warn", error: "bad", unknown: "off" };
 const QUEUE_TONES = { ok: "ok", degraded: "warn", full: "bad", unavailable: "bad" };
-const BREAKER_TONES = { closed: "ok", half_open: "warn", "half-open": "warn", open: "bad" };
+const BREAKER_TONES = { closed: "ok", half_open: "warn", open: "bad" };
 const PARTS = [["pubsub_topic", "Queue"], ["worker", "Worker"], ["clickhouse", "Warehouse"]];
 const EVERY_MS = 3_000;
 
@@ -55,6 +55,11 @@ function showHealth(health) {
 }
 
 function showQueue(queue) {
+  if (queue === null) {
+    byId("gauges").replaceChildren(make("p", { class: "row" }, badge("bad", "no answer"),
+      make("span", { class: "small" }, "The queue did not say how it is in time.")));
+    return;
+  }
   const rows = [];
   const share = (part) => (part.max_bytes ? part.stored_bytes / part.max_bytes : 0);
   const words = (part) => `${bytes(part.stored_bytes)} of ${bytes(part.max_bytes)}`;
@@ -75,26 +80,21 @@ function showQueue(queue) {
   byId("gauges").replaceChildren(...rows);
 }
 
-function troubleWords(trouble) {
-  if (typeof trouble === "string") return trouble;
-  return [trouble.summary ?? trouble.kind ?? trouble.reason, trouble.detail ?? trouble.remedy]
-    .filter(Boolean).join(": ");
-}
-
 function showDestinations(status) {
   if (!status.destinations.length) {
     return "The worker has not said anything of its destinations. Is it running?";
   }
   byId("destination-rows").replaceChildren(...status.destinations.map((one) => {
-    const wrong = [one.detail, ...one.troubles.map(troubleWords)].filter(Boolean);
+    const wrong = [one.detail, ...one.troubles].filter(Boolean);
     return make("tr", { "data-destination": one.name },
       make("th", { scope: "row" }, foreign(one.name)),
       make("td", { "data-label": "State" }, badge(TONES[one.state] ?? "off", one.state)),
-      make("td", { class: "number", "data-label": "Backlog" }, count(one.backlog_events)),
+      make("td", { class: "number", "data-label": "Backlog" },
+        one.backlog_events === null ? "not known" : count(one.backlog_events)),
       make("td", { class: "number", "data-label": "Oldest" },
-        one.backlog_events ? seconds(one.oldest_age_s) : "–"),
+        one.backlog_events === 0 ? "–" : seconds(one.oldest_age_s)),
       make("td", { "data-label": "Breaker" },
-        badge(BREAKER_TONES[one.breaker] ?? "off", String(one.breaker).replace("_", "-"))),
+        badge(BREAKER_TONES[one.breaker] ?? "off", one.breaker.replace("_", "-"))),
       make("td", { class: "number", "data-label": "Parked" }, count(one.parked_events)),
       make("td", { "data-label": "What is wrong", class: "text" }, wrong.length
         ? make("ul", { class: "plain" }, ...wrong.map((text) => make("li", {}, foreign(text))))

@@ -141,7 +141,6 @@ export class Tail {
             this.#problem[name] = "";
             onOpen(lastId !== "");
           },
-          onPiece: () => {},
           onEvent: (event) => {
             lastId = event.id || lastId;
             if (event.type === "events") onBatch(JSON.parse(event.data));
