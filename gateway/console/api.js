@@ -120,6 +120,10 @@ export class Api {
         redirect: "error",
       });
     } catch (error) {
+      if (error?.name === "TimeoutError") {
+        this.#link.doubt();
+        throw new Refused(0, "", `There was no answer within ${ANSWER_WITHIN_MS / 1000} seconds.`, 0);
+      }
       const isOurs = this.#stopped.signal.aborted || error?.name === "AbortError";
       if (!isOurs) this.#link.isAway();
       throw new Away(isOurs ? "It was ended." : "The gateway does not answer.");

@@ -3,6 +3,7 @@
 
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 15_000;
+const READY_WITHIN_MS = 5_000;
 
 export class Link extends EventTarget {
   state = "there";
@@ -26,6 +27,11 @@ export class Link extends EventTarget {
     this.state = "away";
     this.awaySince = Date.now();
     this.#later();
+  }
+
+  // One question was not answered in time: asks whether anything is.
+  async doubt() {
+    if (this.state === "there" && !(await this.#isReady())) this.isAway();
   }
 
   tryNow() {
@@ -67,14 +73,20 @@ export class Link extends EventTarget {
   async #try() {
     this.nextTryAt = null;
     this.dispatchEvent(new Event("change"));
+    const isReady = await this.#isReady();
+    if (this.state !== "away") return;
+    if (isReady) this.isThere();
+    else this.#later();
+  }
+
+  async #isReady() {
     try {
       const answer = await fetch("/readyz", {
-        cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(5_000),
+        cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(READY_WITHIN_MS),
       });
-      if (answer.ok) return this.isThere();
+      return answer.ok;
     } catch {
-      // Still away; the next try says more.
+      return false;
     }
-    if (this.state === "away") this.#later();
   }
 }

@@ -34,7 +34,8 @@ function signedIn(api, token, status) {
     onStatus: (found) => {
       context.tail.heardClock(found.as_of);
       say(byId("who"), `${found.tenant} · ${found.version}`);
-      document.title = `${found.tenant} – Sluice console`;
+      const isWell = Object.values(found.health).every((part) => part.state === "ok");
+      session.title = `${isWell ? "" : "▲ "}${found.tenant} – Sluice console`;
     },
     lookUp: (eventId) => context.receipt.lookUp(eventId),
     openRun: (runId, news) => {
@@ -70,7 +71,7 @@ async function signIn(text) {
     await words.load(api);
     byId("token").value = "";
     token.token = "";
-    session = { api, words, parts: [], expiresAt: token.expiresAt };
+    session = { api, words, parts: [], expiresAt: token.expiresAt, title: "" };
     for (const id of ["panels", "sections", "session", "who"]) byId(id).hidden = false;
     byId("sign-in").hidden = true;
     signedIn(api, token, status);
@@ -144,6 +145,8 @@ function tick() {
     : Number.isFinite(left) ? `Token until ${clock(session.expiresAt)}` : "");
   end.classList.toggle("soon", left < SOON_MS);
   showLink();
+  const title = link.state === "away" ? `■ No answer – ${session.title}` : session.title;
+  if (document.title !== title) document.title = title;
 }
 
 // A page that nobody looks at asks nothing, and leaves its place at the tail after a minute.
