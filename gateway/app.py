@@ -39,12 +39,14 @@ from gateway.routes.session import SessionRoutes
 from gateway.routes.shopify import ShopifyRoutes
 from gateway.routes.sources import SourceRoutes
 from gateway.routes.status import Backlogs, StatusRoutes
+from gateway.routes.tail import TailRoutes
 from gateway.run_book import RunBook
 from gateway.run_callers import RunCallers
 from gateway.run_commands import RunCommands
 from gateway.run_reads import RunReads
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.stamps import Stamps
+from gateway.tails import Tails
 from gateway.token_keys import JwksSource, shared_secret
 from gateway.worker_link import WorkerLink
 from sluice.core.errors import ConfigError
@@ -79,6 +81,7 @@ class Parts:
     catalogue: Catalogue
     probe: HealthProbe
     worker: WorkerLink
+    tails: Tails
     directory: Callable[[], Directory]
     token_keys: Callable[[], TokenKeys]
     session_secret: str = field(repr=False)
@@ -164,6 +167,13 @@ def build_app(parts: Parts) -> Dispatcher:
             now=parts.now,
             version=sluice.__version__,
         ).routes(),
+        *TailRoutes(
+            readers=readers,
+            tails=parts.tails,
+            directory=parts.directory,
+            now=parts.now,
+            monotonic=parts.monotonic,
+        ).routes(),
         *OpsRoutes(
             queue=parts.queue,
             figures=figures,
@@ -234,6 +244,7 @@ async def serve(
         reads = reads_of(warehouse)
         worker = WorkerLink(settings.worker_url)
         stack.push_async_callback(worker.close)
+        tails = Tails(reads.tail)
         probe = HealthProbe(queue, worker=worker, ping=reads.ping)
         stamps = Stamps()
         new_request_id = request_ids()
@@ -248,6 +259,7 @@ async def serve(
             catalogue=Catalogue(settings.workflows_path),
             probe=probe,
             worker=worker,
+            tails=tails,
             directory=lambda: tenants.directory,
             token_keys=(lambda: jwks.keys) if jwks else (lambda: shared),
             session_secret=secret,
@@ -270,7 +282,10 @@ async def serve(
             listener=listener,
             publisher=publisher,
             rejections=parts.rejections,
-            watchers=[tenants.run, probe.watch, http.sweep, *([jwks.run] if jwks else [])],
+            watchers=[
+                *(tenants.run, probe.watch, tails.run, http.sweep),
+                *([jwks.run] if jwks else []),
+            ],
             stop_delay_s=settings.stop_delay_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

@@ -4,7 +4,10 @@ from typing import Final
 
 from gateway.operation import Operation
 from gateway.operation_errors import ALWAYS, READ_AUTH, STOPPING
-from gateway.schemas import json_answer, ref_to
+from gateway.routes.tail import CONTENT_TYPE, LONGEST, MAX_S
+from gateway.schemas import json_answer, ref_to, text_answer
+from gateway.tails import MAX_TAILS, MAX_TAILS_OF_TENANT, REACH_S
+from sluice.core.errors import ErrorType
 
 CONSOLE_OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation(
@@ -18,5 +21,45 @@ CONSOLE_OPERATIONS: Final[tuple[Operation, ...]] = (
         security=("readToken",),
         answers={200: json_answer("How they are.", ref_to("StatusAnswer"))},
         errors=(*ALWAYS, *STOPPING, *READ_AUTH),
+    ),
+    Operation(
+        path="/api/ingestion/tail/",
+        method="get",
+        name="tail",
+        summary="Events as they are stored",
+        description="Server-sent events. About once a second, where there is something new, one "
+        "`event: events` whose data is as the schema TailData says; comments in between. "
+        "`event: end` says why it ends: `token_expired`, `tenant_disabled`, `time_limit` (after "
+        f"{MAX_S / 60:.0f} minutes) or `server_ends`. With the last `id` in Last-Event-ID another "
+        f"request goes on from there, up to {REACH_S / 60:.0f} minutes back. At most "
+        f"{MAX_TAILS_OF_TENANT} of a tenant and {MAX_TAILS} in all are open at one gateway.",
+        security=("readToken",),
+        parameters=(
+            *(
+                {
+                    "name": name,
+                    "in": "query",
+                    "description": "Only these; empty or missing: all.",
+                    "schema": {"type": "string", "maxLength": longest},
+                }
+                for name, longest in LONGEST.items()
+            ),
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "description": "What is no id of ours is ignored.",
+                "schema": {"type": "string"},
+            },
+        ),
+        answers={200: text_answer("The stream.", CONTENT_TYPE)},
+        errors=(
+            *ALWAYS,
+            *STOPPING,
+            *READ_AUTH,
+            ErrorType.PARAMETER_INVALID,
+            ErrorType.TAILS_AT_LIMIT,
+            ErrorType.OVERLOADED,
+            ErrorType.WAREHOUSE_UNAVAILABLE,
+        ),
     ),
 )

@@ -10,6 +10,7 @@ from gateway.core.receipt import Receipt
 from gateway.core.runs_error import RunRefusal
 from gateway.core.session import SessionAnswer
 from gateway.core.status import StatusAnswer
+from gateway.core.tail import TailData
 from gateway.health import Health
 from gateway.operation import Operation
 from gateway.operation_errors import SKIPPING
@@ -142,7 +143,10 @@ def _error_response(status: int, error_types: Sequence[ErrorType], body: str) ->
 
 def _schemas() -> Schema:
     _, answers = msgspec.json.schema_components(
-        (BatchResult, SessionAnswer, Health, StatusAnswer, Stats, ErrorList, Receipt, RunRefusal),
+        (
+            *(BatchResult, SessionAnswer, Health, StatusAnswer, TailData),
+            *(Stats, ErrorList, Receipt, RunRefusal),
+        ),
         ref_template=COMPONENTS + "{name}",
     )
     answers["SkippedEvent"]["properties"]["error_type"] = {"enum": list(SKIPPING)}

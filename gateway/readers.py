@@ -10,6 +10,7 @@ from aiohttp import hdrs
 from gateway.core.answers import Answer, deny
 from gateway.core.auth import (
     Denied,
+    Principal,
     Runner,
     TokenKeys,
     authenticate_read,
@@ -35,6 +36,11 @@ class Readers:
 
     def of(self, exchange: Exchange) -> Tenant | Answer:
         """Return whose data may be read; what is refused leaves a record of its tenant."""
+        who = self.reader_of(exchange)
+        return who if isinstance(who, Answer) else who.tenant
+
+    def reader_of(self, exchange: Exchange) -> Principal | Answer:
+        """Return who reads, with the end of the token; refusals as in ``of``."""
         who = authenticate_read(
             exchange.request.headers.getall(hdrs.AUTHORIZATION, ()),
             self.directory(),
@@ -44,7 +50,7 @@ class Readers:
         if isinstance(who, Denied):
             return self._denied(exchange, who)
         exchange.tenant = who.tenant.slug
-        return who.tenant
+        return who
 
     def runner_of(self, exchange: Exchange, scope: str) -> Runner | Answer:
         """Return who asks for runs with a token of this scope; refusals as in ``of``."""

@@ -8,6 +8,7 @@ from sluice.core.receipts import Findings
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.receipts import find_event as find_event_in
 from sluice.warehouse.stats import Stats, StoredError, Window, read_errors, read_stats
+from sluice.warehouse.tail import TailAsk, Tailed, TailFilter, read_tail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,7 @@ class Reads:
     stats: Callable[[str, Window, datetime], Awaitable[Stats]]
     errors: Callable[[str, int], Awaitable[Sequence[StoredError]]]
     find_event: Callable[[str, Sequence[str]], Awaitable[Findings]]
+    tail: Callable[[str, TailFilter, TailAsk], Awaitable[Tailed]]
     ping: Callable[[], Awaitable[None]]
 
 
@@ -32,4 +34,7 @@ def reads_of(warehouse: Warehouse) -> Reads:
     async def find_event(tenant: str, ids: Sequence[str]) -> Findings:
         return await find_event_in(warehouse, tenant, ids)
 
-    return Reads(stats=stats, errors=errors, find_event=find_event, ping=warehouse.ping)
+    async def tail(tenant: str, which: TailFilter, ask: TailAsk) -> Tailed:
+        return await read_tail(warehouse, tenant, which, ask)
+
+    return Reads(stats=stats, errors=errors, find_event=find_event, tail=tail, ping=warehouse.ping)

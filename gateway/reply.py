@@ -75,6 +75,7 @@ def render(
     request_id: str,
     connection: str | None = None,
     has_body: bool = True,
+    is_chunked: bool = False,
 ) -> bytes:
     """Return the bytes of an answer.
 
@@ -83,6 +84,8 @@ def render(
         request_id: Goes into X-Request-Id; already checked.
         connection: Value of the Connection header, where one is needed.
         has_body: False for the answer to HEAD: same headers, no body.
+        is_chunked: Whether a body of unknown length follows in chunks; else its end is the
+            connection's.
     """
     status = answer.status
     extra = ""
@@ -95,7 +98,10 @@ def render(
         extra += f"Connection: {connection}\r\n"
     if status != NO_CONTENT:
         size = len(answer.body) if answer.stream is None else answer.stream.size
-        extra += f"Content-Length: {size}\r\n"
+        if size is not None:
+            extra += f"Content-Length: {size}\r\n"
+        elif is_chunked:
+            extra += "Transfer-Encoding: chunked\r\n"
     head = (
         f"{_head(status, answer.content_type)}X-Request-Id: {request_id}\r\n"
         f"Date: {_http_date(int(time.time()))}\r\n{extra}\r\n"
@@ -119,6 +125,7 @@ class Reply(StreamResponse):
         self._keep_alive = request.keep_alive and not (
             answer.closes
             or self._is_last
+            or (answer.stream is not None and answer.stream.size is None)
             or (answer.status >= BAD_REQUEST and _is_large_unread(request))
         )
         return None
@@ -137,17 +144,19 @@ class Reply(StreamResponse):
             connection = "close"
         elif request.version.minor == 0:
             connection = "keep-alive"
+        stream = self._answer.stream
+        is_chunked = stream is not None and stream.size is None and request.version.minor > 0
         transport.write(
             render(
                 self._answer,
                 request_id=self._request_id,
                 connection=connection,
                 has_body=request.method != hdrs.METH_HEAD,
+                is_chunked=is_chunked,
             )
         )
-        stream = self._answer.stream
         if stream is not None and request.method != hdrs.METH_HEAD:
-            await _send(request, transport, stream)
+            await _send(request, transport, stream, is_chunked=is_chunked)
         elif request.protocol.writing_paused:
             await _drain(request, transport)
 
@@ -160,16 +169,21 @@ async def _drain(request: BaseRequest, transport: asyncio.Transport) -> None:
         transport.abort()
 
 
-async def _send(request: BaseRequest, transport: asyncio.Transport, stream: Stream) -> None:
+async def _send(
+    request: BaseRequest, transport: asyncio.Transport, stream: Stream, *, is_chunked: bool
+) -> None:
     """Write a body piece by piece; one that cannot be read to its end ends the connection."""
     try:
         async with aclosing(stream.pieces()) as pieces:
             async for piece in pieces:
                 if transport.is_closing():
                     return
-                transport.write(piece)
+                if piece:
+                    transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
                 if request.protocol.writing_paused:
                     await _drain(request, transport)
+        if is_chunked and not transport.is_closing():
+            transport.write(b"0\r\n\r\n")
     except ConnectionError:
         transport.abort()  # the client hung up
     except OSError as error:

@@ -135,6 +135,9 @@ HTTP_SECONDS: Final = LocalHistogram(
 HTTP_CONNECTIONS: Final = Gauge(
     "sluice_http_open_connections", "Client connections that are open now.", registry=REGISTRY
 )
+HTTP_OPEN_TAILS: Final = Gauge(
+    "sluice_http_open_tails", "Live tails that are being watched now.", registry=REGISTRY
+)
 HTTP_REFUSED_CONNECTIONS: Final = LocalCounter(
     "sluice_http_refused_connections_total",
     "Connections closed at once because the bound on open ones was reached.",

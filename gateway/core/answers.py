@@ -38,9 +38,11 @@ CLOSING: Final = frozenset(
 class Stream(msgspec.Struct, frozen=True):
     """A body that is too large to be held."""
 
-    size: int
+    size: int | None
+    """None where only its end tells; then its connection ends with it."""
     pieces: Callable[[], AsyncGenerator[bytes, None]]
-    """Opens it; gives exactly ``size`` bytes, or raises ``OSError`` where it cannot."""
+    """Opens it; gives exactly ``size`` bytes, or raises ``OSError`` where it cannot. An empty piece
+    sends nothing, but ends it where the client has hung up."""
 
 
 class Answer(msgspec.Struct, frozen=True):

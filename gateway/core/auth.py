@@ -5,7 +5,7 @@ with the algorithms of the configured family only, and its times are judged here
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import jwt
@@ -57,6 +57,8 @@ class Principal:
     """The key that was sent, or that a session was made with; None of a read token."""
     uid: str | None = None
     """The user of a session; None of a key or read token."""
+    expires_at: float | None = None
+    """Of a read token, in unix seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +285,10 @@ def _tenant_of(claims: Mapping[str, Any], directory: Directory) -> Principal | D
     slug = _slug(claims, directory)
     if slug is None:
         return _denied(ErrorType.TENANT_UNKNOWN, "This token does not name a known tenant.")
-    return _enabled(directory.by_slug[slug])
+    who = _enabled(directory.by_slug[slug])
+    if isinstance(who, Denied):
+        return who
+    return replace(who, expires_at=_time(claims.get("exp")))
 
 
 def _parse(headers: Sequence[str], wanted: str) -> tuple[str, str] | Denied:

@@ -132,9 +132,14 @@ async def answered(look_up: Awaitable[T], *, if_none: Callable[[], Answer] | Non
         found = await look_up
         return if_none() if found is None and if_none is not None else ok(found)
     except WarehouseError as error:
-        _log.warning("The warehouse did not answer a read", extra={"reason": str(error)[:500]})
-        return unavailable(
-            ErrorType.WAREHOUSE_UNAVAILABLE,
-            "The warehouse does not answer.",
-            retry_after_s=RETRY_AFTER_S,
-        )
+        return unanswered(error)
+
+
+def unanswered(error: WarehouseError) -> Answer:
+    """Log why a read failed, and return the 503 that says no more than that it did."""
+    _log.warning("The warehouse did not answer a read", extra={"reason": str(error)[:500]})
+    return unavailable(
+        ErrorType.WAREHOUSE_UNAVAILABLE,
+        "The warehouse does not answer.",
+        retry_after_s=RETRY_AFTER_S,
+    )

@@ -78,6 +78,8 @@ class ErrorType(StrEnum):
     PRIVACY_REQUEST_PENDING = "privacy_request_pending"
     WINDOW_INVALID = "window_invalid"
     LIMIT_INVALID = "limit_invalid"
+    PARAMETER_INVALID = "parameter_invalid"
+    TAILS_AT_LIMIT = "tails_at_limit"
     EVENT_UNKNOWN = "event_unknown"
     RUN_PARAMETER_INVALID = "run_parameter_invalid"
     RUN_REQUEST_INVALID = "run_request_invalid"
@@ -374,6 +376,18 @@ ERRORS: Final[dict[ErrorType, ErrorSpec]] = {
         400,
         "`limit` is not a whole number from 1 up.",
         "Use 1 to 100; what is above counts as 100.",
+        recorded=False,
+    ),
+    ErrorType.PARAMETER_INVALID: _client(
+        400,
+        "A parameter of the query has a value that it cannot have.",
+        "Send what the message says, or leave it out.",
+        recorded=False,
+    ),
+    ErrorType.TAILS_AT_LIMIT: _client(
+        429,
+        "As many live tails of this tenant are open as one gateway allows.",
+        "Close one, such as another page of the console, and try again after Retry-After.",
         recorded=False,
     ),
     ErrorType.EVENT_UNKNOWN: _client(

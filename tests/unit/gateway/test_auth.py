@@ -166,7 +166,10 @@ def test_refusal_never_shows_the_credential() -> None:
     ],
 )
 def test_read_lets_tenant_in_when_token_is_good(claims: Mapping[str, Any]) -> None:
-    assert read(f"Bearer {token(**claims)}") == Principal(ACME)
+    who = read(f"Bearer {token(**claims)}")
+    assert isinstance(who, Principal)
+    assert (who.tenant, who.key, who.uid) == (ACME, None, None)
+    assert who.expires_at == claims.get("exp", NOW + 60)
 
 
 @pytest.mark.parametrize(
@@ -237,9 +240,9 @@ def public_keys() -> tuple[TokenKeys, rsa.RSAPrivateKey, ec.EllipticCurvePrivate
 def test_read_takes_public_key_families_and_refuses_to_mix_them() -> None:
     keys, rsa_key, ec_key = public_keys()
     good = token(secret=rsa_key, algorithm="RS256", headers={"kid": "r"})
-    assert read(f"Bearer {good}", keys=keys) == Principal(ACME)
+    assert read(f"Bearer {good}", keys=keys) == Principal(ACME, expires_at=NOW + 60)
     curve = token(secret=ec_key, algorithm="ES256", headers={"kid": "e"})
-    assert read(f"Bearer {curve}", keys=keys) == Principal(ACME)
+    assert read(f"Bearer {curve}", keys=keys) == Principal(ACME, expires_at=NOW + 60)
     for wrong in (
         token(secret=rsa_key, algorithm="RS256", headers={"kid": "e"}),
         token(secret=rsa_key, algorithm="RS256", headers={"kid": "gone"}),

@@ -2,12 +2,13 @@ import re
 
 import pytest
 
-from sluice.warehouse import ledger_amplitude, ledgers, queries, replays, run_queries
+from sluice.warehouse import ledger_amplitude, ledgers, queries, replays, run_queries, tail
 from sluice.warehouse.ledger_amplitude import AMPLITUDE_QUERIES
 from sluice.warehouse.ledgers import LEDGER_QUERIES
 from sluice.warehouse.queries import TENANT_QUERIES, Query
 from sluice.warehouse.replays import REPLAY_QUERIES
 from sluice.warehouse.run_queries import RUN_QUERIES
+from sluice.warehouse.tail import TAIL_QUERIES
 
 TABLE = re.compile(
     r"\bFROM\s+(events|rollups|touched_hours|event_duplicates|errors|runs|event_keys|outcomes"
@@ -20,6 +21,7 @@ ALL = (
     *LEDGER_QUERIES,
     *AMPLITUDE_QUERIES,
     *RUN_QUERIES,
+    *TAIL_QUERIES,
 )
 
 
@@ -36,6 +38,7 @@ def test_every_query_of_the_module_is_in_the_list() -> None:
         (queries, TENANT_QUERIES),
         (replays, REPLAY_QUERIES),
         (run_queries, RUN_QUERIES),
+        (tail, TAIL_QUERIES),
         (ledgers, (*LEDGER_QUERIES, ledgers.BEGAN)),
         (ledger_amplitude, AMPLITUDE_QUERIES),
     ):
