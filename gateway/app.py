@@ -27,6 +27,7 @@ from gateway.rejections import Rejections
 from gateway.reply import request_ids
 from gateway.request_log import RequestLog
 from gateway.room import Room
+from gateway.routes.console import console_routes
 from gateway.routes.docs import docs_routes
 from gateway.routes.health import HealthRoutes
 from gateway.routes.ingest import Ingest
@@ -200,6 +201,7 @@ def build_app(parts: Parts) -> Dispatcher:
             monotonic=parts.monotonic,
         ).routes(),
         *docs_routes(version=sluice.__version__),
+        *console_routes(),
     ]
     dispatcher = Dispatcher(
         routes,

@@ -270,6 +270,15 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         errors=(*ALWAYS, *STOPPING),
     ),
     Operation(
+        path="/",
+        method="get",
+        name="console",
+        summary="The console for people",
+        description="It reads this API with a token that it keeps in memory.",
+        answers={200: text_answer("A page that needs nothing from elsewhere.", "text/html")},
+        errors=(*ALWAYS, *STOPPING),
+    ),
+    Operation(
         path="/docs",
         method="get",
         name="docs",

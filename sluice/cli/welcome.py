@@ -56,6 +56,10 @@ def welcome_lines(url: str, command: str, option: str, key: str | None) -> str:
     lines = [
         f"Sluice serves on {url}; its API page is {url}/docs",
         "",
+        f"Watch it: open {url}/ and sign in with what this prints:",
+        "",
+        f"  {command} token {DEMO}{option}",
+        "",
         "Send an event:",
         "",
         f"  curl -i {url}/api/ingestion/track \\",

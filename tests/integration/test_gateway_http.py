@@ -41,7 +41,7 @@ async def test_gateway_serves_paths_with_and_without_slash_and_never_redirects(
 @pytest.mark.parametrize(
     "target",
     [
-        "/",
+        "/nope",
         "//api/ingestion/track",
         "/api//ingestion/track",
         "/api/ingestion/track//",
@@ -295,6 +295,26 @@ async def test_docs_page_needs_nothing_from_elsewhere(gateway: Gateway) -> None:
         assert link.startswith(b"/")
         assert (await gateway.ask("GET", link.decode())).status == 200
     assert b"://" not in page.body
+
+
+async def test_console_comes_whole_from_its_own_origin_under_a_strict_policy(
+    gateway: Gateway,
+) -> None:
+    """Every file that the page and its modules name is served, each with the policy."""
+    waiting, seen = ["/"], set[str]()
+    while waiting:
+        target = waiting.pop()
+        seen.add(target)
+        answer = await gateway.ask("GET", target)
+        assert answer.status == 200, target
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert "unsafe" not in answer.headers["Content-Security-Policy"]
+        text = answer.body.decode()
+        found = re.findall(r'(?:src|href)="(/console/[^"]+)"|from "\./([\w.]+)"', text)
+        named = {link or f"/console/{module}" for link, module in found}
+        waiting += sorted(named - seen - set(waiting))
+    assert {"/", "/console/main.js", "/console/console.css", "/console/sse.js"} <= seen
+    assert (await gateway.ask("GET", "/console/index.html")).status == 404
 
 
 async def test_openapi_describes_exactly_the_routes_that_are_served(gateway: Gateway) -> None:

@@ -55,6 +55,7 @@ def test_first_start_shows_the_key_in_the_line_to_paste() -> None:
     assert "ApiKey sk_live_x" in text
     assert "$(.venv/bin/sluice token demo)" in text
     assert "http://127.0.0.1:8080/docs" in text
+    assert "open http://127.0.0.1:8080/ and sign in" in text
 
 
 def test_later_start_says_how_to_get_a_new_key() -> None:
