@@ -9,8 +9,8 @@ import typer
 from sluice.cli.options import AsJson, DataDir, print_json
 from sluice.core.errors import ConfigError, QueueUnavailableError
 from sluice.core.times import parse_moment
+from sluice.logs import configure_logging
 from sluice.settings import load_settings
-from sluice.telemetry import configure_logging
 
 SUBSCRIPTIONS: Final = ("warehouse", "amplitude")
 """Those of the topic of events."""
