@@ -186,8 +186,8 @@ class Settings(BaseSettings):
     log_level: str = Field("info", description="`debug`, `info`, `warning` or `error`.")
     log_requests: str = Field(
         "sampled",
-        description="Which requests leave a line in the gateway's log: `sampled`, `all` or `off`"
-        " (docs/logs.md).",
+        description="Which requests leave a line in the gateway's log: `sampled`, `all` or `off`;"
+        " a sample is bounded in lines a second.",
     )
     revision: str = Field(
         "",
