@@ -331,7 +331,8 @@ class Publisher:
 
     async def _seal(self, rows: Rows) -> Envelope:
         if len(rows.traces) > MAX_CARRIED:
-            TRACE_CONTEXTS_DROPPED.labels("envelope").inc(len(rows.traces) - MAX_CARRIED)
+            over = len(set(rows.traces)) - MAX_CARRIED
+            TRACE_CONTEXTS_DROPPED.labels("envelope").inc(max(0, over))
         work = partial(seal, rows, envelope_id=self._new_id())
         if len(rows.data) <= SEAL_INLINE_BYTES:
             return work()

@@ -20,14 +20,15 @@ from multidict import CIMultiDictProxy, istr
 
 from sluice.core.envelope import Rows
 from sluice.core.trace_context import TraceContext, carried_text, parse_context
+from sluice.telemetry import TRACE_SPANS
 from sluice.tracing.spans import Span, Tracer, Value
 
 TRACEPARENT: Final = istr("traceparent")
 TRACESTATE: Final = istr("tracestate")
 SERVER_ERRORS: Final = 500
-MAX_RECORDED_PER_S: Final = 1_000
-"""Requests of one process that leave spans. Anybody may send a sampled parent; past the bound its
-context goes on, without spans of ours."""
+MAX_RECORDED_PER_S: Final = 500
+"""Requests of one process that leave spans. Anybody may send a sampled parent, and a recorded
+request costs about as much again as any other; past the bound its context only goes on."""
 
 
 class Publishing:
@@ -180,6 +181,7 @@ class RequestTraces:
         if second != self._second:
             self._second, self._recorded = second, 0
         if self._recorded >= MAX_RECORDED_PER_S:
+            TRACE_SPANS.labels("dropped").inc()
             return False
         self._recorded += 1
         return True

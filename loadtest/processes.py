@@ -228,6 +228,12 @@ def children(pid: int) -> dict[str, int]:
     return found
 
 
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used, all its threads together, in seconds."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((one / "schedstat").read_text().split()[0]) for one in threads) / 1e9
+
+
 def peak_memory_mb(pid: int) -> float:
     """Return the highest resident memory that a process had, in megabytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

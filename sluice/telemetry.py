@@ -362,7 +362,7 @@ RUN_COMMANDS: Final = Counter(
 TRACE_SPANS: Final = Counter(
     "sluice_trace_spans_total",
     "Spans by what became of them: exported, failed (the collector did not take them) or dropped"
-    " (too many waited for it).",
+    " (too many in one second, or too many waited for the collector).",
     ("outcome",),
     registry=REGISTRY,
 )

@@ -26,6 +26,12 @@ async def shopify(request: web.Request) -> web.Response:
     )
 
 
+async def spans(request: web.Request) -> web.Response:
+    """Take spans as a collector does."""
+    await request.read()
+    return web.Response(content_type="application/x-protobuf")
+
+
 def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -36,6 +42,7 @@ def main() -> None:
     app.router.add_post("/api/ingestion/track", track)
     app.router.add_post("/api/ingestion/track/batch", track)
     app.router.add_post("/api/ingestion/shopify/{tenant}", shopify)
+    app.router.add_post("/v1/traces", spans)
     web.run_app(app, host="127.0.0.1", port=options.port, access_log=None, print=None)
 
 

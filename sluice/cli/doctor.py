@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from sluice.cli.checks import PROCESSES, check_all, check_variables
+from sluice.cli.checks_traces import check_traces
 from sluice.cli.findings import Finding
 from sluice.cli.options import AsJson, DataDir, print_json
 from sluice.core.errors import ConfigError
@@ -55,7 +56,11 @@ def doctor(
         logging.disable(logging.CRITICAL)
         configure_logging(settings)
         processes = [process] if process else PROCESSES
-        findings = [check_variables(os.environ), *asyncio.run(check_all(settings, processes))]
+        findings = [
+            check_variables(os.environ),
+            *asyncio.run(check_all(settings, processes)),
+            *check_traces(os.environ),
+        ]
     if as_json:
         is_ok = all(finding.state != "fail" for finding in findings)
         print_json({"ok": is_ok, "checks": [asdict(finding) for finding in findings]})

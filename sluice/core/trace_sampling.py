@@ -7,6 +7,7 @@ at the same ratio decides the same.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from sluice.core.trace_context import TraceContext
@@ -17,7 +18,7 @@ is all of them, which an edge of thousands of requests a second is not for."""
 _LOW_BITS: Final = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """When a span is recorded."""
 
@@ -32,7 +33,11 @@ class Sampling:
             if self.follows_parent:
                 return parent.is_sampled
             trace_id = int(parent.trace_id, 16)
-        return (trace_id & _LOW_BITS) < round(self.ratio * (1 << 64))
+        return (trace_id & _LOW_BITS) < self._bound
+
+    @cached_property
+    def _bound(self) -> int:
+        return round(self.ratio * (1 << 64))
 
 
 _SAMPLERS: Final[Mapping[str, Sampling]] = {

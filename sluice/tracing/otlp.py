@@ -149,8 +149,8 @@ class OtlpTracer:
 
     def __init__(self, process: Literal["gateway", "worker"], sampling: Sampling) -> None:
         self.sampling = sampling
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
-        exporter = _Counted(OTLPSpanExporter())
+        _silence()
+        self._exporter = exporter = _Counted(OTLPSpanExporter())
         batches = BatchSpanProcessor(exporter)
         self._ids = _Ids()
         self._provider = TracerProvider(
@@ -205,6 +205,21 @@ class OtlpTracer:
                 await done.wait()
         except TimeoutError:
             log.warning("The collector did not take the last spans in time")
+            self._exporter.shutdown()  # or its thread would try again and again
+
+
+def takes_spans(*, within_s: float) -> bool:
+    """Whether the collector takes an export, of no spans. Blocks."""
+    _silence()
+    try:
+        exporter = OTLPSpanExporter(timeout=within_s)
+        return exporter.export([]) is SpanExportResult.SUCCESS
+    except (ValueError, OSError):
+        return False
+
+
+def _silence() -> None:
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
 
 
 def _remote(context: TraceContext) -> trace.SpanContext:

@@ -1,6 +1,7 @@
 """Spans on their way to a collector: taken, not taken, too many; and nothing where none is set."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from sluice.cli.checks_traces import check_traces
 from sluice.telemetry import TRACE_SPANS
 from sluice.tracing import open_tracer
 from sluice.tracing.otlp import CLOSE_TIMEOUT_S
@@ -183,6 +185,24 @@ async def test_traces_stay_off_and_the_process_runs_when_a_variable_cannot_be_fo
     assert line["event"] == "Traces are not exported"
     assert "OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'" in line["detail"]
     assert not collector.spans
+
+
+async def test_doctor_says_whether_the_collector_takes_spans(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asked() -> list[tuple[str, str]]:
+        findings = await asyncio.to_thread(check_traces, os.environ)
+        return [(finding.state, finding.detail) for finding in findings]
+
+    told = "the collector takes spans; 1.00% of the requests without a parent leave some"
+    assert await asked() == [("ok", told)]
+    collector.status = 401
+    assert await asked() == [("warn", "the collector does not take spans; they are dropped")]
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "zipkin")
+    [(state, detail)] = await asked()
+    assert (state, "OTEL_TRACES_EXPORTER" in detail) == ("warn", True)
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+    assert await asked() == []
 
 
 _STARTED = """

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -123,8 +124,17 @@ async def running_collector() -> AsyncIterator[Collector]:
     app.router.add_post("/v1/traces", collector.take)
     async with _serving(app) as url:
         collector.url = url
-        yield collector
-        collector.gate.set()
+        try:
+            yield collector
+        finally:
+            collector.gate.set()
+            # A thread that still sends would disturb tests that have nothing to do with it.
+            await poll_until(lambda: not _senders(), within_s=15, what="all exporters ended")
+
+
+def _senders() -> list[str]:
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith(("OtelBatchSpan", "spans-close"))]
 
 
 @dataclass(slots=True)

@@ -11,13 +11,16 @@ from sluice.queue.local import LocalQueue
 from sluice.queue.protocol import Delivery
 from sluice.telemetry import render_metrics
 from tests.support.poll import poll_until
-from tests.support.queues import make_envelope
+from tests.support.queues import make_envelope, pull
+from tests.support.spans import KeptSpans
 from tests.support.telemetry import sum_of
 from worker.consumer import Consumer
 from worker.core.batches import Limits
 from worker.delivery import RetryLaterError, Waiting
+from worker.traces import BatchTraces
 
 FAILURES = 1
+TRACED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class FaultyQueue(LocalQueue):
@@ -83,11 +86,14 @@ class Kept:
 
 
 @asynccontextmanager
-async def running(queue: LocalQueue, kept: Kept) -> AsyncIterator[None]:
+async def running(
+    queue: LocalQueue, kept: Kept, tracer: KeptSpans | None = None
+) -> AsyncIterator[None]:
     """Run a consumer for the block."""
     stop = asyncio.Event()
     limits = Limits(max_rows=50_000, max_bytes=32 * 1024 * 1024, max_age_s=1.0)
-    consumer = Consumer(queue, kept, subscription="warehouse", limits=limits)
+    traces = BatchTraces(tracer, "warehouse")
+    consumer = Consumer(queue, kept, subscription="warehouse", limits=limits, traces=traces)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(consumer.run(stop))
         try:
@@ -113,17 +119,19 @@ async def test_consumer_delivers_what_it_had_gathered_when_the_queue_failed(
 
 
 class Away(Kept):
-    """A destination that is away for the first tries."""
+    """A destination that is away for so many tries."""
 
-    def __init__(self, failures: int) -> None:
+    def __init__(self, tries: float) -> None:
         super().__init__()
-        self.failures_left = failures
+        self.tries_left = tries
+        self.was_asked = asyncio.Event()
 
     async def deliver(self, prepared: Sequence[str]) -> None:
-        """Fail, or keep it."""
-        if self.failures_left:
-            self.failures_left -= 1
-            message = "It is away."
+        """Keep it, once there are no tries left."""
+        self.was_asked.set()
+        if self.tries_left > 0:
+            self.tries_left -= 1
+            message = "away"
             raise RetryLaterError(message)
         await super().deliver(prepared)
 
@@ -136,7 +144,7 @@ async def test_failed_tries_the_last_delivery_and_batches_are_counted(tmp_path: 
     failed, rows = figures("failures_total"), figures("batch_rows_sum")
     started = time.time()
     envelope = make_envelope()
-    kept = Away(failures=2)
+    kept = Away(2)
     async with LocalQueue(tmp_path / "queue.sqlite") as queue:
         await queue.publish("events", [envelope])
         async with running(queue, kept):
@@ -144,3 +152,29 @@ async def test_failed_tries_the_last_delivery_and_batches_are_counted(tmp_path: 
     assert figures("failures_total") - failed == 2
     assert figures("batch_rows_sum") - rows == envelope.count
     assert figures("last_delivery_timestamp_seconds") >= started
+
+
+async def test_one_span_tells_of_all_tries_of_a_batch_when_its_destination_was_away(
+    tmp_path: Path,
+) -> None:
+    away, tracer = Away(2), KeptSpans()
+    async with LocalQueue(tmp_path / "queue.sqlite") as queue, running(queue, away, tracer):
+        await queue.publish("events", [make_envelope(traces=TRACED)])
+        await poll_until(lambda: away.ids)
+    [span] = tracer.spans
+    assert (span.name, span.ends, span.attributes["sluice.tries"]) == ("process warehouse", 1, 3)
+    assert "error.type" not in span.attributes
+
+
+async def test_span_fails_when_the_worker_stops_before_the_batch_is_delivered(
+    tmp_path: Path,
+) -> None:
+    away, tracer = Away(float("inf")), KeptSpans()
+    async with LocalQueue(tmp_path / "queue.sqlite") as queue:
+        async with running(queue, away, tracer):
+            await queue.publish("events", [make_envelope(traces=TRACED)])
+            await away.was_asked.wait()
+        [delivery] = await pull(queue)
+    [span] = tracer.spans
+    assert (span.ends, span.attributes["error.type"]) == (1, "stopped")
+    assert delivery.envelope.traces == TRACED

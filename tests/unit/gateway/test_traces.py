@@ -10,7 +10,7 @@ from sluice.core.envelope import Envelope, Rows
 from sluice.core.errors import QueueUnavailableError
 from sluice.core.trace_context import MAX_CARRIED, TraceContext, unpack_contexts
 from sluice.core.trace_sampling import Sampling
-from sluice.telemetry import TRACE_CONTEXTS_DROPPED
+from sluice.telemetry import TRACE_CONTEXTS_DROPPED, TRACE_SPANS
 from tests.support.poll import poll_until
 from tests.support.spans import KeptSpans
 from tests.unit.gateway.queues import GatedQueue, running_publisher
@@ -110,7 +110,8 @@ def test_sampled_context_travels_when_the_sampler_records_nothing() -> None:
 
 
 def test_request_past_the_bound_of_a_second_leaves_no_span_and_its_context_travels() -> None:
-    tracer, now = KeptSpans(), 10.0
+    tracer, now, dropped = KeptSpans(), 10.0, TRACE_SPANS.labels("dropped")
+    before = dropped._value.get()
     traces = RequestTraces(tracer, monotonic=lambda: now)
     for _ in range(MAX_RECORDED_PER_S):
         begin(traces, SAMPLED)
@@ -118,6 +119,7 @@ def test_request_past_the_bound_of_a_second_leaves_no_span_and_its_context_trave
     [context] = travelling(begin(traces, SAMPLED))
     assert context.traceparent == SAMPLED
     assert len(tracer.spans) == MAX_RECORDED_PER_S
+    assert dropped._value.get() == before + 1
     now = 11.0
     begin(traces, SAMPLED)
     assert len(tracer.spans) == MAX_RECORDED_PER_S + 1
