@@ -27,7 +27,9 @@ from gateway.rejections import Rejections
 from gateway.reply import request_ids
 from gateway.room import Room
 from gateway.routes.console import console_routes
+from gateway.routes.dead_letters import DeadLetterRoutes
 from gateway.routes.docs import docs_routes
+from gateway.routes.error_types import error_type_routes
 from gateway.routes.health import HealthRoutes
 from gateway.routes.ingest import Ingest
 from gateway.routes.ops import Figures, OpsRoutes
@@ -148,6 +150,8 @@ def build_app(parts: Parts) -> Dispatcher:
             readers=readers, reads=parts.reads, now=parts.now, cache=stats_cache(parts.monotonic)
         ).routes(),
         *ReceiptRoutes(readers=readers, reads=parts.reads).routes(),
+        *DeadLetterRoutes(readers=readers, reads=parts.reads).routes(),
+        *error_type_routes(),
         *RunRoutes(
             callers=callers,
             book=book,

@@ -2,8 +2,10 @@
 
 from typing import Final
 
+from gateway.core.letters_token import MAX_TOKEN_CHARS
 from gateway.operation import Operation
 from gateway.operation_errors import ALWAYS, READ_AUTH, STOPPING
+from gateway.routes.reads import DEFAULT_LIMIT, MAX_LIMIT
 from gateway.routes.tail import CONTENT_TYPE, LONGEST, MAX_S
 from gateway.schemas import json_answer, ref_to, text_answer
 from gateway.tails import MAX_TAILS, MAX_TAILS_OF_TENANT, REACH_S
@@ -61,5 +63,51 @@ CONSOLE_OPERATIONS: Final[tuple[Operation, ...]] = (
             ErrorType.OVERLOADED,
             ErrorType.WAREHOUSE_UNAVAILABLE,
         ),
+    ),
+    Operation(
+        path="/api/ingestion/dead-letters/",
+        method="get",
+        name="dead_letters",
+        summary="Events that a destination could not take",
+        description="The newest first, by pages that stay right while more come. A run of the "
+        "type `replay` with the input `dead_letters` sends them again.",
+        security=("readToken",),
+        parameters=(
+            {
+                "name": "destination",
+                "in": "query",
+                "description": "Only of this one, such as `amplitude`; empty or missing: of all.",
+                "schema": {"type": "string", "pattern": "^([a-z0-9][a-z0-9_-]{0,63})?$"},
+            },
+            {
+                "name": "limit",
+                "in": "query",
+                "description": f"More than {MAX_LIMIT} means {MAX_LIMIT}.",
+                "schema": {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT},
+            },
+            {
+                "name": "next_token",
+                "in": "query",
+                "description": "Of the page before, with the same destination.",
+                "schema": {"type": "string", "maxLength": MAX_TOKEN_CHARS},
+            },
+        ),
+        answers={200: json_answer("One page.", ref_to("DeadLetterList"))},
+        errors=(
+            *ALWAYS,
+            *STOPPING,
+            *READ_AUTH,
+            ErrorType.PARAMETER_INVALID,
+            ErrorType.LIMIT_INVALID,
+            ErrorType.WAREHOUSE_UNAVAILABLE,
+        ),
+    ),
+    Operation(
+        path="/api/ingestion/error-types/",
+        method="get",
+        name="error_types",
+        summary="What each error_type means, in plain words",
+        answers={200: json_answer("All there are.", ref_to("ErrorTypeList"))},
+        errors=(*ALWAYS, *STOPPING),
     ),
 )

@@ -15,6 +15,8 @@ from gateway.health import Health
 from gateway.operation import Operation
 from gateway.operation_errors import SKIPPING
 from gateway.operations import OPERATIONS
+from gateway.routes.dead_letters import DeadLetterList
+from gateway.routes.error_types import ErrorTypeList
 from gateway.routes.reads import ErrorList
 from gateway.run_schemas import run_schemas
 from gateway.schemas import (
@@ -145,7 +147,7 @@ def _schemas() -> Schema:
     _, answers = msgspec.json.schema_components(
         (
             *(BatchResult, SessionAnswer, Health, StatusAnswer, TailData),
-            *(Stats, ErrorList, Receipt, RunRefusal),
+            *(Stats, ErrorList, Receipt, DeadLetterList, ErrorTypeList, RunRefusal),
         ),
         ref_template=COMPONENTS + "{name}",
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sluice.core.receipts import Findings
 from sluice.warehouse.client import Warehouse
+from sluice.warehouse.letters import LetterKey, LettersPage, count_letters, read_letters
 from sluice.warehouse.receipts import find_event as find_event_in
 from sluice.warehouse.stats import Stats, StoredError, Window, read_errors, read_stats
 from sluice.warehouse.tail import TailAsk, Tailed, TailFilter, read_tail
@@ -18,6 +19,9 @@ class Reads:
     stats: Callable[[str, Window, datetime], Awaitable[Stats]]
     errors: Callable[[str, int], Awaitable[Sequence[StoredError]]]
     find_event: Callable[[str, Sequence[str]], Awaitable[Findings]]
+    letters: Callable[[str, str, LetterKey | None, int], Awaitable[LettersPage]]
+    """By tenant, destination (empty: all), the letter before the page, and the most of a page."""
+    count_letters: Callable[[str, str], Awaitable[int]]
     tail: Callable[[str, TailFilter, TailAsk], Awaitable[Tailed]]
     ping: Callable[[], Awaitable[None]]
 
@@ -37,4 +41,20 @@ def reads_of(warehouse: Warehouse) -> Reads:
     async def tail(tenant: str, which: TailFilter, ask: TailAsk) -> Tailed:
         return await read_tail(warehouse, tenant, which, ask)
 
-    return Reads(stats=stats, errors=errors, find_event=find_event, tail=tail, ping=warehouse.ping)
+    async def letters(
+        tenant: str, destination: str, after: LetterKey | None, limit: int
+    ) -> LettersPage:
+        return await read_letters(warehouse, tenant, destination, after, limit)
+
+    async def count(tenant: str, destination: str) -> int:
+        return await count_letters(warehouse, tenant, destination)
+
+    return Reads(
+        stats=stats,
+        errors=errors,
+        find_event=find_event,
+        letters=letters,
+        count_letters=count,
+        tail=tail,
+        ping=warehouse.ping,
+    )

@@ -2,9 +2,18 @@ import re
 
 import pytest
 
-from sluice.warehouse import ledger_amplitude, ledgers, queries, replays, run_queries, tail
+from sluice.warehouse import (
+    ledger_amplitude,
+    ledgers,
+    letters,
+    queries,
+    replays,
+    run_queries,
+    tail,
+)
 from sluice.warehouse.ledger_amplitude import AMPLITUDE_QUERIES
 from sluice.warehouse.ledgers import LEDGER_QUERIES
+from sluice.warehouse.letters import LETTER_QUERIES
 from sluice.warehouse.queries import TENANT_QUERIES, Query
 from sluice.warehouse.replays import REPLAY_QUERIES
 from sluice.warehouse.run_queries import RUN_QUERIES
@@ -22,6 +31,7 @@ ALL = (
     *AMPLITUDE_QUERIES,
     *RUN_QUERIES,
     *TAIL_QUERIES,
+    *LETTER_QUERIES,
 )
 
 
@@ -39,6 +49,7 @@ def test_every_query_of_the_module_is_in_the_list() -> None:
         (replays, REPLAY_QUERIES),
         (run_queries, RUN_QUERIES),
         (tail, TAIL_QUERIES),
+        (letters, LETTER_QUERIES),
         (ledgers, (*LEDGER_QUERIES, ledgers.BEGAN)),
         (ledger_amplitude, AMPLITUDE_QUERIES),
     ):
