@@ -41,7 +41,8 @@ function block(type, records, { words, lookUp }, open) {
   const remedy = plain(words.remedy(type));
   return make("li", { "data-type": type },
     make("p", { class: "row" },
-      make("code", {}, type), make("span", { class: "number strong" }, `${count(times)} ×`),
+      make("strong", {}, words.title(type)), make("span", { class: "number strong" }, `${count(times)} ×`),
+      make("code", { class: "muted small" }, type),
       make("span", { class: "muted small" }, "last ", time(records[0].ts))),
     make("p", {}, plain(words.meaning(type)) || foreign(records[0].detail)),
     remedy ? make("p", { class: "remedy" }, make("strong", {}, "Do: "), remedy,

@@ -40,7 +40,7 @@ export function seconds(value) {
 
 // Milliseconds since 1970 of a time of the API, which may have more than three decimals; or NaN.
 export const moment = (text) =>
-  typeof text === "string" ? Date.parse(text.replace(/(\.\d{3})\d+/, "$1")) : NaN;
+  typeof text === "string" ? Date.parse(text.replace(" ", "T").replace(/(\.\d{3})\d+/, "$1")) : NaN;
 
 const two = (value) => String(value).padStart(2, "0");
 

@@ -55,7 +55,7 @@ export class Letters {
 
   async #load(api) {
     const letters = [];
-    let token = "";
+    let token = null;
     let total = 0;
     for (let page = 0; page < this.#pages; page += 1) {
       const query = new URLSearchParams({ limit: PAGE, ...(token ? { next_token: token } : {}) });
@@ -87,8 +87,8 @@ export class Letters {
       make("td", { "data-label": "Destination" }, foreign(one.destination)),
       make("td", { "data-label": "Event type" }, foreign(one.event_type)),
       make("td", { "data-label": "Source" }, foreign(one.source)),
-      make("td", { "data-label": "Why", class: "text" }, make("span", {}, foreign(one.reason, "strong"), " ", foreign(one.detail ?? ""))),
-      make("td", { "data-label": "Event" }, make("button", {
+      make("td", { "data-label": "Why", class: "text" }, make("span", {}, make("strong", {}, this.#context.words.title(one.reason)), " ", foreign(one.detail))),
+      make("td", { "data-label": "Event" }, !one.event_id ? make("span", { class: "muted" }, "no id") : make("button", {
         type: "button", class: "link", "data-key": `letter-${one.destination}-${one.event_id}`,
         "aria-label": `Receipt of event ${one.event_id}`, onclick: () => this.#context.lookUp(one.event_id),
       }, "Receipt")))));

@@ -18,7 +18,11 @@ export class Words {
       if (error instanceof Refused && error.status !== 401) return;
       throw error;
     }
-    for (const one of found.error_types) this.#byName.set(one.error_type, one);
+    for (const one of found.error_types) this.#byName.set(one.type, one);
+  }
+
+  title(type) {
+    return this.#byName.get(type)?.title ?? type;
   }
 
   meaning(type) {
@@ -30,7 +34,7 @@ export class Words {
   }
 
   actor(type) {
-    const actor = this.#byName.get(type)?.who_acts;
+    const actor = this.#byName.get(type)?.who;
     return ACTORS[actor] ?? actor ?? "";
   }
 

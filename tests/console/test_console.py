@@ -69,6 +69,7 @@ async def test_console_shows_in_each_panel_what_the_api_says(rig: Rig, browser: 
         await replays_the_letter(console, rig, api)
         await shows_runs(console, api)
         assert await console.page.evaluate("!window.alerted"), "an event type became markup"
+        await says_how_old_it_is(console)
         await outlives_the_gateway(console, rig, api)
         await hides_the_token(console, token)
         assert console.page.url == f"{rig.stack.url}/"
@@ -263,16 +264,34 @@ async def shows_runs(console: Console, api: Segops) -> None:
     await same(from_page, from_api, "runs")
 
 
+async def says_how_old_it_is(console: Console) -> None:
+    """Without a network the figures stay, with their time; with one again they are fresh."""
+    context = console.page.context
+    await context.set_offline(True)
+    await console.says("#link", "The gateway has not answered since")
+    await console.says("#now .as-of", "as of")
+    await console.says("#volume .as-of", "as of")
+    assert await console.page.is_visible("#total-events")
+    await context.set_offline(False)
+    await console.page.click("#link button")
+    await is_fresh_again(console)
+
+
+async def is_fresh_again(console: Console) -> None:
+    async def it_is() -> bool:
+        shown = [await console.text(one) for one in ("#link", "#now .as-of", "#volume .as-of")]
+        return not any(shown)
+
+    await poll_until(it_is, within_s=60, every_s=0.1, what="the page found the gateway again")
+
+
 async def outlives_the_gateway(console: Console, rig: Rig, api: Segops) -> None:
     before = await console.page.locator("#total-events").text_content()
     os.kill(_gateway_of(rig), signal.SIGKILL)
     await console.says("#link", "The gateway has not answered since")
     assert await console.page.locator("#total-events").text_content() == before
 
-    async def is_back() -> bool:
-        return not await console.text("#link")
-
-    await poll_until(is_back, within_s=60, every_s=0.1, what="the page found the gateway again")
+    await is_fresh_again(console)
     assert (await api.track({"user_id": "u-3", "event_type": "after_restart"})).status == 202
     await console.says("#tail-rows", "after_restart")
     await shows_status(console, api)
