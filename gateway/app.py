@@ -4,7 +4,7 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from gateway.readers import Readers
 from gateway.reads import Reads, reads_of
 from gateway.rejections import Rejections
 from gateway.reply import request_ids
+from gateway.request_log import RequestLog
 from gateway.room import Room
 from gateway.routes.docs import docs_routes
 from gateway.routes.health import HealthRoutes
@@ -41,15 +42,19 @@ from gateway.run_book import RunBook
 from gateway.run_callers import RunCallers
 from gateway.run_commands import RunCommands
 from gateway.run_reads import RunReads
+from gateway.scrape import Scrape
 from gateway.server import HttpServer, connection_bound, raise_file_limit
+from gateway.siblings import Place, Siblings
 from gateway.stamps import Stamps
 from gateway.token_keys import JwksSource, shared_secret
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import Directory
 from sluice.credentials import session_secret
+from sluice.loop_lag import watch_loop
 from sluice.queue import open_edge_queue
 from sluice.queue.protocol import Queue
 from sluice.settings import Settings
+from sluice.telemetry import note_build
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from sluice.workflows.catalogue import Catalogue
@@ -83,7 +88,9 @@ class Parts:
     monotonic: Callable[[], float] = time.monotonic
     stamps: Stamps
     new_request_id: Callable[[], str]
+    scrape: Callable[[], Awaitable[bytes]]
     body_timeout_s: float = 10.0
+    request_log: RequestLog = field(default_factory=RequestLog)
 
 
 def build_app(parts: Parts) -> Dispatcher:
@@ -151,8 +158,8 @@ def build_app(parts: Parts) -> Dispatcher:
         *RunFileRoutes(callers=callers, book=book, files=parts.run_files).routes(),
         *HealthRoutes(probe=parts.probe).routes(),
         *OpsRoutes(
-            queue=parts.queue,
             figures=Figures(parts.queue, parts.monotonic),
+            scrape=parts.scrape,
             is_ready=is_ready,
         ).routes(),
         *SourceRoutes(
@@ -173,6 +180,7 @@ def build_app(parts: Parts) -> Dispatcher:
         rejections=parts.rejections,
         new_request_id=parts.new_request_id,
         shapes={PREFIX: reshaped},
+        log=parts.request_log,
     )
     return dispatcher
 
@@ -188,6 +196,7 @@ async def serve(
     on_ready: Callable[[str], None],
     *,
     reuse_port: bool = False,
+    place: Place | None = None,
 ) -> None:
     """Serve until ``stop`` is set, then finish what is in hand within ``stop_timeout_s``.
 
@@ -196,11 +205,13 @@ async def serve(
         stop: Set from outside, such as by SIGTERM.
         on_ready: Called once with the address, as soon as requests are answered.
         reuse_port: Listen beside other gateways on the same port.
+        place: Which of several processes of one command this is; None: it is the only one.
 
     Raises:
         ConfigError: The address cannot be listened on, or a file of the data dir is broken.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    note_build(settings.revision)
     tenants = TenantsFile(settings.tenants_path)
     jwks = JwksSource(settings.jwks_url) if settings.jwks_url else None
     secret = await asyncio.to_thread(session_secret, settings)
@@ -221,6 +232,8 @@ async def serve(
         stack.push_async_callback(probe.close)
         stamps = Stamps()
         new_request_id = request_ids()
+        scrape = Scrape(queue, pending_bytes=lambda: publisher.pending_bytes)
+        siblings = Siblings(place, scrape.text) if place else None
         parts = Parts(
             queue=queue,
             publisher=publisher,
@@ -237,7 +250,9 @@ async def serve(
             ask_for_keys=jwks.ask if jwks else lambda: None,
             stamps=stamps,
             new_request_id=new_request_id,
+            scrape=siblings.text if siblings else scrape.text,
             body_timeout_s=settings.body_timeout_s,
+            request_log=RequestLog(settings.log_requests),
         )
         app = build_app(parts)
         http = HttpServer(
@@ -253,7 +268,13 @@ async def serve(
             listener=listener,
             publisher=publisher,
             rejections=parts.rejections,
-            watchers=[tenants.run, http.sweep, *([jwks.run] if jwks else [])],
+            watchers=[
+                tenants.run,
+                http.sweep,
+                watch_loop,
+                *([jwks.run] if jwks else []),
+                *([siblings.run] if siblings else []),
+            ],
             stop_delay_s=settings.stop_delay_s,
             stop_timeout_s=settings.stop_timeout_s,
         )

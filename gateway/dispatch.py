@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import hdrs
 from aiohttp.web import BaseRequest
@@ -20,8 +20,9 @@ from gateway.core.answers import Answer, refused_one, unavailable
 from gateway.core.origins import preflight, readable_by
 from gateway.rejections import Rejections
 from gateway.reply import Reply, is_request_id
+from gateway.request_log import SLOW_S, RequestLog, Sample
 from sluice.core.errors import ErrorType, Rejected
-from sluice.telemetry import HTTP_SECONDS
+from sluice.telemetry import HTTP_SECONDS, UNMATCHED
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +98,13 @@ class Route:
         return ", ".join([*methods, hdrs.METH_OPTIONS])
 
 
+class _Unhandled(NamedTuple):
+    """The answer to a request for which there is no handler, and the route of its path."""
+
+    route: Route | None
+    answer: Answer
+
+
 Shape = Callable[[Answer, str], Answer]
 """Gives a refusal another body, which may name the request's id."""
 
@@ -109,6 +117,7 @@ class Dispatcher:
         rejections: Takes what failed inside.
         new_request_id: Makes ids.
         shapes: How refusals look below a path, whoever made them.
+        log: Where answers leave their lines.
     """
 
     def __init__(
@@ -118,7 +127,9 @@ class Dispatcher:
         rejections: Rejections,
         new_request_id: Callable[[], str],
         shapes: Mapping[str, Shape] | None = None,
+        log: RequestLog | None = None,
     ) -> None:
+        self._log = log or RequestLog()
         self._rejections = rejections
         self._shapes = shapes or {}
         self._new_request_id = new_request_id
@@ -143,7 +154,7 @@ class Dispatcher:
                     self._add(method, path, route, handler)
                     if method == hdrs.METH_GET:
                         self._add(hdrs.METH_HEAD, path, route, handler)
-        self._labels: dict[tuple[str, int], tuple[str, str]] = {}
+        self._samples: dict[tuple[str, int], Sample] = {}
         self._active = 0
         self._idle = asyncio.Event()
         self.is_leaving = False
@@ -163,14 +174,17 @@ class Dispatcher:
         by_path = self._by_method.get(method)
         hit = by_path.get(path) if by_path is not None else None
         found = hit or self._find(request)
-        if isinstance(found, Answer):
-            return Reply(self._shaped(request, found, request_id), request_id)
+        exchange = Exchange(request, request_id)
+        if isinstance(found, _Unhandled):
+            answer = self._shaped(request, found.answer, request_id)
+            self._note(found.route, exchange, answer, started)
+            return Reply(answer, request_id)
         route, handler = found
         if self.is_stopping and not route.is_for_operators:
-            stopping = self._shaped(request, route.refuse(_STOPPING, 1), request_id)
-            return Reply(stopping, request_id)
+            answer = self._shaped(request, route.refuse(_STOPPING, 1), request_id)
+            self._note(route, exchange, answer, started)
+            return Reply(answer, request_id)
         self._active += 1
-        exchange = Exchange(request, request_id)
         try:
             answer = await handler(exchange)
         except Exception as error:  # noqa: BLE001 - the top of a request
@@ -185,18 +199,46 @@ class Dispatcher:
             origin = request.headers.get(hdrs.ORIGIN)
             if origin is not None:
                 answer = readable_by(answer, origin, exchange.origins)
-        key = (route.name, answer.status)
-        labels = self._labels.get(key)
-        if labels is None:
-            labels = self._labels[key] = (route.name, str(answer.status))
-        HTTP_SECONDS.observe(labels, time.perf_counter() - started)
+        self._note(route, exchange, answer, started)
         return Reply(answer, request_id, is_last=self.is_leaving)
 
-    def _find(self, request: BaseRequest) -> tuple[Route, Handler] | Answer:
+    def _note(
+        self, route: Route | None, exchange: Exchange, answer: Answer, started: float
+    ) -> None:
+        """Count an answer, and log it where its turn has come.
+
+        Routes and statuses are few, whatever clients ask for.
+        """
+        name = UNMATCHED if route is None else route.name
+        sample = self._samples.get((name, answer.status))
+        if sample is None:
+            sample = self._log.sample(
+                name,
+                answer.status,
+                is_for_operators=route is not None and route.is_for_operators,
+            )
+            self._samples[name, answer.status] = sample
+        now = time.perf_counter()
+        HTTP_SECONDS.observe(sample.labels, now - started)
+        if now < sample.due and now - started < SLOW_S:
+            sample.left_out += 1
+            return
+        self._log.write(
+            sample,
+            now=now,
+            duration_s=now - started,
+            method=exchange.request.method,
+            request_id=exchange.request_id,
+            tenant=exchange.tenant,
+            error_type=answer.error_type,
+        )
+
+    def _find(self, request: BaseRequest) -> "tuple[Route, Handler] | _Unhandled":
         path = _path_of(request)
         route = self._by_path.get(path) or self._in_folder(path) or self._by_template(path)
         if route is None:
-            return refused_one(ErrorType.NOT_FOUND, "Nothing is served at this path.")
+            nothing = refused_one(ErrorType.NOT_FOUND, "Nothing is served at this path.")
+            return _Unhandled(None, nothing)
         handler = route.handlers.get(request.method)
         if handler is None and request.method == hdrs.METH_HEAD:
             handler = route.handlers.get(hdrs.METH_GET)
@@ -204,13 +246,15 @@ class Dispatcher:
             return route, handler
         if request.method == hdrs.METH_OPTIONS:
             if route.origins is None or hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
-                return Answer(204, headers=(("Allow", route.allow),))
+                return _Unhandled(route, Answer(204, headers=(("Allow", route.allow),)))
             origin = request.headers.get(hdrs.ORIGIN)
-            return preflight(origin, route.origins(), allow=route.allow)
+            allowed = preflight(origin, route.origins(), allow=route.allow)
+            return _Unhandled(route, allowed)
         methods = " and ".join(route.handlers)
-        return refused_one(
+        refusal = refused_one(
             ErrorType.METHOD_NOT_ALLOWED, f"This path takes {methods}.", allow=route.allow
         )
+        return _Unhandled(route, refusal)
 
     def _in_folder(self, path: str) -> Route | None:
         folder, _, last = path.removesuffix("/").rpartition("/")

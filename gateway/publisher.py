@@ -32,7 +32,7 @@ from uuid import uuid4
 
 from sluice.core.envelope import Envelope, Rows, gather, seal
 from sluice.core.errors import ErrorType, QueueFullError, QueueUnavailableError
-from sluice.telemetry import PENDING_BYTES, PUBLISH_SECONDS, PUBLISHED_EVENTS
+from sluice.telemetry import PUBLISH_ROWS, PUBLISH_SECONDS, PUBLISHED_EVENTS
 
 SEAL_INLINE_BYTES: Final = 65_536
 """Compressing this much takes less time than handing it to a thread."""
@@ -304,8 +304,11 @@ class Publisher:
             )
         except QueueUnavailableError:
             return _broken("The queue cannot store events now; retry after the time given.")
+        count = 0
         for envelope in envelopes:
+            count += envelope.count
             PUBLISHED_EVENTS.add(envelope.count, envelope.kind)
+        PUBLISH_ROWS.observe((), count)
         return None
 
     async def _seal(self, rows: Rows) -> Envelope:
@@ -317,7 +320,6 @@ class Publisher:
     def _measure(self, bytes_per_s: float) -> None:
         old = self._bytes_per_s
         self._bytes_per_s = old + RATE_WEIGHT * (bytes_per_s - old) if old else bytes_per_s
-        PENDING_BYTES.set(self._pending_bytes)
 
     async def __aenter__(self) -> Self:
         return self

@@ -19,7 +19,13 @@ from aiohttp.web_protocol import RequestHandler
 from gateway.core.answers import refused_one
 from gateway.reply import Reply
 from sluice.core.errors import ErrorType
-from sluice.telemetry import HTTP_CONNECTIONS, HTTP_REFUSED_CONNECTIONS, HTTP_TIMED_OUT_HEADS
+from sluice.telemetry import (
+    HTTP_CONNECTIONS,
+    HTTP_REFUSED_CONNECTIONS,
+    HTTP_SECONDS,
+    HTTP_TIMED_OUT_HEADS,
+    UNMATCHED,
+)
 
 MAX_LINE_BYTES: Final = 8_190
 MAX_FIELD_BYTES: Final = 16_380
@@ -94,15 +100,22 @@ class Connection(RequestHandler):
     ) -> web.StreamResponse:
         """Answer what is not HTTP (400), or what escaped the application (500)."""
         server = self._server
+        request_id = server.new_request_id()
         if status < 500:
             _log.debug("Refused a request that is not valid HTTP")
             answer = refused_one(
                 ErrorType.REQUEST_INVALID, "The request is not valid HTTP; it was not read."
             )
         else:
-            _log.error("A request failed outside the application", exc_info=exc)
+            _log.error(
+                "A request failed outside the application",
+                exc_info=exc,
+                extra={"request_id": request_id},
+            )
             answer = refused_one(ErrorType.INTERNAL, "Something failed here; quote the request id.")
-        return Reply(answer, server.new_request_id())
+        # Nobody knows when it came; that it came is what counts.
+        HTTP_SECONDS.observe((UNMATCHED, str(answer.status)), 0.0)
+        return Reply(answer, request_id)
 
 
 class _Refused(asyncio.Protocol):

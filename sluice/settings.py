@@ -169,6 +169,17 @@ class Settings(BaseSettings):
         "auto", description="`json`, `text`, or `auto`: text on a terminal, else JSON."
     )
     log_level: str = Field("info", description="`debug`, `info`, `warning` or `error`.")
+    log_requests: str = Field(
+        "sampled",
+        description="Which requests leave a line in the gateway's log: `sampled`, `all` or `off`"
+        " (docs/logs.md).",
+    )
+    revision: str = Field(
+        "",
+        max_length=64,
+        description="Commit that this build was made from, for `sluice_build_info`; an image says"
+        " it of itself.",
+    )
 
     @field_validator("queue_url")
     @classmethod
@@ -221,6 +232,11 @@ class Settings(BaseSettings):
     @classmethod
     def _log_level_is_known(cls, value: str) -> str:
         return _one_of(value, ("debug", "info", "warning", "error"))
+
+    @field_validator("log_requests")
+    @classmethod
+    def _request_logging_is_known(cls, value: str) -> str:
+        return _one_of(value, ("sampled", "all", "off"))
 
     @property
     def pubsub_project(self) -> str | None:

@@ -1,116 +1,58 @@
-"""Every metric, declared once, and the logging set-up.
+"""Every metric, declared once.
 
-Names are ``sluice_<area>_<what>_<unit>[_total]``; labels come from closed sets. What is counted
-per request on the edge goes through ``LocalCounter`` and ``LocalHistogram``: plain numbers that
-only one thread writes and that become samples when somebody scrapes, because the locks of the
-ordinary metrics would cost more than the rest of the answer.
+Names are ``sluice_<area>_<what>_<unit>[_total]``; labels come from closed sets, but for the tenant,
+which is bounded (``tenant_label``). What is counted per request on the edge goes through the meters
+of ``sluice.meters``.
 """
 
-import logging
-import sys
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
-import structlog
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import Counter, Gauge, Histogram, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
-from structlog.typing import Processor
 
-# A second series beside each metric, of which nobody reads.
-disable_created_metrics()  # type: ignore[no-untyped-call]  # it is not annotated
-REGISTRY: Final = CollectorRegistry()
+import sluice
+from sluice.meters import REGISTRY as REGISTRY
+from sluice.meters import SECONDS, Bounded, LocalCounter, LocalGauge, LocalHistogram
+
 METRICS_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 ROWS: Final = (1, 10, 100, 500, 1_000, 5_000, 10_000, 25_000, 50_000)
 
+tenant_label: Final[Callable[[str], str]] = Bounded()
+"""The first 200 tenants of a process by their slugs, all others as ``other``."""
 
-class LocalCounter(Collector):
-    """A counter that one thread writes and a scrape reads; ``labels`` come from a closed set."""
-
-    def __init__(self, name: str, meaning: str, labels: Sequence[str]) -> None:
-        self._name = name
-        self._meaning = meaning
-        self._labels = tuple(labels)
-        self._values: dict[tuple[str, ...], float] = {}
-        REGISTRY.register(self)
-
-    def add(self, amount: float, *labels: str) -> None:
-        """Count ``amount`` more."""
-        self._values[labels] = self._values.get(labels, 0.0) + amount
-
-    def value(self, *labels: str) -> float:
-        """Return what was counted so far."""
-        return self._values.get(labels, 0.0)
-
-    def collect(self) -> Iterable[Metric]:
-        """Yield the samples of one scrape."""
-        family = CounterMetricFamily(self._name, self._meaning, labels=self._labels)
-        for labels, value in list(self._values.items()):
-            family.add_metric(labels, value)
-        yield family
+GATEWAY: Final = ("gateway",)
+WORKER: Final = ("worker",)
+BOTH: Final = ("gateway", "worker")
+FILLED_BY: Final[Mapping[str, Sequence[str]]] = {
+    "sluice_http_": GATEWAY,
+    "sluice_events_": GATEWAY,
+    "sluice_queue_": GATEWAY,
+    "sluice_queue_oldest_age_seconds": BOTH,
+    "sluice_queue_backlog_events": BOTH,
+    "sluice_queue_time_to_loss_seconds": BOTH,
+    "sluice_spool_": GATEWAY,
+    "sluice_warehouse_": WORKER,
+    "sluice_destination_": WORKER,
+    "sluice_amplitude_": WORKER,
+    "sluice_runs_": WORKER,
+    "sluice_build_": BOTH,
+    "sluice_loop_": BOTH,
+    "sluice_process_": GATEWAY,
+}
+"""Which processes fill the metrics whose names begin so; the longest one counts."""
 
 
-class _Cells:
-    """The numbers of one label set of a ``LocalHistogram``."""
+def processes_of(name: str) -> Sequence[str]:
+    """Return which processes fill a metric.
 
-    __slots__ = ("counts", "total")
-
-    def __init__(self, size: int) -> None:
-        self.counts = [0] * size
-        self.total = 0.0
-
-
-class LocalHistogram(Collector):
-    """A histogram that one thread writes and a scrape reads."""
-
-    def __init__(
-        self, name: str, meaning: str, labels: Sequence[str], bounds: Sequence[float] = SECONDS
-    ) -> None:
-        self._name = name
-        self._meaning = meaning
-        self._labels = tuple(labels)
-        self._bounds = tuple(bounds)
-        self._cells: dict[tuple[str, ...], _Cells] = {}
-        REGISTRY.register(self)
-
-    def observe(self, labels: tuple[str, ...], value: float) -> None:
-        """Count one observation."""
-        cells = self._cells.get(labels)
-        if cells is None:
-            cells = self._cells[labels] = _Cells(len(self._bounds) + 1)
-        cells.counts[bisect_left(self._bounds, value)] += 1
-        cells.total += value
-
-    def count(self, *labels: str) -> int:
-        """Return how many observations were made."""
-        cells = self._cells.get(labels)
-        return sum(cells.counts) if cells else 0
-
-    def collect(self) -> Iterable[Metric]:
-        """Yield the samples of one scrape."""
-        family = HistogramMetricFamily(self._name, self._meaning, labels=self._labels)
-        edges = [str(float(bound)) for bound in self._bounds] + ["+Inf"]
-        for labels, cells in list(self._cells.items()):
-            running = 0
-            buckets: list[tuple[str, float]] = []
-            for edge, count in zip(edges, cells.counts, strict=True):
-                running += count
-                buckets.append((edge, running))
-            family.add_metric(labels, buckets, cells.total)
-        yield family
+    Raises:
+        ValueError: It is of no area that there is.
+    """
+    return FILLED_BY[max(filter(name.startswith, FILLED_BY), key=len)]
 
 
 def render_metrics() -> bytes:
@@ -123,13 +65,17 @@ PlatformCollector(registry=REGISTRY)
 
 # --- http: the edge ---------------------------------------------------------------------------
 
+UNMATCHED: Final = "unmatched"
+"""The route of requests that belong to none."""
 HTTP_SECONDS: Final = LocalHistogram(
     "sluice_http_request_duration_seconds",
-    "Time from the parsed request head to the answer.",
+    "Time from the parsed request head to the answer; route `unmatched` is no path of ours, or no"
+    " HTTP.",
     ("route", "status"),
 )
-HTTP_CONNECTIONS: Final = Gauge(
-    "sluice_http_open_connections", "Client connections that are open now.", registry=REGISTRY
+HTTP_CONNECTIONS: Final = LocalGauge(
+    "sluice_http_open_connections",
+    "Client connections that are open now.",
 )
 HTTP_REFUSED_CONNECTIONS: Final = LocalCounter(
     "sluice_http_refused_connections_total",
@@ -145,7 +91,9 @@ HTTP_TIMED_OUT_HEADS: Final = LocalCounter(
 # --- events: what was accepted and refused ----------------------------------------------------
 
 EVENTS_ACCEPTED: Final = LocalCounter(
-    "sluice_events_accepted_total", "Events answered with 2xx.", ("source",)
+    "sluice_events_accepted_total",
+    "Events answered with 2xx; past 200 tenants the others are tenant `other`.",
+    ("source", "tenant"),
 )
 EVENTS_REJECTED: Final = LocalCounter(
     "sluice_events_rejected_total",
@@ -175,40 +123,47 @@ PUBLISH_SECONDS: Final = LocalHistogram(
     "Time of one group commit, by outcome.",
     ("outcome",),
 )
+PUBLISH_ROWS: Final = LocalHistogram(
+    "sluice_queue_publish_rows", "Rows of one group commit that became durable.", (), ROWS
+)
 PUBLISHED_EVENTS: Final = LocalCounter(
     "sluice_queue_published_events_total", "Rows that became durable, by kind.", ("kind",)
 )
-PENDING_BYTES: Final = Gauge(
+PENDING_BYTES: Final = LocalGauge(
     "sluice_queue_pending_bytes",
     "Bytes of accepted rows that are not durable yet.",
-    registry=REGISTRY,
 )
-QUEUE_STORED_BYTES: Final = Gauge(
-    "sluice_queue_stored_bytes", "Bytes that the queue stores.", registry=REGISTRY
+QUEUE_STORED_BYTES: Final = LocalGauge(
+    "sluice_queue_stored_bytes",
+    "Bytes that the queue stores.",
 )
-QUEUE_MAX_BYTES: Final = Gauge(
-    "sluice_queue_max_bytes", "The bound on the bytes that the queue stores.", registry=REGISTRY
+QUEUE_MAX_BYTES: Final = LocalGauge(
+    "sluice_queue_max_bytes",
+    "The bound on the bytes that the queue stores.",
 )
-SPOOL_BYTES: Final = Gauge(
+QUEUE_TIME_TO_FULL: Final = LocalGauge(
+    "sluice_queue_time_to_full_seconds",
+    "Time until the local queue is full at the present rate; +Inf while it does not grow.",
+)
+SPOOL_BYTES: Final = LocalGauge(
     "sluice_spool_stored_bytes",
     "Bytes in the spool, waiting for a queue that is away.",
-    registry=REGISTRY,
 )
-SPOOL_MAX_BYTES: Final = Gauge(
-    "sluice_spool_max_bytes", "The bound on the bytes in the spool.", registry=REGISTRY
+SPOOL_MAX_BYTES: Final = LocalGauge(
+    "sluice_spool_max_bytes",
+    "The bound on the bytes in the spool.",
 )
-SPOOL_OLDEST_AGE: Final = Gauge(
+SPOOL_OLDEST_AGE: Final = LocalGauge(
     "sluice_spool_oldest_age_seconds",
     "Age of the oldest envelope in the spool; 0 while it is empty.",
-    registry=REGISTRY,
 )
-SPOOL_TIME_TO_FULL: Final = Gauge(
+SPOOL_TIME_TO_FULL: Final = LocalGauge(
     "sluice_spool_time_to_full_seconds",
     "Time until the spool is full at the present rate; +Inf while it does not grow.",
-    registry=REGISTRY,
 )
-SPOOL_IN_USE: Final = Gauge(
-    "sluice_spool_in_use", "1 while new events go to the spool.", registry=REGISTRY
+SPOOL_IN_USE: Final = LocalGauge(
+    "sluice_spool_in_use",
+    "1 while new events go to the spool.",
 )
 SPOOLED_ENVELOPES: Final = LocalCounter(
     "sluice_spool_envelopes_total",
@@ -224,6 +179,13 @@ QUEUE_OLDEST_AGE: Final = Gauge(
 QUEUE_BACKLOG_EVENTS: Final = Gauge(
     "sluice_queue_backlog_events",
     "Events that a subscription has not acknowledged.",
+    ("subscription",),
+    registry=REGISTRY,
+)
+
+QUEUE_TIME_TO_LOSS: Final = Gauge(
+    "sluice_queue_time_to_loss_seconds",
+    "Time until the oldest unacknowledged envelope expires; +Inf where nothing expires.",
     ("subscription",),
     registry=REGISTRY,
 )
@@ -266,10 +228,9 @@ KEYS_LOOKED_UP: Final = Counter(
     "Client-named events whose earlier copies were looked for in ClickHouse.",
     registry=REGISTRY,
 )
-FILTER_KEYS: Final = Gauge(
+FILTER_KEYS: Final = LocalGauge(
     "sluice_warehouse_filter_keys",
     "Keys in the filter that spares look-ups; 0 while every key is looked up.",
-    registry=REGISTRY,
 )
 COPIES_DELETED: Final = Counter(
     "sluice_warehouse_copies_deleted_total",
@@ -289,6 +250,26 @@ DESTINATION_BREAKER: Final = Gauge(
     "sluice_destination_breaker_open",
     "1 while the destination is left alone after failures.",
     ("destination",),
+    registry=REGISTRY,
+)
+
+DESTINATION_FAILURES: Final = Counter(
+    "sluice_destination_failures_total",
+    "Tries to hand a batch to the destination that failed as a whole: what opens the breaker.",
+    ("destination",),
+    registry=REGISTRY,
+)
+DESTINATION_LAST_DELIVERY: Final = Gauge(
+    "sluice_destination_last_delivery_timestamp_seconds",
+    "When the destination last took a batch, in Unix time; missing until it has.",
+    ("destination",),
+    registry=REGISTRY,
+)
+DESTINATION_BATCH: Final = Histogram(
+    "sluice_destination_batch_rows",
+    "Rows of one batch that was handed to the destination.",
+    ("destination",),
+    buckets=ROWS,
     registry=REGISTRY,
 )
 
@@ -325,6 +306,12 @@ AMPLITUDE_SECONDS: Final = Histogram(
     registry=REGISTRY,
     buckets=SECONDS,
 )
+AMPLITUDE_EVENTS: Final = Histogram(
+    "sluice_amplitude_request_events",
+    "Events of one request to Amplitude.",
+    registry=REGISTRY,
+    buckets=(1, 10, 50, 100, 250, 500, 1_000),
+)
 AMPLITUDE_TRUNCATED: Final = Counter(
     "sluice_amplitude_truncated_total",
     "Values cut because Amplitude takes no longer ones.",
@@ -333,8 +320,9 @@ AMPLITUDE_TRUNCATED: Final = Counter(
 
 # --- runs: what workers execute -----------------------------------------------------------------
 
-RUNS_HELD: Final = Gauge(
-    "sluice_runs_held", "Workflow runs that this worker has now.", registry=REGISTRY
+RUNS_HELD: Final = LocalGauge(
+    "sluice_runs_held",
+    "Workflow runs that this worker has now.",
 )
 RUNS_ENDED: Final = Counter(
     "sluice_runs_ended_total",
@@ -354,60 +342,26 @@ RUN_COMMANDS: Final = Counter(
     registry=REGISTRY,
 )
 
-# --- process ----------------------------------------------------------------------------------
+# --- process ------------------------------------------------------------------------------------
+
+BUILD_INFO: Final = Gauge(
+    "sluice_build_info",
+    "1; which Sluice this process is.",
+    ("version", "revision", "python"),
+    registry=REGISTRY,
+)
+LOOP_LAG: Final = LocalHistogram(
+    "sluice_loop_lag_seconds",
+    "How late a timer of the event loop fired; four times a second.",
+    (),
+)
+SIBLINGS_LEFT_OUT: Final = LocalCounter(
+    "sluice_process_left_out_total",
+    "Other processes of one `sluice gateway --processes N` that a scrape went without.",
+    (),
+)
 
 
-class LogSettings(Protocol):
-    """The part of the settings that logging needs."""
-
-    @property
-    def log_format(self) -> str:
-        """``json``, ``text`` or ``auto``."""
-
-    @property
-    def log_level(self) -> str:
-        """``debug``, ``info``, ``warning`` or ``error``."""
-
-
-def configure_logging(settings: LogSettings) -> None:
-    """Send all logs, ours and the libraries', to stderr: JSON lines, or text on a terminal."""
-    as_text = settings.log_format == "text" or (
-        settings.log_format == "auto" and sys.stderr.isatty()
-    )
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.ExtraAdder(),
-    ]
-    last: list[Processor] = (
-        [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                # The usual one shows the values of local variables: keys and people are among them.
-                exception_formatter=structlog.dev.plain_traceback,
-            )
-        ]
-        if as_text
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(max(level, logging.INFO))
-    for name in ("sluice", "gateway", "worker"):
-        logging.getLogger(name).setLevel(level)
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
+def note_build(revision: str) -> None:
+    """Say which build this is; the revision is ``unknown`` where nobody gave it."""
+    BUILD_INFO.labels(sluice.__version__, revision or "unknown", platform.python_version()).set(1)

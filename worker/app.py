@@ -9,8 +9,10 @@ from typing import Any, Final
 
 import structlog
 
+from sluice.loop_lag import watch_loop
 from sluice.queue import open_queue
 from sluice.settings import Settings
+from sluice.telemetry import note_build
 from worker.consumer import Consumer
 from worker.core.batches import Limits
 from worker.delivery import Deliverer, Destination
@@ -54,10 +56,12 @@ async def serve(
         ConfigError: The status port is taken.
     """
     sys.setswitchinterval(SWITCH_S)
+    note_build(settings.revision)
     async with _open(settings, only) as (running, port), serve_status(settings, port) as address:
         on_ready(address)
         drained = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watch_loop(drained), name="loop-lag")
             for one in running:
                 tasks.create_task(one.deliverer.upkeep(drained), name=f"upkeep:{one.name}")
             consumers = [
@@ -86,6 +90,7 @@ async def _open(
                 subscription=destination.subscription,
                 limits=_limits(settings, destination),
                 is_ordered=destination.is_ordered,
+                name=name,
             )
             running.append(_Running(name, destination.subscription, deliverer, consumer))
         watched = {

@@ -20,6 +20,7 @@ import structlog
 from sluice.core.errors import QueueUnavailableError
 from sluice.core.retry import Breaker, State, backoff_s
 from sluice.queue.protocol import Delivery, Queue
+from sluice.telemetry import DESTINATION_BATCH, DESTINATION_FAILURES, DESTINATION_LAST_DELIVERY
 from worker.core.batches import MAX_PAUSE_S, Gathering, Limits, is_due, is_full, pause_s
 from worker.delivery import Deliverer, RetryLaterError
 from worker.waiting import wait_for_event
@@ -56,7 +57,9 @@ class Consumer:
         subscription: str,
         limits: Limits,
         is_ordered: bool = False,
+        name: str = "",
     ) -> None:
+        """Take the parts; ``name`` is the destination's in metrics, else the subscription's."""
         self._queue = queue
         self._deliverer = deliverer
         self._subscription = subscription
@@ -71,6 +74,10 @@ class Consumer:
         self._is_idle.set()
         self._last_handed_at = -1e9
         self._beat_at = time.monotonic()
+        name = name or subscription
+        self._failures = DESTINATION_FAILURES.labels(name)
+        self._batch_rows = DESTINATION_BATCH.labels(name)
+        self._name = name
 
     @property
     def breaker(self) -> State:
@@ -235,6 +242,7 @@ class Consumer:
             try:
                 await self._deliverer.deliver(batch.prepared)
             except RetryLaterError as error:
+                self._failures.inc()
                 was = self._breaker.state
                 self._breaker.failed(time.monotonic(), jitter=_jitter())
                 self._report(was, str(error))
@@ -243,6 +251,9 @@ class Consumer:
             else:
                 was = self._breaker.state
                 self._breaker.succeeded()
+                self._batch_rows.observe(batch.rows)
+                # Its first value makes the series: 0 would say that the last was in 1970.
+                DESTINATION_LAST_DELIVERY.labels(self._name).set_to_current_time()
                 self._report(was, "")
                 return True
 

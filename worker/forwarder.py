@@ -15,7 +15,12 @@ from zlib import crc32
 
 from sluice.core.amplitude import AmplitudeConfig
 from sluice.core.retry import backoff_s
-from sluice.telemetry import AMPLITUDE_HELD, AMPLITUDE_REQUESTS, AMPLITUDE_SECONDS
+from sluice.telemetry import (
+    AMPLITUDE_EVENTS,
+    AMPLITUDE_HELD,
+    AMPLITUDE_REQUESTS,
+    AMPLITUDE_SECONDS,
+)
 from worker.amplitude_client import AmplitudeClient, Endpoint
 from worker.core.amplitude_answers import Held, Verdict, judge
 from worker.core.lane import Item, Lane, LaneLimits, Probe, Settled
@@ -144,6 +149,7 @@ class Forwarder:
             await self._pace.take(len(events))
         with AMPLITUDE_SECONDS.time():
             answer = await self._client.post(config, self._endpoint, events, timeout_s=patience_s)
+        AMPLITUDE_EVENTS.observe(len(events))
         verdict = judge(answer, users, secret=config.api_key)
         AMPLITUDE_REQUESTS.labels(type(verdict).__name__.lower()).inc()
         if isinstance(verdict, Held):

@@ -19,6 +19,7 @@ from sluice.telemetry import (
     METRICS_CONTENT_TYPE,
     QUEUE_BACKLOG_EVENTS,
     QUEUE_OLDEST_AGE,
+    QUEUE_TIME_TO_LOSS,
     render_metrics,
 )
 from worker.consumer import Consumer
@@ -131,6 +132,7 @@ class StatusPort:
             )
         QUEUE_OLDEST_AGE.labels(watched.subscription).set(backlog.oldest_age_s)
         QUEUE_BACKLOG_EVENTS.labels(watched.subscription).set(backlog.events)
+        QUEUE_TIME_TO_LOSS.labels(watched.subscription).set(backlog.time_to_loss_s)
         is_ok = breaker is State.CLOSED and backlog.oldest_age_s <= BACKLOG_LIMIT_S
         return DestinationStatus(
             backlog_age_s=round(backlog.oldest_age_s, 3),

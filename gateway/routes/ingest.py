@@ -41,7 +41,7 @@ from sluice.core.envelope import Rows, encode
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.event import Candidates, stamp, stamp_batch
 from sluice.core.tenant import Directory
-from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
+from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED, tenant_label
 
 TRACK: Final = "track"
 BATCH: Final = "batch"
@@ -114,7 +114,7 @@ class Ingest:
         unstored = await self.publisher.publish(encode("events", (event,)))
         if unstored is not None:
             return _unstored(exchange, unstored)
-        EVENTS_ACCEPTED.add(1, TRACK)
+        EVENTS_ACCEPTED.add(1, TRACK, tenant_label(tenant.slug))
         for reason in parsed.normalised:
             EVENTS_NORMALISED.add(1, reason)
         return queued_one(event.event_id)
@@ -143,7 +143,7 @@ class Ingest:
             unstored = await self.publisher.publish(rows)
             if unstored is not None:
                 return _unstored(exchange, unstored)
-            EVENTS_ACCEPTED.add(accepted, BATCH)
+            EVENTS_ACCEPTED.add(accepted, BATCH, tenant_label(tenant.slug))
         for reason, count in normalised.items():
             EVENTS_NORMALISED.add(count, reason)
         self.rejections.record(tenant.slug, BATCH, rejected, exchange.request_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -12,21 +12,8 @@ from aiohttp import hdrs
 from gateway.core.answers import Answer, ok
 from gateway.dispatch import Exchange, Route
 from gateway.single_flight import SingleFlight
-from sluice.core.errors import QueueUnavailableError
-from sluice.queue.protocol import TOPICS, Queue, QueueState, SpoolState
-from sluice.telemetry import (
-    METRICS_CONTENT_TYPE,
-    QUEUE_BACKLOG_EVENTS,
-    QUEUE_MAX_BYTES,
-    QUEUE_OLDEST_AGE,
-    QUEUE_STORED_BYTES,
-    SPOOL_BYTES,
-    SPOOL_IN_USE,
-    SPOOL_MAX_BYTES,
-    SPOOL_OLDEST_AGE,
-    SPOOL_TIME_TO_FULL,
-    render_metrics,
-)
+from sluice.queue.protocol import Queue, QueueState
+from sluice.telemetry import METRICS_CONTENT_TYPE
 
 QUEUE_TIMEOUT_S: Final = 2.0
 KEEP_S: Final = 0.5
@@ -55,8 +42,9 @@ class Figures:
 class OpsRoutes:
     """The handlers and what they look at."""
 
-    queue: Queue
     figures: Figures
+    scrape: Callable[[], Awaitable[bytes]]
+    """Returns the metrics."""
     is_ready: Callable[[], bool]
 
     def routes(self) -> list[Route]:
@@ -95,33 +83,5 @@ class OpsRoutes:
         return ok(body, status=200 if is_ready else 503)
 
     async def metrics(self, _exchange: Exchange) -> Answer:
-        """Return all metrics of this process as Prometheus reads them."""
-        try:
-            async with asyncio.timeout(QUEUE_TIMEOUT_S):
-                await self._refresh()
-        except (TimeoutError, QueueUnavailableError):
-            pass  # the queue's figures stay as they were; the rest is still worth reading
-        return Answer(200, render_metrics(), METRICS_CONTENT_TYPE)
-
-    async def _refresh(self) -> None:
-        state = await self.figures.state()
-        if state is None:
-            return
-        if state.spool is None:
-            QUEUE_STORED_BYTES.set(state.stored_bytes)
-            QUEUE_MAX_BYTES.set(state.max_bytes)
-        else:
-            _show(state.spool)
-        for subscriptions in TOPICS.values():
-            for subscription in subscriptions:
-                backlog = await self.queue.backlog(subscription)
-                QUEUE_OLDEST_AGE.labels(subscription).set(backlog.oldest_age_s)
-                QUEUE_BACKLOG_EVENTS.labels(subscription).set(backlog.events)
-
-
-def _show(spool: SpoolState) -> None:
-    SPOOL_BYTES.set(spool.stored_bytes)
-    SPOOL_MAX_BYTES.set(spool.max_bytes)
-    SPOOL_OLDEST_AGE.set(spool.oldest_age_s)
-    SPOOL_TIME_TO_FULL.set(spool.time_to_full_s)
-    SPOOL_IN_USE.set(spool.is_in_use)
+        """Return all metrics as Prometheus reads them."""
+        return Answer(200, await self.scrape(), METRICS_CONTENT_TYPE)

@@ -42,7 +42,7 @@ from sluice.core.envelope import encode
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.event import stamp
 from sluice.core.tenant import Directory, Tenant
-from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
+from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED, tenant_label
 from sluice.workflows.core.runs import Start
 
 PATH: Final = "/api/ingestion/shopify/{tenant}"
@@ -145,7 +145,7 @@ class ShopifyRoutes:
         unstored = await self.publisher.publish(rows, within_s=until - time.monotonic())
         if unstored is not None:
             return _unstored(unstored)
-        EVENTS_ACCEPTED.add(1, SOURCE)
+        EVENTS_ACCEPTED.add(1, SOURCE, tenant_label(tenant.slug))
         for reason in became.normalised:
             EVENTS_NORMALISED.add(1, reason)
         return _queued("X-Event-Id", event.event_id)

@@ -29,7 +29,7 @@ from sluice.core.envelope import Rows, encode
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.event import Candidates, stamp_batch
 from sluice.core.tenant import Directory, Tenant
-from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
+from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED, tenant_label
 
 UNKNOWN_SIZE: Final = 65_536
 """What a body without a length is expected to need, when room is asked for."""
@@ -169,7 +169,8 @@ class SourceRoutes:
             return None
         unstored = await self.publisher.publish(self._rows(source, tenant, parsed.candidates))
         if unstored is None:
-            EVENTS_ACCEPTED.add(len(parsed.candidates), source.name)
+            accepted = len(parsed.candidates)
+            EVENTS_ACCEPTED.add(accepted, source.name, tenant_label(tenant.slug))
             for reason, count in parsed.candidates.count_normalised().items():
                 EVENTS_NORMALISED.add(count, reason)
         return unstored

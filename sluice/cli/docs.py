@@ -60,7 +60,7 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     yield docs / "errors.md", _page("Error types", "sluice/core/errors.py", _WORDS, errors_table())
     yield (
         docs / "metrics.md",
-        _page("Metrics", "sluice/telemetry.py", _METRICS_WORDS, metrics_table()),
+        _page("Metrics", "sluice/telemetry.py", _METRICS_WORDS, metrics_table() + _SCRAPING),
     )
     readme = root / "README.md"
     if readme.exists():
@@ -119,12 +119,41 @@ _WORDS: Final = (
 )
 _METRICS_WORDS: Final = (
     "At `/metrics` of the gateway and of the worker's own port, in the Prometheus text format,"
-    " beside the usual `process_*` and `python_info`. Both list every metric, and each fills its"
-    " own: the gateway `sluice_http_*`, `sluice_events_*` and `sluice_queue_*`; the worker"
-    " `sluice_warehouse_*`, `sluice_destination_*` and, as the gateway does,"
-    " `sluice_queue_oldest_age_seconds` and `sluice_queue_backlog_events`. The embedded warehouse"
-    " has no `/metrics`."
+    " beside the usual `process_*` and `python_info`. Both list every metric; the column *filled"
+    " by* says which of them has values. What a process has nothing to say of has no value there,"
+    " not 0: a gauge until it is first set, a counter or histogram with labels until the first"
+    " event of its kind. The embedded warehouse has no `/metrics`; ask it over SQL.\n\n"
+    "All counters are of one process and begin at 0 when it starts, so take `rate` or `increase`"
+    " first, then the sum. Labels are bounded: the tenant to the first 200 that a process sees,"
+    " then `other`; the others have a few values each. A redelivered batch counts again in"
+    " `sluice_warehouse_inserted_rows_total`, so the exact totals are those of"
+    " `GET /api/ingestion/stats`."
 )
+_SCRAPING: Final = """
+## Scraping
+
+One job for the gateways, one for the workers:
+
+```yaml
+scrape_configs:
+  - job_name: sluice-gateway
+    static_configs:
+      - targets: ["127.0.0.1:8080"]   # SLUICE_HOST and SLUICE_PORT of each gateway
+  - job_name: sluice-worker
+    static_configs:
+      - targets: ["127.0.0.1:8082"]   # SLUICE_WORKER_PORT of each worker
+```
+
+Several processes of one `sluice gateway --processes N` share one port and are one target.
+Whichever process takes the scrape asks the others and answers for all: every series has the label
+`process`, from `0` to `N-1`. A process that does not answer within 3 seconds is left out, and
+`sluice_process_left_out_total` rises; its series end, so a missing `process` in
+`sluice_build_info` tells which. A single process has no such label. Gauges of what all processes
+share (bytes stored, ages and backlogs of queue and spool) are the same in each: take `max without
+(process)`, not the sum.
+
+`/metrics` asks for no credential. It names tenants by their slugs and holds nothing of events;
+keep it, as `/readyz`, from the public by your ingress."""
 
 
 def put_between(text: str, table: str, name: str = "settings") -> str:
@@ -246,8 +275,10 @@ def metrics_table() -> str:
         for family in metric.collect():
             suffix = "_total" if family.type == "counter" else ""
             labels = ", ".join(f"`{label}`" for label in _labels(metric))
-            rows.append((f"`{family.name}{suffix}`", family.type, labels, family.documentation))
-    return _table(("metric", "type", "labels", "meaning"), rows)
+            filled_by = ", ".join(telemetry.processes_of(family.name))
+            name = f"`{family.name}{suffix}`"
+            rows.append((name, family.type, labels, filled_by, family.documentation))
+    return _table(("metric", "type", "labels", "filled by", "meaning"), rows)
 
 
 _REGISTRY: Final = telemetry.REGISTRY

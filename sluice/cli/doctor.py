@@ -13,8 +13,8 @@ from sluice.cli.checks import PROCESSES, check_all, check_variables
 from sluice.cli.findings import Finding
 from sluice.cli.options import AsJson, DataDir, print_json
 from sluice.core.errors import ConfigError
+from sluice.logs import configure_logging
 from sluice.settings import load_settings
-from sluice.telemetry import configure_logging
 
 FAILED: Final = 1
 

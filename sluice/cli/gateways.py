@@ -1,17 +1,20 @@
 """``sluice gateway --processes N``: several gateways on one port, kept alive and stopped together.
 
 Each listens on the port for itself (``SO_REUSEPORT``): the system spreads new connections over all,
-and one that ends or dies takes only its own connections with it.
+and one that ends or dies takes only its own connections with it. They meet in a private folder to
+answer for each other's metrics (``gateway.siblings``).
 """
 
 import asyncio
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from sluice.cli.ports import listen_error
-from sluice.cli.run import CONFIG_STATUS, report
+from sluice.cli.run import CONFIG_STATUS, reporter
 from sluice.cli.supervisor import Part, PartRefusedError, Supervisor
 from sluice.core.errors import SluiceError
 from sluice.lifecycle import CANCEL_GRACE_S, first_cause, on_signals
@@ -29,9 +32,9 @@ def run_gateways(settings: Settings, processes: int) -> int:
         ConfigError: The address cannot be listened on.
         SluiceError: A gateway did not get ready.
     """
-    with _reserved(settings) as port:
+    with _reserved(settings) as port, _meeting_place(settings) as folder:
         try:
-            asyncio.run(_supervise(settings, port, processes))
+            asyncio.run(_supervise(settings, port, processes, folder))
         except BaseExceptionGroup as group:
             cause = first_cause(group)
             if isinstance(cause, PartRefusedError):
@@ -56,17 +59,36 @@ def _reserved(settings: Settings) -> Iterator[int]:
         raise listen_error(error, "SLUICE_PORT", settings.host, settings.port) from error
 
 
-async def _supervise(settings: Settings, port: int, processes: int) -> None:
+@contextmanager
+def _meeting_place(settings: Settings) -> Iterator[Path]:
+    """Make a folder that only this user may enter, with a path short enough for a socket's."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="sluice-", ignore_cleanup_errors=True)
+    except FileNotFoundError:  # a read-only root without a place for temporary files
+        made = tempfile.TemporaryDirectory(
+            prefix="gateways-", dir=settings.data_dir, ignore_cleanup_errors=True
+        )
+    with made as folder:
+        yield Path(folder)
+
+
+async def _supervise(settings: Settings, port: int, processes: int, folder: Path) -> None:
     stop = asyncio.Event()
     on_signals(stop.set)
+    report = reporter(settings)
     environment = {
         "SLUICE_DATA_DIR": str(settings.data_dir),
         "SLUICE_HOST": settings.host,
         "SLUICE_PORT": str(port),
     }
     parts = [
-        Part(["gateway", "--reuse-port"], environment, report, name=f"gateway {number}")
-        for number in range(1, processes + 1)
+        Part(
+            ["gateway", "--reuse-port", "--among", f"{number}/{processes}:{folder}"],
+            environment,
+            report,
+            name=f"gateway {number}",
+        )
+        for number in range(processes)
     ]
     step_s = settings.stop_delay_s + settings.stop_timeout_s + CANCEL_GRACE_S + KILL_GRACE_S
     supervisor = Supervisor([parts], step_s=step_s)

@@ -12,8 +12,8 @@ from sluice.cli.options import DataDir, Host, Port
 from sluice.cli.ports import LISTEN_ERRORS, listen_error
 from sluice.core.errors import ConfigError
 from sluice.lifecycle import run_service
+from sluice.logs import configure_logging
 from sluice.settings import Settings, load_settings
-from sluice.telemetry import configure_logging
 
 OnReady = Callable[[str], None]
 ServePart = Callable[[Settings, asyncio.Event, OnReady], Awaitable[None]]
@@ -35,23 +35,25 @@ def gateway(
     reuse_port: Annotated[
         bool, typer.Option("--reuse-port", help="Share the port with gateways started so too.")
     ] = False,
+    among: Annotated[str, typer.Option("--among", hidden=True)] = "",
     supervised: Supervised = False,
 ) -> None:
     """Run the HTTP edge: takes events, queues them durably, answers reads.
 
-    With --processes N one that dies is started again. With --reuse-port a new gateway may take over
+    With --processes N one that dies is started again, and /metrics of any of them answers for all.
+    With --reuse-port a new gateway may take over
     from an old one on the same port.
 
     Example: `sluice gateway --host 0.0.0.0 --port 8080 --processes 4`
     """
     settings = load_settings(host=host, port=port, data_dir=data_dir)
     if processes > 1:
-        configure_logging(settings)
         raise typer.Exit(run_gateways(settings, processes))
     from gateway.app import serve  # here, because it is heavy and not needed to refuse a setting
+    from gateway.siblings import Place
 
     _run(
-        partial(serve, reuse_port=reuse_port),
+        partial(serve, reuse_port=reuse_port, place=Place.of(among) if among else None),
         settings,
         "SLUICE_PORT",
         settings.port,

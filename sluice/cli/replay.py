@@ -29,8 +29,8 @@ from sluice.core.event import format_ts
 from sluice.core.outcomes import Fate
 from sluice.core.tokens import parse_ttl
 from sluice.lifecycle import first_cause
+from sluice.logs import configure_logging
 from sluice.settings import Settings, load_settings
-from sluice.telemetry import configure_logging
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from worker.amplitude_client import AmplitudeClient

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import logging
 import os
 import sys
 from typing import Annotated, Final
@@ -12,7 +13,7 @@ from sluice.cli.options import DataDir, Host, Port
 from sluice.cli.ports import LOOPBACK, Ports, choose_ports, moved_lines
 from sluice.cli.run_lock import RunNote, hold, refuse_if_held
 from sluice.cli.simulated import Simulated, forget_simulated, let_forward
-from sluice.cli.supervisor import Part, PartRefusedError, Supervisor
+from sluice.cli.supervisor import Part, PartRefusedError, Report, Supervisor
 from sluice.cli.welcome import (
     DEMO,
     base_url,
@@ -25,10 +26,12 @@ from sluice.cli.welcome import (
 from sluice.core.errors import SluiceError
 from sluice.credentials import jwt_secret
 from sluice.lifecycle import first_cause, on_signals
+from sluice.logs import configure_logging, is_text
 from sluice.private_files import ensure_private_dir
 from sluice.settings import Settings, load_settings
 from sluice.tenants import TenantsFile
 
+_log = logging.getLogger(__name__)
 START_TIMEOUT_S: Final = 120.0
 PROBE_TIMEOUT_S: Final = 2.0
 PROBE_EVERY_S: Final = 0.05
@@ -64,6 +67,7 @@ def run(
     settings = load_settings(host=host, port=port, data_dir=data_dir)
     refuse_if_held(settings.data_dir)
     simulated = Simulated.of(settings) if is_simulated else None
+    report = reporter(settings)
     ports = choose_ports(settings)  # before anything is made: a refused start leaves nothing
     ensure_private_dir(settings.data_dir)
     with hold(settings.data_dir) as lock:
@@ -81,7 +85,7 @@ def run(
         for line in let_forward(tenants) if simulated else forget_simulated(tenants):
             report(line)
         try:
-            asyncio.run(_supervise(settings, ports, key, simulated))
+            asyncio.run(_supervise(settings, ports, key, simulated, report))
         except BaseExceptionGroup as group:
             cause = first_cause(group)
             if isinstance(cause, PartRefusedError):
@@ -106,7 +110,7 @@ def _has_own_warehouse(settings: Settings) -> bool:
 
 
 async def _supervise(
-    settings: Settings, ports: Ports, key: str | None, simulated: Simulated | None
+    settings: Settings, ports: Ports, key: str | None, simulated: Simulated | None, report: Report
 ) -> None:
     stop = asyncio.Event()
     on_signals(stop.set)
@@ -197,6 +201,9 @@ def _answers(host: str, port: int, path: str) -> bool:
         connection.close()
 
 
-def report(line: str) -> None:
-    """Tell the operator, on stderr."""
-    print(f"sluice: {line}", file=sys.stderr, flush=True)
+def reporter(settings: Settings) -> Report:
+    """Return what tells the operator, on stderr: as a log where logs are lines of JSON."""
+    configure_logging(settings)
+    if not is_text(settings):
+        return _log.warning
+    return lambda line: print(f"sluice: {line}", file=sys.stderr, flush=True)

@@ -12,9 +12,9 @@ from sluice.cli.setup_queue import QueuePart, set_up_queue
 from sluice.core.errors import WarehouseUnavailableError
 from sluice.core.tokens import parse_ttl
 from sluice.credentials import jwt_secret
+from sluice.logs import configure_logging
 from sluice.private_files import ensure_private_dir
 from sluice.settings import Settings, load_settings
-from sluice.telemetry import configure_logging
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
 

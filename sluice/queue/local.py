@@ -40,6 +40,7 @@ from sluice.core.errors import QueueFullError, QueueUnavailableError
 from sluice.queue import local_sql
 from sluice.queue.diagnosis import Failure
 from sluice.queue.drain import DrainRate
+from sluice.queue.filling import Filling
 from sluice.queue.local_schema import FileOptions
 from sluice.queue.protocol import TOPICS, Backlog, Delivery, QueueCondition, QueueState
 from sluice.queue.reader import Reader
@@ -91,6 +92,7 @@ class LocalQueue:
         self._topics = topics
         self._clock = clock
         self._drain = DrainRate()
+        self._filling = Filling()
         self._stored_bytes = 0
         self._refused_bytes = 1
         self._condition: QueueCondition = "ok"
@@ -237,6 +239,7 @@ class LocalQueue:
             stored_bytes=self._stored_bytes,
             max_bytes=self._options.max_bytes,
             drain_bytes_per_s=self._drain.bytes_per_s(now=now),
+            time_to_full_s=self._filling.time_to_full_s(self._options.max_bytes),
         )
 
     async def _find_fault(self) -> str:
@@ -336,6 +339,7 @@ class LocalQueue:
     def _note(self, counters: local_sql.Counters) -> None:
         self._stored_bytes = counters.stored_bytes
         self._drain.note(counters.freed_bytes, now=self._clock())
+        self._filling.note(counters.stored_bytes, now=time.monotonic())
 
     def _open_writer(self) -> Writer:
         if self._writer is None:

@@ -14,6 +14,7 @@ Promises that every backend keeps, and ``tests/contract/test_queue.py`` checks o
    pull, the length of a lease.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, Self
@@ -60,6 +61,8 @@ class Backlog:
     """How many of ``messages`` are held under an unexpired lease."""
     dead: int
     """How many were put aside as dead by the backend (crash loops), still stored."""
+    time_to_loss_s: float = math.inf
+    """Seconds until the oldest one expires; infinite where nothing expires, or nothing waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,9 @@ class QueueState:
     max_bytes: int
     drain_bytes_per_s: float
     """How fast stored bytes were freed lately; 0 when nothing was."""
+    time_to_full_s: float = math.inf
+    """Seconds until it is full at the present rate; infinite while it does not grow, and where it
+    has no bound of ours."""
     spool: SpoolState | None = None
     """None where the queue needs none."""
 

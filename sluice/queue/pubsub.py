@@ -17,6 +17,7 @@ What a crash leaves: messages whose leases end within ``ACK_DEADLINE_S`` and tha
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ from sluice.queue.pubsub_access import may_consume, may_publish
 from sluice.queue.pubsub_connect import CALL_TIMEOUT_S, ENDPOINT, Clients
 from sluice.queue.pubsub_faults import Fault, NotGrantedError
 from sluice.queue.pubsub_link import LONGEST_CALL_S, PROBE_TIMEOUT_S, Link
-from sluice.queue.pubsub_plan import ACK_DEADLINE_S, PUBLISHER_ROLE, SUBSCRIBER_ROLE
+from sluice.queue.pubsub_plan import ACK_DEADLINE_S, KEPT_S, PUBLISHER_ROLE, SUBSCRIBER_ROLE
 from sluice.queue.pubsub_wire import Names, in_requests, to_delivery, to_message
 
 T = TypeVar("T")
@@ -270,13 +271,15 @@ class PubSubQueue:
         waiting = [delivery for delivery, _ in self._feeds[subscription].waiting]
         known = [delivery for delivery, _ in held.values()] + waiting
         oldest = min((delivery.published_at for delivery in known), default=time.time())
+        age_s = max(0.0, time.time() - oldest)
         return Backlog(
             messages=len(known),
             events=sum(delivery.envelope.count for delivery in known),
             bytes=sum(delivery.envelope.raw_bytes for delivery in known),
-            oldest_age_s=max(0.0, time.time() - oldest),
+            oldest_age_s=age_s,
             leased=len(held),
             dead=0,
+            time_to_loss_s=max(0.0, KEPT_S - age_s) if known else math.inf,
         )
 
     async def state(self) -> QueueState:

@@ -18,7 +18,6 @@ import asyncio
 import math
 import random
 import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Self
@@ -28,6 +27,7 @@ import structlog
 from sluice.core.envelope import Envelope
 from sluice.core.errors import QueueUnavailableError
 from sluice.core.retry import Breaker, State
+from sluice.queue.filling import Filling
 from sluice.queue.protocol import TOPICS, Backlog, Delivery, Queue, QueueState, SpoolState
 from sluice.telemetry import SPOOLED_ENVELOPES
 
@@ -49,8 +49,6 @@ LOOK_EVERY_S: Final = 5.0
 """How soon the drainer sees what another process left in the spool."""
 RETRY_S: Final = (0.25, 2.0)
 WATCH_EVERY_S: Final = 1.0
-WATCHED_S: Final = 30
-"""How far back the rate looks at which the spool fills."""
 
 
 class SpooledQueue:
@@ -67,8 +65,7 @@ class SpooledQueue:
         """Of each publish that waits for the queue."""
         self._portion = 1
         self._has_spooled = asyncio.Event()
-        self._levels: deque[tuple[float, int]] = deque(maxlen=WATCHED_S)
-        """Bytes in the spool, with the monotonic time, once in a while."""
+        self._filling = Filling()
         self._open = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -222,7 +219,7 @@ class SpooledQueue:
     async def _watch(self) -> None:
         while True:
             state = await self._spool.state()
-            self._levels.append((time.monotonic(), state.stored_bytes))
+            self._filling.note(state.stored_bytes, now=time.monotonic())
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def state(self) -> QueueState:
@@ -267,7 +264,7 @@ class SpooledQueue:
             stored_bytes=here.stored_bytes,
             max_bytes=here.max_bytes,
             oldest_age_s=oldest_age_s,
-            time_to_full_s=time_to_full_s(list(self._levels), here.max_bytes),
+            time_to_full_s=self._filling.time_to_full_s(here.max_bytes),
             is_in_use=self._breaker.state is not State.CLOSED,
         )
 
@@ -310,21 +307,6 @@ class SpooledQueue:
     async def backlog(self, subscription: str) -> Backlog:
         """See ``Queue.backlog``."""
         return await self._queue.backlog(subscription)
-
-
-def time_to_full_s(levels: Sequence[tuple[float, int]], max_bytes: int) -> float:
-    """Return the seconds until a level reaches its bound; infinite while it does not rise.
-
-    Args:
-        levels: Seconds of any clock with the bytes stored then, oldest first.
-        max_bytes: The bound.
-    """
-    if not levels:
-        return math.inf
-    (first_at, first), (last_at, last) = levels[0], levels[-1]
-    if last <= first or last_at <= first_at:
-        return math.inf
-    return max(0.0, (max_bytes - last) / ((last - first) / (last_at - first_at)))
 
 
 def _in_words(spool: SpoolState) -> str:

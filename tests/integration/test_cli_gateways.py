@@ -1,6 +1,7 @@
 """``sluice gateway --processes``: several gateways on one port, as a person runs them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,13 +11,16 @@ from pathlib import Path
 
 import aiohttp
 
+from gateway.siblings import GATHER_S
 from sluice.queue import open_queue
 from sluice.settings import load_settings
 from sluice.tenants import TenantsFile
 from tests.support.gateway import EVENT, TRACK
 from tests.support.poll import poll_until
 from tests.support.ports import free_port
+from tests.support.prometheus import complaints
 from tests.support.stack import environment
+from tests.support.telemetry import sum_of
 
 WITHIN_S = 30
 EVENTS = 60
@@ -81,6 +85,59 @@ async def test_gateways_share_a_port_and_one_that_dies_is_replaced(tmp_path: Pat
     assert process.returncode == 0
     async with open_queue(settings) as queue:
         assert (await queue.backlog("warehouse")).events >= EVENTS
+
+
+async def scrape(url: str) -> str:
+    """Return what one of the gateways says, on a connection of its own; nothing if it hangs."""
+    timeout = aiohttp.ClientTimeout(total=GATHER_S + 2)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url + "/metrics") as answer,
+        ):
+            return await answer.text()
+    except TimeoutError:
+        return ""
+
+
+def processes_in(metrics: str) -> dict[str, float]:
+    """Return the processes that a scrape speaks for, with the events that each took."""
+    return {
+        name: sum_of(metrics, "sluice_events_accepted_total", process=name)
+        for name in re.findall(r'sluice_build_info{process="(\d+)"', metrics)
+    }
+
+
+async def test_scrape_of_any_gateway_answers_for_all_that_answer(tmp_path: Path) -> None:
+    api_key = TenantsFile(load_settings(data_dir=tmp_path).tenants_path).add_tenant("acme")
+    with running_gateways(tmp_path, "--processes", "3") as (process, url):
+        assert [await post(url, api_key) for _ in range(EVENTS)] == [202] * EVENTS
+        metrics = await scrape(url)
+        taken = processes_in(metrics)
+        assert sorted(taken) == ["0", "1", "2"]
+        assert sum(taken.values()) == EVENTS
+        assert sum_of(metrics, "sluice_process_left_out_total") == 0
+        assert metrics.count("# TYPE sluice_events_accepted_total counter\n") == 1
+        assert complaints(metrics) == []
+
+        hung = max(children_of(process.pid))
+        os.kill(hung, signal.SIGSTOP)
+        try:
+            # The system goes on giving it connections, so some scrapes have no answer at all.
+            async def goes_without_it() -> str:
+                text = await scrape(url)
+                return text if len(processes_in(text)) == 2 else ""
+
+            rest = await poll_until(goes_without_it, within_s=WITHIN_S, what="it is left out")
+            assert sum_of(rest, "sluice_process_left_out_total") >= 1
+            assert complaints(rest) == []
+        finally:
+            os.kill(hung, signal.SIGCONT)
+
+        async def speaks_for_all() -> bool:
+            return processes_in(await scrape(url)) == taken
+
+        await poll_until(speaks_for_all, within_s=WITHIN_S, what="it is back")
 
 
 async def test_gateway_takes_over_a_port_that_is_shared(tmp_path: Path) -> None:

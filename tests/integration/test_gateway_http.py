@@ -318,7 +318,7 @@ async def test_metrics_count_requests_and_events(gateway: Gateway) -> None:
     def grown(name: str, **labels: str) -> float:
         return sum_of(after, name, **labels) - sum_of(before, name, **labels)
 
-    assert grown("sluice_events_accepted_total", source="track") == 3
+    assert grown("sluice_events_accepted_total", source="track", tenant=TENANT) == 3
     assert grown("sluice_events_rejected_total", error_type="user_id_missing") == 1
     assert grown("sluice_http_request_duration_seconds_count", route="track", status="202") == 3
 
@@ -327,3 +327,25 @@ async def test_metrics_count_requests_and_events(gateway: Gateway) -> None:
         return sum_of(text, "sluice_queue_stored_bytes") > 0
 
     await poll_until(is_seen, what="the metrics show what is stored")
+
+
+async def test_answers_without_a_handler_are_counted_by_few_labels(gateway: Gateway) -> None:
+    before = (await gateway.ask("GET", "/metrics")).body.decode()
+    for number in range(5):
+        await gateway.ask("GET", f"/nothing/{number}")
+    await gateway.ask("DELETE", TRACK)
+    await gateway.ask("OPTIONS", TRACK, ("Connection", "close"))
+    await gateway.send(b"GET / HTTP/1.1\r\nno colon\r\n\r\n")
+    after = (await gateway.ask("GET", "/metrics")).body.decode()
+
+    def grown(route: str, status: int) -> float:
+        name, labels = "sluice_http_request_duration_seconds_count", {"status": str(status)}
+        return sum_of(after, name, route=route, **labels) - sum_of(
+            before, name, route=route, **labels
+        )
+
+    assert grown("unmatched", 404) == 5
+    assert grown("unmatched", 400) == 1
+    assert grown("track", 405) == 1
+    assert grown("track", 204) == 1
+    assert "/nothing" not in after

@@ -10,7 +10,7 @@ from tests.support.stack import environment
 FAIL = """
 import structlog
 from sluice.settings import load_settings
-from sluice.telemetry import configure_logging
+from sluice.logs import configure_logging
 
 def fail(token):
     raise RuntimeError("out of cheese")

@@ -1,6 +1,7 @@
 """The queue on Google Pub/Sub, against Google's emulator."""
 
 import asyncio
+import math
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ from sluice.core.errors import QueueUnavailableError
 from sluice.queue.protocol import Delivery
 from sluice.queue.pubsub import PubSubQueue
 from sluice.queue.pubsub_connect import connect
+from sluice.queue.pubsub_plan import KEPT_S
 from sluice.queue.pubsub_setup import ensure_topics
 from sluice.queue.pubsub_wire import Names
 from tests.support.broker_proxy import BrokerProxy
@@ -69,6 +71,7 @@ async def test_lease_that_is_extended_is_not_handed_over(queue: PubSubQueue) -> 
     assert await pull(queue, wait_s=3) == []
     backlog = await queue.backlog("warehouse")
     assert (backlog.messages, backlog.leased, backlog.events) == (1, 1, 3)
+    assert 0 < KEPT_S - backlog.time_to_loss_s < 60
 
 
 async def test_acknowledged_envelope_is_gone_from_the_backlog(queue: PubSubQueue) -> None:
@@ -78,6 +81,7 @@ async def test_acknowledged_envelope_is_gone_from_the_backlog(queue: PubSubQueue
     backlog = await queue.backlog("warehouse")
     assert backlog.messages == 0
     assert backlog.oldest_age_s < 0.1
+    assert backlog.time_to_loss_s == math.inf
 
 
 async def test_pulled_but_not_handed_out_goes_to_another_process_at_closing(

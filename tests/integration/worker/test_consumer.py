@@ -1,6 +1,7 @@
 """What a consumer holds when its queue fails in the middle, on a file that fails on demand."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,10 +9,13 @@ from pathlib import Path
 from sluice.core.errors import QueueUnavailableError
 from sluice.queue.local import LocalQueue
 from sluice.queue.protocol import Delivery
+from sluice.telemetry import render_metrics
 from tests.support.poll import poll_until
 from tests.support.queues import make_envelope
+from tests.support.telemetry import sum_of
 from worker.consumer import Consumer
 from worker.core.batches import Limits
+from worker.delivery import RetryLaterError
 
 FAILURES = 1
 
@@ -101,3 +105,37 @@ async def test_consumer_delivers_what_it_had_gathered_when_the_queue_failed(
 
             await poll_until(is_empty, within_s=20, what="all is acknowledged")
     assert sorted(kept.ids) == sorted(one.envelope_id for one in envelopes)
+
+
+class Away(Kept):
+    """A destination that is away for the first tries."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures_left = failures
+
+    async def deliver(self, prepared: Sequence[str]) -> None:
+        """Fail, or keep it."""
+        if self.failures_left:
+            self.failures_left -= 1
+            message = "It is away."
+            raise RetryLaterError(message)
+        await super().deliver(prepared)
+
+
+async def test_failed_tries_the_last_delivery_and_batches_are_counted(tmp_path: Path) -> None:
+    def figures(what: str) -> float:
+        name = f"sluice_destination_{what}"
+        return sum_of(render_metrics().decode(), name, destination="warehouse")
+
+    failed, rows = figures("failures_total"), figures("batch_rows_sum")
+    started = time.time()
+    envelope = make_envelope()
+    kept = Away(failures=2)
+    async with LocalQueue(tmp_path / "queue.sqlite") as queue:
+        await queue.publish("events", [envelope])
+        async with running(queue, kept):
+            await poll_until(lambda: kept.ids, within_s=20, what="it is delivered")
+    assert figures("failures_total") - failed == 2
+    assert figures("batch_rows_sum") - rows == envelope.count
+    assert figures("last_delivery_timestamp_seconds") >= started

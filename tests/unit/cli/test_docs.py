@@ -18,8 +18,10 @@ def test_errors_table_has_a_row_for_every_error_type() -> None:
 
 def test_metrics_table_names_type_and_labels() -> None:
     table = metrics_table()
-    assert "| `sluice_events_accepted_total` | counter | `source` |" in table
-    assert "| `sluice_queue_oldest_age_seconds` | gauge | `subscription` |" in table
+    assert "| `sluice_events_accepted_total` | counter | `source`, `tenant` | gateway |" in table
+    assert (
+        "| `sluice_queue_oldest_age_seconds` | gauge | `subscription` | gateway, worker |" in table
+    )
 
 
 def test_table_is_put_between_its_marks_only() -> None:
