@@ -78,8 +78,14 @@ def start(variant: Variant, folder: Path, stack: ExitStack) -> None:
 def measure(variant: Variant, headers: Path, seconds: float) -> tuple[float, float]:
     """Return requests per second and microseconds of processor time per request."""
     before = cpu_s(variant.pid)
-    more: dict[str, float | Path] = {"headers": headers} if variant.is_sampled else {}
-    seen = drive(variant.url, variant.key, SAMPLE, cores={LOAD_CORE}, seconds=seconds, **more)
+    seen = drive(
+        variant.url,
+        variant.key,
+        SAMPLE,
+        cores={LOAD_CORE},
+        seconds=seconds,
+        headers=headers if variant.is_sampled else None,
+    )
     used = cpu_s(variant.pid) - before
     return seen["requests_per_s"], used / seen["requests"] * 1e6
 

@@ -86,9 +86,9 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _monitoring(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield what the Prometheus operator and Grafana's sidecar read.
+    """Yield what the Prometheus operator and Grafana's sidecar read, with its text.
 
-    Kustomize reads no file that is not below its own folder.
+    They are copies, because kustomize reads no file that is not below its own folder.
     """
     folder = root / "k8s/components/monitoring"
     rules, dashboard = root / "ops/prometheus/rules.yaml", root / "ops/grafana/sluice.json"

@@ -17,6 +17,8 @@ FILLER: Final = 4_000
 """Letters in each payload where a drill fills a disk."""
 LEAKED_CONNECTIONS: Final = 100
 WRONG_EVENTS_PER_S: Final = 20
+BUSY_S: Final = 12.0
+"""Longer than an event may take to the warehouse."""
 
 
 async def gateway_down(site: OneMachine) -> AsyncGenerator[str, None]:
@@ -82,11 +84,22 @@ async def queue_fills(site: OneMachine) -> AsyncGenerator[str, None]:
 
 
 async def late_inserts(site: OneMachine) -> AsyncGenerator[str, None]:
-    """The worker gathers for longer than the promise allows."""
-    await site.restart("worker", BATCH_MAX_AGE_S="15")
-    yield "the worker started with SLUICE_BATCH_MAX_AGE_S=15"
-    await site.restart("worker")
-    yield "started without it"
+    """The warehouse is busy with something else for most of the time."""
+    warehouse = site.parts["warehouse"]
+    is_busy = True
+
+    async def keep_busy() -> None:
+        while is_busy:
+            warehouse.kill(signal.SIGSTOP)
+            await asyncio.sleep(BUSY_S)
+            warehouse.kill(signal.SIGCONT)
+            await asyncio.sleep(1.0)
+
+    busy = site.tasks.create_task(keep_busy())
+    yield f"the warehouse is busy for {BUSY_S:g} s at a time"
+    is_busy = False
+    await busy
+    yield "it is not any more"
 
 
 async def connections_leak(site: OneMachine) -> AsyncGenerator[str, None]:
