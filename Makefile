@@ -7,7 +7,7 @@ ROUNDS ?= 50
 WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows faults-recovery faults-migration drills image-test manifests lock clean
+.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows faults-recovery faults-migration drills image-test manifests newcomer lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -110,6 +110,9 @@ image-test: $(VENV)/.dev ## build the container image without an engine, look in
 
 manifests: $(VENV)/.dev ## render k8s/ and hold it to its rules; nothing is applied
 	$(BIN)/python -m pytest -q tests/k8s $(ARGS)
+
+newcomer: $(VENV)/.dev ## follow the README in a fresh clone, and time it (ARGS="--port 9000" where 8080 is taken)
+	$(BIN)/python -m tests.docs.newcomer $(ARGS)
 
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --extra build -o requirements.lock

@@ -17,10 +17,12 @@ from pydantic.fields import FieldInfo
 from gateway.sources.shopify_privacy import PRIVACY_TOPICS
 from gateway.sources.shopify_topics import TOPICS, TRIGGERED
 from sluice import telemetry
+from sluice.cli.docs_api import api_page, table_lines
 from sluice.core.amplitude_properties import AMPLITUDE
 from sluice.core.errors import ERRORS
 from sluice.core.property import Property
 from sluice.core.property_values import accepted_by
+from sluice.core.tenant_file import PROPERTIES
 from sluice.core.workflow_settings import PROPERTIES as WORKFLOW
 from sluice.queue.pubsub_commands import gcloud, terraform
 from sluice.queue.pubsub_plan import Plan, plan_of, short
@@ -62,6 +64,7 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
         docs / "metrics.md",
         _page("Metrics", "sluice/telemetry.py", _METRICS_WORDS, metrics_table() + _SCRAPING),
     )
+    yield docs / "api.md", _page("API", "gateway/openapi.py", api_page())
     readme = root / "README.md"
     if readme.exists():
         yield readme, put_between(readme.read_text(encoding="utf-8"), table)
@@ -75,6 +78,11 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     if amplitude.exists():
         text = amplitude.read_text(encoding="utf-8")
         yield amplitude, put_between(text, properties_table(AMPLITUDE.values()), "amplitude")
+    tenants = docs / "tenants.md"
+    if tenants.exists():
+        own = [one for one in PROPERTIES.values() if one not in AMPLITUDE.values()]
+        text = tenants.read_text(encoding="utf-8")
+        yield tenants, put_between(text, properties_table(own), "tenants")
     workflows = docs / "workflows.md"
     if workflows.exists():
         text = workflows.read_text(encoding="utf-8")
@@ -311,15 +319,12 @@ def _accepted(field: FieldInfo) -> str:
     return " ".join(words)
 
 
-def _page(title: str, source: str, words: str, table: str) -> str:
-    return f"{MADE.format(source=source)}\n\n# {title}\n\n{words}\n\n{table}\n"
+def _page(title: str, source: str, *parts: str) -> str:
+    return "\n\n".join([MADE.format(source=source), f"# {title}", *parts]) + "\n"
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in lines
-    )
+    return "\n".join(table_lines(titles, rows))
 
 
 if __name__ == "__main__":
