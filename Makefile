@@ -7,7 +7,7 @@ ROUNDS ?= 50
 WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check fix docs bench bench-broker kill-test faults faults-amplitude faults-workflows faults-recovery faults-migration drills image-test manifests newcomer lock clean
+.PHONY: help run test test-unit check fix docs bench bench-broker bench-peers counts kill-test faults faults-amplitude faults-workflows faults-recovery faults-migration drills image-test manifests newcomer lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -118,6 +118,22 @@ lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --extra build -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements.lock pyproject.toml --extra build --extra dev -o requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header tests/containers/requirements.in -o tests/containers/requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header loadtest/peers/requirements.in -o loadtest/peers/requirements.lock
+
+# The service with default habits that figures are compared with, in an environment of its own.
+$(VENV)/.loadtest-peers: loadtest/peers/requirements.lock $(VENV)/.dev
+	@$(ALONE); set -e; \
+	if test $@ -nt loadtest/peers/requirements.lock; then exit 0; fi; \
+	echo "Installing the peer that is measured beside Sluice…"; \
+	$(PYTHON) -m venv --clear $(VENV)/loadtest-peers; \
+	$(VENV)/loadtest-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r loadtest/peers/requirements.lock; \
+	touch $@
+
+bench-peers: $(VENV)/.loadtest-peers ## Sluice beside a FastAPI service with default habits (needs Google's emulator)
+	$(BIN)/python -m loadtest.peers.ratio $(ARGS)
+
+counts: $(VENV)/.dev ## what an event costs in steps and memory, beside the kept figures (ARGS=--write keeps new ones)
+	$(BIN)/python -m loadtest.counts $(ARGS)
 
 clean: ## remove what set-up and runs left (not your data)
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .hypothesis .pytest_cache

@@ -18,11 +18,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
-import clickhouse_connect
 import orjson
 
 from loadtest import shopify
 from loadtest.freshness import measure_freshness
+from loadtest.peers.direct_insert import rows_per_s
+from loadtest.peers.orjson_only import events_per_s
 from loadtest.processes import (
     LOAD_CORE,
     SERVER_CORE,
@@ -39,7 +40,6 @@ from loadtest.report import Row, keep, measured_on, ratios
 SAMPLE = Path(__file__).parent.parent / "tests/data/wikiticker.first500.ndjson"
 PERFORMANCE = Path(__file__).parent.parent / "docs/performance.md"
 PIPELINE_EVENTS = 500_000
-INSERT_ROWS = 50_000
 BATCH_CONNECTIONS = 32
 
 
@@ -111,7 +111,7 @@ def edge(folder: Path, bodies: Bodies, rounds: int) -> list[Row]:
             rounds,
         )
         memory = peak_memory_mb(gateway.pid)
-    loads = median(lambda: _loads_per_s(bodies.batch_text[0]), rounds)
+    loads = median(lambda: events_per_s(bodies.batch_text[0], 500), rounds)
     null_rps = statistics.median(r["requests_per_s"] for r in nulls)
     track_rps = statistics.median(r["requests_per_s"] for r in tracks)
     p99 = statistics.median(r["p99_ms"] for r in tracks)
@@ -135,13 +135,6 @@ def edge(folder: Path, bodies: Bodies, rounds: int) -> list[Row]:
     ]
 
 
-def _loads_per_s(body: bytes) -> float:
-    start = time.perf_counter()
-    for _ in range(200):
-        orjson.loads(body)
-    return 200 * 500 / (time.perf_counter() - start)
-
-
 def pipeline(folder: Path, bodies: Bodies, rounds: int) -> list[Row]:
     """Measure the whole road: sent until visible, beside the direct insert of the same rows."""
     port = free_port()
@@ -161,7 +154,9 @@ def pipeline(folder: Path, bodies: Bodies, rounds: int) -> list[Row]:
             pipelines.append(
                 asyncio.run(sent_until_visible(track, key, data_dir, tenant, bodies.batch))
             )
-            directs.append(asyncio.run(_direct_insert(data_dir, tenant)))
+            directs.append(
+                asyncio.run(rows_per_s(warehouse_url(data_dir), tenant, PIPELINE_EVENTS))
+            )
         memory = {name: peak_memory_mb(pid) for name, pid in children(process.pid).items()}
         key = orjson.loads(command(["tenant", "add", "fresh", "--json"], env))["api_key"]
         token = command(["token", "fresh"], env).decode().strip()
@@ -245,37 +240,6 @@ async def _count(session: aiohttp.ClientSession, url: str, tenant: str) -> int:
     ) as answer:
         answer.raise_for_status()
         return int(await answer.text())
-
-
-async def _direct_insert(data_dir: Path, tenant: str) -> float:
-    parts = urlsplit(warehouse_url(data_dir))
-    client = await clickhouse_connect.get_async_client(
-        host=parts.hostname,
-        port=parts.port,
-        username=parts.username,
-        password=parts.password or "",
-        database=parts.path.strip("/"),
-    )
-    async with client:
-        columns = (
-            "event_id, user_id, anonymous_id, event_type, occurred_at, received_at, source, payload"
-        )
-        rows = await client.raw_query(
-            f"SELECT concat(e.tenant, '-direct') AS tenant, {columns} FROM events AS e"  # noqa: S608 - constants
-            " WHERE e.tenant = {tenant:String}",
-            parameters={"tenant": tenant},
-            fmt="JSONEachRow",
-        )
-        lines = rows.splitlines(keepends=True)
-        assert len(lines) == PIPELINE_EVENTS
-        blocks = [
-            b"".join(lines[at : at + INSERT_ROWS]) for at in range(0, len(lines), INSERT_ROWS)
-        ]
-        start = time.perf_counter()
-        for block in blocks:
-            await client.raw_insert("events", insert_block=block, fmt="JSONEachRow")
-        took = time.perf_counter() - start
-    return len(lines) / took
 
 
 def main() -> int:

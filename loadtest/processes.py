@@ -55,14 +55,16 @@ def running(
     ready_port: int | None = None,
     cores: set[int] | None = None,
     log: Path | None = None,
+    python: str = sys.executable,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``python -m …`` until the block ends.
 
     With ``ready_port`` the block starts when that port answers; else when a line ``ready`` comes.
+    ``python`` may be that of another environment.
     """
     with (log or Path(os.devnull)).open("ab") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own modules
-            [sys.executable, "-m", *words],
+            [python, "-m", *words],
             env=os.environ | (env or {}),
             stdout=subprocess.PIPE,
             stderr=errors,

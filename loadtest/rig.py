@@ -39,7 +39,7 @@ class Watch:
 
     pids: dict[str, int]
     samples: list[Sample] = field(default_factory=list)
-    started_at: float = field(default_factory=time.monotonic)
+    started_at: float = 0.0
 
     def look(self) -> None:
         """Take one sample of each process that is there."""
@@ -53,6 +53,7 @@ class Watch:
     @contextmanager
     def going_on(self) -> Iterator[None]:
         """Look once a second until the block ends."""
+        self.started_at = time.monotonic()
         over = threading.Event()
 
         def look() -> None:

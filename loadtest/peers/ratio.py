@@ -1,0 +1,228 @@
+"""``python -m loadtest.peers.ratio``: Sluice beside the same service with default habits.
+
+Both promise the same with a 202 (the broker has the events) and both end in the same ClickHouse:
+one emulator of Pub/Sub, one embedded warehouse, the same events, interleaved. What is compared is
+how many events a second of processor time carries, from the request until the row is stored,
+without the emulator's and ClickHouse's own time, which is shown beside it.
+
+The peer runs in an environment of its own (``make bench-peers``).
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from loadtest.bench import SAMPLE, warehouse_url
+from loadtest.broker_rig import (
+    HEAP_MB,
+    ROOT,
+    add_tenant,
+    parts_environment,
+    running_parts,
+    used_by,
+    wait_until_quiet,
+)
+from loadtest.emulator import MISSING, find_jar, running_emulator
+from loadtest.plan import Phase, Plan, Request, with_key
+from loadtest.processes import LOAD_CORE, command, free_port, generate, running
+from loadtest.report import Row, measured_on, ratios, say, table
+from loadtest.results import accepted_events
+from loadtest.rig import ask
+from loadtest.scenario import BATCH, BATCH_EVENTS, TRACK, batch_body
+from loadtest.seen import Seen
+
+PYTHON: Final = os.environ.get("SLUICE_LOADTEST_PEERS") or str(
+    ROOT / ".venv/loadtest-peers/bin/python"
+)
+PROJECT, TOPIC, KEY = "sluice-peer", "peer-events", "sk_live_peer"
+CONNECTIONS: Final = 64
+STORED_WITHIN_S: Final = 300.0
+LOOK_EVERY_S: Final = 0.1
+GOAL: Final = "10"
+KINDS: Final = ("track", "batch")
+WARM_UP_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class Side:
+    """One of the two services, and what was measured with it."""
+
+    name: str
+    url: str
+    api_key: str
+    pids: dict[str, int]
+    count: Callable[[], int]
+    """How many events are stored."""
+    per_core_s: dict[str, list[float]] = field(default_factory=dict)
+    per_s: dict[str, list[float]] = field(default_factory=dict)
+    all_cpu_us: dict[str, list[float]] = field(default_factory=dict)
+    """Of an event, with the emulator and ClickHouse."""
+
+    def warm_up(self, requests: list[Request]) -> None:
+        """Send for a while, first on one connection: the emulator is slow at first."""
+        for connections in (1, CONNECTIONS):
+            self._send(requests, WARM_UP_S, connections)
+
+    def _send(self, requests: list[Request], seconds: float, connections: int) -> Seen:
+        plan = Plan(
+            url=self.url,
+            requests=requests,
+            phases=[Phase(name="load", seconds=seconds)],
+            connections=connections,
+        )
+        return generate(plan, cores={LOAD_CORE})
+
+    def measure(self, kind: str, requests: list[Request], seconds: float, shared: set[int]) -> None:
+        """Send in a closed loop, wait until all is stored, and count the processor time."""
+        others = {f"shared {pid}": pid for pid in shared}
+
+        def work() -> tuple[int, float]:
+            before, began = self.count(), time.monotonic()
+            seen = self._send(requests, seconds, CONNECTIONS)
+            accepted = accepted_events(seen)
+            if set(seen.statuses) != {"202"}:
+                message = f"{self.name} answered {seen.statuses}"
+                raise RuntimeError(message)
+            until = time.monotonic() + STORED_WITHIN_S
+            while self.count() - before < accepted:
+                if time.monotonic() > until:
+                    message = f"{self.name} did not store all it accepted"
+                    raise RuntimeError(message)
+                time.sleep(LOOK_EVERY_S)
+            return accepted, time.monotonic() - began
+
+        (events, took), used = used_by(self.pids | others, work)
+        own = sum(used[name] for name in self.pids)
+        whole = own + sum(used[name] for name in others)
+        self.per_core_s.setdefault(kind, []).append(events / own)
+        self.per_s.setdefault(kind, []).append(events / took)
+        self.all_cpu_us.setdefault(kind, []).append(whole * 1e6 / events)
+
+
+@contextmanager
+def both(folder: Path, jar: Path) -> Iterator[tuple[Side, Side, set[int]]]:
+    """Run both services on one emulator and one warehouse; also yield what they share."""
+    log = folder / "parts.log"
+    with ExitStack() as stack:
+        emulator = stack.enter_context(running_emulator(jar, heap_mb=HEAP_MB))
+        home = folder / "sluice"
+        env = parts_environment(home, emulator=emulator.host)
+        key = add_tenant(env, "load")
+        shared = stack.enter_context(running_parts(["warehouse"], env, log=log))
+        command(["setup"], env)
+        ours = stack.enter_context(running_parts(["worker", "gateway"], env, log=log))
+        warehouse = warehouse_url(home)
+        peer_env = {
+            "PUBSUB_EMULATOR_HOST": emulator.host,
+            "PEER_PROJECT": PROJECT,
+            "PEER_TOPIC": TOPIC,
+            "PEER_API_KEY": KEY,
+            "PEER_WAREHOUSE_URL": warehouse,
+        }
+        port = free_port()
+        consumer = stack.enter_context(
+            running(["loadtest.peers.fastapi_consumer"], env=peer_env, log=log, python=PYTHON)
+        )
+        service = stack.enter_context(
+            running(
+                ["loadtest.peers.fastapi_service", "--port", str(port)],
+                env=peer_env,
+                ready_port=port,
+                log=log,
+                python=PYTHON,
+            )
+        )
+
+        def stored(name: str) -> Callable[[], int]:
+            return lambda: int(ask(warehouse, f"SELECT count() FROM {name}"))  # noqa: S608 - ours
+
+        yield (
+            Side("Sluice", f"http://127.0.0.1:{env['SLUICE_PORT']}", key, ours, stored("events")),
+            Side(
+                "FastAPI peer",
+                f"http://127.0.0.1:{port}",
+                KEY,
+                {"service": service.pid, "consumer": consumer.pid},
+                stored("peer_events"),
+            ),
+            {emulator.pid, *shared.values()},
+        )
+
+
+def measure(folder: Path, jar: Path, rounds: int, seconds: float) -> str:
+    """Measure both in turns and return the tables."""
+    lines = SAMPLE.read_bytes().splitlines()
+    with both(folder, jar) as (ours, peer, shared):
+        everybody = {*ours.pids.values(), *peer.pids.values(), *shared}
+        for number in range(rounds + 1):
+            say(f"peers: round {number} of {rounds}")
+            for side in (ours, peer):
+                loads = {
+                    "track": with_key(TRACK, lines, side.api_key),
+                    "batch": with_key(
+                        BATCH, [batch_body(lines)], side.api_key, kind="batch", events=BATCH_EVENTS
+                    ),
+                }
+                for kind, requests in loads.items():
+                    wait_until_quiet(everybody)
+                    if number:
+                        side.measure(kind, requests, seconds, shared)
+                    else:
+                        side.warm_up(requests)
+    rows = [row(ours, peer, kind) for kind in KINDS]
+    details = [
+        [
+            side.name,
+            kind,
+            f"{median(side.per_s[kind]):,.0f}",
+            f"{median(side.per_core_s[kind]):,.0f}",
+            f"{median(side.all_cpu_us[kind]):,.0f}",
+        ]
+        for side in (ours, peer)
+        for kind in KINDS
+    ]
+    head = ["service", "requests", "events/s", "events/s a core", "µs of all processes an event"]
+    return f"{measured_on()}\n{ratios(rows)}\n{table(head, details)}"
+
+
+def row(ours: Side, peer: Side, kind: str) -> Row:
+    """Return the line of the table of ratios."""
+    mine, theirs = median(ours.per_core_s[kind]), median(peer.per_core_s[kind])
+    what = "single events" if kind == "track" else f"batches of {BATCH_EVENTS}"
+    return Row(
+        f"{what} through Pub/Sub's emulator, a core of the service",
+        f"{mine:,.0f} events/s",
+        f"FastAPI peer {theirs:,.0f}",
+        f"{mine / theirs:.1f}",
+        GOAL,
+    )
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    options = parser.parse_args()
+    jar = find_jar()
+    if jar is None:
+        print(MISSING, file=sys.stderr)
+        return 1
+    if not Path(PYTHON).exists():
+        print("The peer's environment is not here: run `make bench-peers`.", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory(prefix="sluice-peers-") as folder:
+        print(measure(Path(folder), jar, options.rounds, options.seconds))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
