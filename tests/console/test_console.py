@@ -454,5 +454,5 @@ async def test_console_says_in_a_sentence_why_it_does_not_let_one_in(
         await console.says("#volume .panel-state", "No events in the last 24 hours")
         await console.says("#letters .panel-state", "No dead letters")
         await console.says("#runs .panel-state", "No runs yet")
-        await console.says("#errors .panel-state", "No errors")
+        await console.says("#error-rows", "Scope denied")
         console.assert_quiet()
