@@ -51,6 +51,7 @@ async def same(read_page: Any, read_api: Any, what: str) -> None:
         pytest.fail(f"{what}:\npage {last[0]}\nAPI  {last[1]}")
 
 
+@pytest.mark.timeout(300)  # one browser goes through everything, on a machine that may be busy
 async def test_console_shows_in_each_panel_what_the_api_says(rig: Rig, browser: Browser) -> None:
     """Numbers of every panel; then the gateway dies and comes back, and the page goes on."""
     async with rig.client() as api, opened(browser, rig.stack.url) as console:
@@ -381,6 +382,7 @@ async def tab_to(console: Console, selector: str) -> None:
     pytest.fail(f"Tab does not reach {selector}")
 
 
+@pytest.mark.timeout(300)  # axe takes seconds for each of 12 looks
 async def test_console_has_no_violation_that_axe_finds(rig: Rig, browser: Browser) -> None:
     """Light, dark and on a phone; signed out and in; with each dialog open; with hostile names."""
     if not AXE.exists() and os.environ.get("CI") != "true":
@@ -454,5 +456,5 @@ async def test_console_says_in_a_sentence_why_it_does_not_let_one_in(
         await console.says("#volume .panel-state", "No events in the last 24 hours")
         await console.says("#letters .panel-state", "No dead letters")
         await console.says("#runs .panel-state", "No runs yet")
-        await console.says("#errors .panel-state", "No errors")
+        await console.says("#error-rows", "Scope denied")
         console.assert_quiet()
