@@ -10,6 +10,7 @@ up the interpreter lock and has to win it back from a busy event loop.
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -142,8 +143,11 @@ def open_for_writing(options: FileOptions) -> sqlite3.Connection:
         OSError: The file cannot be made.
     """
     # The events are somebody's data: the file is its owner's only. SQLite gives the same rights to
-    # the WAL beside it.
-    os.close(os.open(options.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    # the WAL beside it. A file that is there is not opened here: SQLite's locks are POSIX locks, of
+    # which a process loses all when it closes any descriptor of the file. Without them another
+    # process that leaves takes itself for the last one and deletes the WAL that is in use.
+    with suppress(FileExistsError):
+        os.close(os.open(options.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(
         options.path, timeout=options.busy_timeout_s, isolation_level=None, cached_statements=64
     )

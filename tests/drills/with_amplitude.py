@@ -60,7 +60,7 @@ async def run_fails(site: OneMachine) -> AsyncGenerator[str, None]:
     assert ran.status == 1, ran
     yield "a run exports a cohort that does not exist"
     listed = await site.sluice("workflow", "runs", "--tenant", TENANT, "--state", "failed")
-    assert "og-cohort" in listed.stdout, listed
+    assert "amplitude.export-cohort" in listed.stdout, listed
     cohort = {"id": "c1", "name": "All", "user_ids": ["user-1"]}
     await site.simulate(api_key=AMPLITUDE_KEY, cohorts=[cohort])
     ran = await site.sluice(*words, "--watch")

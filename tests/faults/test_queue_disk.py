@@ -292,3 +292,22 @@ def damage(path: Path, *, at: int, size: int = 4096) -> None:
 def digest(path: Path) -> str:
     """What tells whether a file was changed."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+async def test_what_is_published_stays_in_the_file_when_another_process_leaves_it_in_order(
+    path: Path,
+) -> None:
+    """The last connection to close deletes the WAL, so a queue in use must not lose its locks.
+
+    They are POSIX locks: a process loses all that it has on a file when it closes any descriptor
+    of it. A worker has two queues of one file open.
+    """
+    async with open_queue(path) as queue, open_queue(path) as second:
+        await queue.publish("events", [make_envelope()])
+        await second.publish("events", [make_envelope()])
+        theirs = set(await run_queue_process("publish-some", path))
+        ours = make_envelope()
+        await queue.publish("events", [ours])
+        assert (await queue.backlog("warehouse")).messages == 403
+        found = await run_queue_process("list", path)
+        assert theirs | {ours.envelope_id} <= set(found)

@@ -16,7 +16,7 @@ from sluice.core.errors import QueueUnavailableError
 from sluice.queue.local import LocalOptions, LocalQueue
 from sluice.queue.protocol import QueueState
 from tests.support.poll import poll_until
-from tests.support.queues import TOPICS, make_envelope
+from tests.support.queues import TOPICS, make_envelope, pull
 
 REPOSITORY = Path(__file__).parents[2]
 FILE_LIMIT_BYTES = 2_000_000
@@ -109,6 +109,15 @@ async def publish_to_read_only_file(path: Path) -> None:
         await publish_one(queue)
 
 
+async def list_all(path: Path) -> None:
+    """Say the id of every envelope in the file, as a process sees it that has just come."""
+    async with open_queue(path) as queue:
+        pulled = await pull(queue, max_messages=100_000, max_bytes=1_000_000_000)
+        for delivery in pulled:
+            say(delivery.envelope.envelope_id)
+        await queue.release(pulled)
+
+
 def drop_privileges() -> None:
     """Give up what lets root write to read-only files; for others this changes nothing.
 
@@ -137,6 +146,7 @@ async def _is_ok(queue: LocalQueue) -> bool:
 ACTIONS = {
     "publish-for-ever": publish_for_ever,
     "publish-some": publish_some,
+    "list": list_all,
     "publish-past-file-limit": publish_past_file_limit,
     "publish-to-read-only-file": publish_to_read_only_file,
 }
