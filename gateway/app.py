@@ -207,7 +207,7 @@ async def serve(
     shared = shared_secret(secret)
     async with AsyncExitStack() as stack:
         queue = await stack.enter_async_context(open_edge_queue(settings))
-        warehouse = await stack.enter_async_context(Warehouse(settings))
+        warehouse = await stack.enter_async_context(Warehouse(settings, sees_all=False))
         publisher = await stack.enter_async_context(
             Publisher(
                 queue,

@@ -15,6 +15,7 @@ from sluice.core.errors import ConfigError
 MIB: Final = 1024 * 1024
 _PUBSUB: Final = re.compile(r"pubsub://([a-z][a-z0-9:.-]{4,61}[a-z0-9])")
 
+_CLUSTER: Final = re.compile(r"[A-Za-z0-9_.{}-]{1,64}")
 _ENDPOINT: Final = re.compile(r"[A-Za-z0-9.-]{1,253}:\d{1,5}")
 
 
@@ -46,6 +47,12 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="`http(s)://user:password@host:port/database` of ClickHouse; "
         "empty: the embedded one, whose address and password are in the data dir.",
+    )
+    warehouse_cluster: str = Field(
+        "",
+        description="Cluster of ClickHouse on which tables are made, with `ON CLUSTER` and"
+        " `Replicated…` engines (docs/clickhouse.md); empty for one server, for ClickHouse Cloud,"
+        " and for a database whose engine is `Replicated`.",
     )
     tenants_file: Path | None = Field(
         None, description="The tenants file; unset: `tenants.toml` in the data dir."
@@ -198,6 +205,14 @@ class Settings(BaseSettings):
         url = value.get_secret_value()
         if url and not _is_http(url):
             message = "use http(s)://user:password@host:port/database"
+            raise ValueError(message)
+        return value
+
+    @field_validator("warehouse_cluster")
+    @classmethod
+    def _cluster_is_a_name(cls, value: str) -> str:
+        if value and _CLUSTER.fullmatch(value) is None:
+            message = "use the name of a cluster: letters, digits, _ - . and {cluster}"
             raise ValueError(message)
         return value
 
