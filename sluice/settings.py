@@ -54,6 +54,19 @@ class Settings(BaseSettings):
         " `Replicated…` engines (docs/clickhouse.md); empty for one server, for ClickHouse Cloud,"
         " and for a database whose engine is `Replicated`.",
     )
+    warehouse_ca_file: Path | None = Field(
+        None,
+        description="PEM file of the authorities that ClickHouse's certificate is checked against,"
+        " for https; unset: those that this machine trusts.",
+    )
+    warehouse_cert_file: Path | None = Field(
+        None,
+        description="PEM file of a client certificate for ClickHouse; it logs in where the URL has"
+        " no password.",
+    )
+    warehouse_key_file: Path | None = Field(
+        None, description="PEM file of the client certificate's key; unset: it is in the same file."
+    )
     tenants_file: Path | None = Field(
         None, description="The tenants file; unset: `tenants.toml` in the data dir."
     )
@@ -205,6 +218,14 @@ class Settings(BaseSettings):
         url = value.get_secret_value()
         if url and not _is_http(url):
             message = "use http(s)://user:password@host:port/database"
+            raise ValueError(message)
+        return value
+
+    @field_validator("warehouse_ca_file", "warehouse_cert_file", "warehouse_key_file")
+    @classmethod
+    def _file_is_there(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            message = "there is no such file"
             raise ValueError(message)
         return value
 

@@ -318,6 +318,7 @@ class Warehouse:
             password=unquote(parts.password or ""),
             database=database,
             secure=parts.scheme == "https",
+            **_tls(self._settings, has_password=bool(parts.password)),
             compress=not self.is_embedded,
             connect_timeout=CONNECT_TIMEOUT_S,
             send_receive_timeout=TIMEOUTS_S[lane],
@@ -330,6 +331,19 @@ class Warehouse:
         clients, self._clients = self._clients, {}
         for client in clients.values():
             await client.close()
+
+
+def _tls(settings: Settings, *, has_password: bool) -> dict[str, Any]:
+    """Return how the connection is secured; a server is always verified."""
+    files = {
+        "ca_cert": settings.warehouse_ca_file,
+        "client_cert": settings.warehouse_cert_file,
+        "client_cert_key": settings.warehouse_key_file,
+    }
+    given: dict[str, Any] = {name: str(path) for name, path in files.items() if path is not None}
+    if "client_cert" in given:  # as what logs in, or only as what the server asks to see
+        given["tls_mode"] = "strict" if has_password else "mutual"
+    return given
 
 
 def _translated(error: ClickHouseError) -> WarehouseError:
