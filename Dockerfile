@@ -49,6 +49,7 @@ ENTRYPOINT ["sluice"]
 CMD ["gateway"]
 ARG VERSION=unknown
 ARG REVISION=unknown
+ENV SLUICE_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="sluice" \
       org.opencontainers.image.description="An event-ingestion gateway that you run yourself: every 202 is a promise." \
       org.opencontainers.image.licenses="Apache-2.0" \

@@ -252,7 +252,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         tracer = await stack.enter_async_context(open_tracer("gateway"))
         queue = await stack.enter_async_context(open_edge_queue(settings))
-        warehouse = await stack.enter_async_context(Warehouse(settings))
+        warehouse = await stack.enter_async_context(Warehouse(settings, sees_all=False))
         publisher = await stack.enter_async_context(
             Publisher(
                 queue,

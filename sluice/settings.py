@@ -16,6 +16,7 @@ from sluice.core.errors import ConfigError
 MIB: Final = 1024 * 1024
 _PUBSUB: Final = re.compile(r"pubsub://([a-z][a-z0-9:.-]{4,61}[a-z0-9])")
 
+_CLUSTER: Final = re.compile(r"[A-Za-z0-9_.{}-]{1,64}")
 _ENDPOINT: Final = re.compile(r"[A-Za-z0-9.-]{1,253}:\d{1,5}")
 MAX_SECRET_BYTES: Final = 65_536
 """Of a file that holds a secret."""
@@ -50,6 +51,25 @@ class Settings(BaseSettings):
         description="`http(s)://user:password@host:port/database` of ClickHouse; "
         "empty: the embedded one, whose address and password are in the data dir. "
         "SLUICE_WAREHOUSE_URL_FILE instead names a file that holds it.",
+    )
+    warehouse_cluster: str = Field(
+        "",
+        description="Cluster of ClickHouse on which tables are made, with `ON CLUSTER` and"
+        " `Replicated…` engines (docs/clickhouse.md); empty for one server, for ClickHouse Cloud,"
+        " and for a database whose engine is `Replicated`.",
+    )
+    warehouse_ca_file: Path | None = Field(
+        None,
+        description="PEM file of the authorities that ClickHouse's certificate is checked against,"
+        " for https; unset: those that this machine trusts.",
+    )
+    warehouse_cert_file: Path | None = Field(
+        None,
+        description="PEM file of a client certificate for ClickHouse; it logs in where the URL has"
+        " no password.",
+    )
+    warehouse_key_file: Path | None = Field(
+        None, description="PEM file of the client certificate's key; unset: it is in the same file."
     )
     tenants_file: Path | None = Field(
         None, description="The tenants file; unset: `tenants.toml` in the data dir."
@@ -219,6 +239,22 @@ class Settings(BaseSettings):
         url = value.get_secret_value()
         if url and not _is_http(url):
             message = "use http(s)://user:password@host:port/database"
+            raise ValueError(message)
+        return value
+
+    @field_validator("warehouse_ca_file", "warehouse_cert_file", "warehouse_key_file")
+    @classmethod
+    def _file_is_there(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            message = "there is no such file"
+            raise ValueError(message)
+        return value
+
+    @field_validator("warehouse_cluster")
+    @classmethod
+    def _cluster_is_a_name(cls, value: str) -> str:
+        if value and _CLUSTER.fullmatch(value) is None:
+            message = "use the name of a cluster: letters, digits, _ - . and {cluster}"
             raise ValueError(message)
         return value
 

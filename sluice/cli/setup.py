@@ -29,6 +29,10 @@ def setup(
     is_dry: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be created, and change nothing.")
     ] = False,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Make every table once more, for a new server of a cluster."),
+    ] = False,
     wait: Annotated[
         str, typer.Option("--wait", help="How long to wait for the warehouse.")
     ] = "60s",
@@ -55,7 +59,7 @@ def setup(
     if not as_json:  # said before the warehouse may stop all
         for part in parts:
             print(f"queue: {part.line}", flush=True)
-    applied = asyncio.run(_set_up_warehouse(settings, wait_s, is_chatty=not as_json))
+    applied = asyncio.run(_set_up_warehouse(settings, wait_s, again=again, is_chatty=not as_json))
     if as_json:
         _print_json(parts, applied)
         return
@@ -73,12 +77,14 @@ def _print_json(parts: list[QueuePart], applied: list[str]) -> None:
     )
 
 
-async def _set_up_warehouse(settings: Settings, wait_s: float, *, is_chatty: bool) -> list[str]:
+async def _set_up_warehouse(
+    settings: Settings, wait_s: float, *, again: bool, is_chatty: bool
+) -> list[str]:
     deadline = time.monotonic() + wait_s
     async with Warehouse(settings) as warehouse:
         while True:
             try:
-                return await migrate(warehouse)
+                return await migrate(warehouse, again=again)
             except WarehouseUnavailableError as error:
                 if time.monotonic() > deadline:
                     message = f"the warehouse was not there within {wait_s:g} s: {error}"

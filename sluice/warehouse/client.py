@@ -23,6 +23,16 @@ from sluice.core.errors import WarehouseError, WarehouseUnavailableError
 from sluice.settings import Settings
 from sluice.tracing.spans import calling
 from sluice.warehouse.queries import Query
+from sluice.warehouse.topology import (
+    Topology,
+    catching_up,
+    insert_settings,
+    is_mutation,
+    mutation_settings,
+    on_cluster,
+    read_settings,
+    topology_of,
+)
 
 Lane = Literal["insert", "read", "upkeep"]
 
@@ -62,6 +72,9 @@ INSERT_SETTINGS: Final[Mapping[str, Any]] = {
 _TRACED_INSERT: Final = {"db.system.name": "clickhouse", "db.operation.name": "INSERT"}
 
 
+_ENGINE: Final = "SELECT engine FROM system.databases WHERE name = currentDatabase()"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class External:
     """A table that travels with one query, in tab-separated form."""
@@ -94,11 +107,17 @@ class Warehouse:
     Args:
         settings: Where it is.
         makes_database: False for who only looks: a missing database is then a ``WarehouseError``.
+        sees_all: Whether reads see all that was confirmed before, also where ClickHouse has several
+            servers. False for who can bear to be a moment late, and may only read.
     """
 
-    def __init__(self, settings: Settings, *, makes_database: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, *, makes_database: bool = True, sees_all: bool = True
+    ) -> None:
         self._settings = settings
         self._makes_database = makes_database
+        self._sees_all = sees_all
+        self._topology: Topology | None = None
         self._clients: dict[Lane, AsyncClient] = {}
         self._url = ""
         self._is_doubtful = True
@@ -108,6 +127,20 @@ class Warehouse:
     def is_embedded(self) -> bool:
         """Whether the warehouse is our own process, whose tables must fsync."""
         return not self._settings.warehouse_url.get_secret_value()
+
+    @property
+    def cluster(self) -> str:
+        """The cluster on which tables are made; empty where there is none."""
+        return self._settings.warehouse_cluster
+
+    async def topology(self) -> Topology:
+        """Return how many servers ClickHouse has; asked once.
+
+        Raises:
+            WarehouseError, WarehouseUnavailableError: As ``insert_rows``.
+        """
+        async with self._use("read") as client:
+            return await self._topology_of(client)
 
     async def __aenter__(self) -> Self:
         """Connect to nothing yet."""
@@ -123,7 +156,6 @@ class Warehouse:
         frames: bytes,
         *,
         columns: Sequence[str] | None = None,
-        token: str | None = None,
     ) -> None:
         """Insert rows, all or none.
 
@@ -131,18 +163,15 @@ class Warehouse:
             table: A table of ours, never text from outside.
             frames: NDJSON as one or more zstd frames.
             columns: The columns that the rows have; None means all.
-            token: Makes a repeated insert known to tables that remember such tokens.
 
         Raises:
             WarehouseError: ClickHouse refused it; ``code`` says why.
             WarehouseUnavailableError: It did not answer; the rows may or may not be there.
         """
-        settings = dict(INSERT_SETTINGS)
-        if token is not None:
-            settings["insert_deduplication_token"] = token
         said = {**_TRACED_INSERT, "db.collection.name": table}
         with calling(f"INSERT {table}", said) as call:
             async with self._use("insert") as client:
+                settings = {**INSERT_SETTINGS, **insert_settings(await self._topology_of(client))}
                 await client.raw_insert(
                     table,
                     column_names=columns,
@@ -172,7 +201,10 @@ class Warehouse:
             else None
         )
         async with self._use("read") as client:
-            result = await client.query(query.sql, parameters=params, external_data=sent)
+            settings = await self._see_all(client, query.sql)
+            result = await client.query(
+                query.sql, parameters=params, settings=settings, external_data=sent
+            )
             return [tuple(row) for row in result.result_rows]
 
     async def stream(
@@ -183,12 +215,13 @@ class Warehouse:
         Raises:
             WarehouseError, WarehouseUnavailableError: As ``insert_rows``; also in the middle.
         """
-        async with (
-            self._use("upkeep") as client,
-            await client.raw_stream(query.sql, parameters=params or None, fmt=fmt) as pieces,
-        ):
-            async for piece in pieces:
-                yield piece
+        async with self._use("upkeep") as client:
+            settings = await self._see_all(client, query.sql)
+            async with await client.raw_stream(
+                query.sql, parameters=params or None, settings=settings, fmt=fmt
+            ) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     async def run(self, query: Query, **params: object) -> None:
         """Run a long statement that answers nothing.
@@ -197,7 +230,14 @@ class Warehouse:
             WarehouseError, WarehouseUnavailableError: As ``insert_rows``.
         """
         async with self._use("upkeep") as client:
-            await client.command(query.sql, parameters=params, settings={"wait_end_of_query": 1})
+            topology = await self._topology_of(client)
+            more = mutation_settings if is_mutation(query.sql) else insert_settings
+            settings = {
+                "wait_end_of_query": 1,
+                **more(topology),
+                **await self._see_all(client, query.sql),
+            }
+            await client.command(query.sql, parameters=params, settings=settings)
 
     async def command(self, sql: str) -> None:
         """Run a statement of ours that answers nothing, such as CREATE TABLE.
@@ -216,6 +256,21 @@ class Warehouse:
         """
         async with self._use("read") as client:
             await client.command("SELECT 1")
+
+    async def _see_all(self, client: AsyncClient, sql: str) -> dict[str, Any]:
+        """Let the server catch up with the others, and return the settings of a read."""
+        if not self._sees_all:
+            return {}
+        topology = await self._topology_of(client)
+        for statement in catching_up(sql, topology, self.cluster):
+            await client.command(statement)
+        return dict(read_settings(topology))
+
+    async def _topology_of(self, client: AsyncClient) -> Topology:
+        if self._topology is None:
+            engine = "" if self.is_embedded or self.cluster else await client.command(_ENGINE)
+            self._topology = topology_of(str(engine), self.cluster)
+        return self._topology
 
     @asynccontextmanager
     async def _use(self, lane: Lane) -> AsyncIterator[AsyncClient]:
@@ -237,6 +292,7 @@ class Warehouse:
                 if url != self._url:
                     await self._close()
                     self._url = url
+                    self._topology = None
                 self._is_doubtful = False
             client = self._clients.get(lane)
             if client is None:
@@ -253,7 +309,8 @@ class Warehouse:
         # The first process that comes makes the database.
         client = await self._connect(lane, None)
         try:
-            await client.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+            everywhere = on_cluster(self.cluster)
+            await client.command(f"CREATE DATABASE IF NOT EXISTS `{database}`{everywhere}")
         finally:
             await client.close()
         return await self._connect(lane, database)
@@ -267,6 +324,7 @@ class Warehouse:
             password=unquote(parts.password or ""),
             database=database,
             secure=parts.scheme == "https",
+            **_tls(self._settings, has_password=bool(parts.password)),
             compress=not self.is_embedded,
             connect_timeout=CONNECT_TIMEOUT_S,
             send_receive_timeout=TIMEOUTS_S[lane],
@@ -279,6 +337,19 @@ class Warehouse:
         clients, self._clients = self._clients, {}
         for client in clients.values():
             await client.close()
+
+
+def _tls(settings: Settings, *, has_password: bool) -> dict[str, Any]:
+    """Return how the connection is secured; a server is always verified."""
+    files = {
+        "ca_cert": settings.warehouse_ca_file,
+        "client_cert": settings.warehouse_cert_file,
+        "client_cert_key": settings.warehouse_key_file,
+    }
+    given: dict[str, Any] = {name: str(path) for name, path in files.items() if path is not None}
+    if "client_cert" in given:  # as what logs in, or only as what the server asks to see
+        given["tls_mode"] = "strict" if has_password else "mutual"
+    return given
 
 
 def _translated(error: ClickHouseError) -> WarehouseError:

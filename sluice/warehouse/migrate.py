@@ -14,6 +14,7 @@ import zstandard
 from sluice.core.errors import WarehouseError, WarehouseUnavailableError
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.queries import Query
+from sluice.warehouse.topology import rendered
 
 DURABLE: Final = ", fsync_after_insert = 1, fsync_part_directory = 1"
 """Table settings of the embedded warehouse: what the queue forgot must survive a power cut."""
@@ -59,8 +60,12 @@ async def pending(warehouse: Warehouse) -> list[str]:
     return [name for name, _ in migrations() if name not in applied]
 
 
-async def migrate(warehouse: Warehouse) -> list[str]:
+async def migrate(warehouse: Warehouse, *, again: bool = False) -> list[str]:
     """Apply what is missing and return its names.
+
+    Args:
+        warehouse: Where.
+        again: Apply everything once more, for a server that has come to a cluster.
 
     Raises:
         WarehouseError: A statement was refused.
@@ -68,7 +73,7 @@ async def migrate(warehouse: Warehouse) -> list[str]:
     """
     await _run(warehouse, _CREATE)
     applied = {str(name) for (name,) in await warehouse.fetch(_APPLIED)}
-    missing = [(name, text) for name, text in migrations() if name not in applied]
+    missing = [(name, text) for name, text in migrations() if again or name not in applied]
     for name, text in missing:
         for statement in statements(text, durable=warehouse.is_embedded):
             await _run(warehouse, statement)
@@ -80,6 +85,7 @@ async def migrate(warehouse: Warehouse) -> list[str]:
 
 
 async def _run(warehouse: Warehouse, statement: str) -> None:
+    statement = rendered(statement, await warehouse.topology(), warehouse.cluster)
     try:
         await warehouse.command(statement)
     except WarehouseUnavailableError:
