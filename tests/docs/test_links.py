@@ -11,7 +11,14 @@ PAGES = {page.name: page for page in everything()}
 OUTSIDE = {"https", "http", "mailto"}
 AWAITED = frozenset(
     f"docs/{name}"
-    for name in ("recovery.md", "clickhouse.md", "console.md", "tracing.md", "runbooks/README.md")
+    for name in (
+        "recovery.md",
+        "clickhouse.md",
+        "console.md",
+        "tracing.md",
+        "logs.md",
+        "runbooks/README.md",
+    )
 )
 """Pages that are on their way; a link to one of them may lead nowhere until it is here."""
 LISTED_LINE = re.compile(r"^- \[([^\]]+)\]\(([^)]+)\): \S.{15,}\.$")
