@@ -23,6 +23,7 @@ RUN_BY = {
 }
 """Where samples of other languages are run, or made."""
 METRIC = re.compile(r"\bsluice_[a-z0-9_]+")
+SETTING = re.compile(r"\bSLUICE_[A-Z][A-Z_]*[A-Z]\b")
 OPENING = re.compile(r"^(`{3,}|~{3,})", re.MULTILINE)
 
 
@@ -76,11 +77,11 @@ def test_metrics_that_pages_name_exist() -> None:
 
 
 def test_settings_that_pages_name_exist() -> None:
-    declared = set(re.findall(r"`(SLUICE_[A-Z_]+)`", (ROOT / "docs" / "settings.md").read_text()))
+    declared = set(SETTING.findall((ROOT / "docs" / "settings.md").read_text()))
     declared |= {"SLUICE_URL", "SLUICE_TOKEN", "SLUICE_API_KEY"}  # of commands and shells
     for page in manual():
         text = page.path.read_text()
-        named = set(re.findall(r"\bSLUICE_[A-Z][A-Z_]*[A-Z]\b", text))
+        named = set(SETTING.findall(text))
         assert named <= declared, (page.name, named - declared)
 
 
