@@ -29,6 +29,8 @@ OTHER_PORTS: Final = {
     "9093": {"/api/v2/alerts"},
 }
 """Paths of what is not the gateway: worker, simulated Amplitude, ClickHouse, Prometheus."""
+VARIABLES: Final = {"$GATEWAY": "8080", "$WORKER": "8082"}
+"""How runbooks call the addresses of the parts."""
 _OPEN: Final = re.compile(r"\$\{?\w+\}?|\{\w+\}|" + INNER)
 _OTHERS_OWN: Final = ("session", "amplitude_", "segment_", "webhook", "shopify")
 """Operations whose credential is in the body, or whose scheme is that of another system."""
@@ -48,6 +50,8 @@ def refused_request(words: tuple[str, ...]) -> str:
     named = [value for name, value in options if name in {"-X", "--request"}]
     is_get = any(name in {"-G", "--get"} for name, _ in options)
     method = named[0] if named else "POST" if given and not is_get else "GET"
+    for name, port in VARIABLES.items():
+        rest[0] = rest[0].replace(name, f"127.0.0.1:{port}")
     address = urlsplit(rest[0] if "://" in rest[0] else f"http://{rest[0]}")
     if rest[0] == INNER or rest[0].startswith("$WAREHOUSE"):
         return ""  # the warehouse's address; the statement is run, or looked at as SQL

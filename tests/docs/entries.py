@@ -37,6 +37,13 @@ TO_GOOGLE: Final = (
     "the emulator's tests run them: tests/integration/test_pubsub_setup.py, tests/faults"
 )
 
+PAGES: Final[Mapping[str, Parsed]] = {
+    "docs/runbooks/": Parsed("`make drills` mends real faults by these steps"),
+    "docs/recovery.md": Parsed("`python -m tests.faults.recovery` loses disks and rebuilds them"),
+    "docs/tracing.md": Parsed("it starts a Sluice that would not end; the exporter has tests"),
+}
+"""Pages, or folders of them, whose blocks are done elsewhere; SQL too."""
+
 ENTRIES: Final[Mapping[tuple[str, str], Parsed | Run]] = {
     ("README.md", "make run"): Parsed("`make newcomer` runs it in a fresh clone"),
     ("README.md", "make test"): Parsed("these tests are that"),

@@ -35,10 +35,11 @@ RECORDED: Final[Mapping[str, frozenset[str]]] = {
     "docker logs": frozenset({"-f", "--since"}),
     "docker push": frozenset(),
     "docker tag": frozenset(),
+    "docker stats": frozenset({"--no-stream"}),
     "docker stop": frozenset(),
     "docker rm": frozenset(),
     # Docker Compose 2; `make image-test` has it read compose.yaml itself
-    "docker compose up": frozenset({"--build", "--wait", "-d"}),
+    "docker compose up": frozenset({"--build", "--wait", "-d", "--scale"}),
     "docker compose run": frozenset({"--rm"}),
     "docker compose exec": frozenset(),
     "docker compose logs": frozenset({"-f", "--since"}),
@@ -65,6 +66,7 @@ RECORDED: Final[Mapping[str, frozenset[str]]] = {
          "--dead-letter-topic", "--max-delivery-attempts"}
     ),
     "gcloud pubsub subscriptions seek": frozenset({"--time", "--snapshot"}),
+    "gcloud pubsub subscriptions update": frozenset({"--message-retention-duration"}),
     "gcloud pubsub subscriptions describe": frozenset({"--format"}),
     "gcloud iam service-accounts create": frozenset(),
     "gcloud iam service-accounts add-iam-policy-binding": frozenset({"--role", "--member"}),
@@ -76,7 +78,8 @@ NOT_HERE: Final = frozenset({"docker", "kind", "gcloud", "kubectl"})
 """Programs that need an engine, a cluster or an account; what calls one is only parsed."""
 PLAIN: Final = frozenset(
     {"cp", "mkdir", "export", "cat", "sed", "sh", "openssl", "git", "printf", "sha256sum", "echo",
-     "cd", "head", "date", "test", "rm", "mv", "grep"}
+     "cd", "head", "date", "test", "rm", "mv", "grep", "df", "ss", "awk", "sort", "uniq", "tail",
+     "fuser", "sqlite3"}
 )  # fmt: skip
 """Programs of every machine, whose words are not looked at."""
 AWAITED: Final = frozenset({"drills"})

@@ -6,6 +6,7 @@ import pytest
 
 from sluice.tenants import TenantsFile
 from tests.docs.entries import ENTRIES, Parsed, Run
+from tests.docs.entries import PAGES as ELSEWHERE
 from tests.docs.grammar import NOT_HERE
 from tests.docs.pages import Block, manual
 from tests.docs.sandbox import Sandbox, kept, promised, run_until_true, running_sandbox
@@ -31,6 +32,9 @@ def entry_of(block: Block) -> Parsed | Run:
     """Return how the block is dealt with."""
     for name, entry in ENTRIES.items():
         if belongs(name, block):
+            return entry
+    for page, entry in ELSEWHERE.items():
+        if block.page.startswith(page):
             return entry
     missing = sorted({one.program for one in commands(block.text)} & NOT_HERE)
     return Parsed(f"{', '.join(missing)} is not here") if missing else Run()

@@ -11,9 +11,21 @@ PAGES = {page.name: page for page in everything()}
 OUTSIDE = {"https", "http", "mailto"}
 AWAITED = frozenset(
     f"docs/{name}"
-    for name in ("recovery.md", "clickhouse.md", "console.md", "tracing.md", "runbooks/README.md")
+    for name in (
+        "recovery.md",
+        "clickhouse.md",
+        "console.md",
+        "tracing.md",
+        "logs.md",
+        "runbooks/README.md",
+    )
 )
 """Pages that are on their way; a link to one of them may lead nowhere until it is here."""
+OURS = re.compile(r"(?:sluice|gateway|worker|tests|loadtest|docs|k8s|ops)/[\w./*-]+")
+"""A path of this repository in the code of a page."""
+INVENTED = {"gateway/sources/x.py", "worker/destinations/x.py", "worker/workflows/builtins/x.py"}
+INVENTED |= {"sluice/cli/x.py", "sluice/warehouse/migrations/NNNN_what.sql"}
+"""Files that docs/extending.md tells to write."""
 LISTED_LINE = re.compile(r"^- \[([^\]]+)\]\(([^)]+)\): \S.{15,}\.$")
 
 
@@ -58,6 +70,18 @@ def test_page_links_only_to_files_and_headings_that_exist(name: str) -> None:
 )
 def test_link_is_judged(target: str, verdict: str) -> None:
     assert broken(Words("README.md", 1, target)) == verdict
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_file_that_a_page_names_exists(name: str) -> None:
+    """``gateway/app.py``, ``tests/faults``; with ``*`` at least one that fits."""
+    named = [words for words in PAGES[name].code if OURS.fullmatch(words.text)]
+    gone = [
+        (words.place, words.text)
+        for words in named
+        if not any(ROOT.glob(words.text.rstrip("/"))) and words.text not in INVENTED
+    ]
+    assert gone == []
 
 
 def test_each_page_has_one_title() -> None:
