@@ -53,7 +53,7 @@ PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 TRACKS: Final = 200
 REQUESTS: Final = 100
 NOW_S: Final = 1_790_000_000.0
-CALLGRIND_TIMES: Final = (5, 25)
+CALLGRIND_TIMES: Final = (2, 6)
 _COLLECTED: Final = re.compile(rb"Collected : (\d+)")
 Counts = dict[str, float]
 
