@@ -61,3 +61,9 @@ def test_every_query_of_the_module_is_in_the_list() -> None:
 def test_query_has_no_place_that_text_could_be_put_into(query: Query) -> None:
     braces = re.findall(r"\{[^}]*\}", query.sql)
     assert all(re.fullmatch(r"\{[a-z_]+:[A-Za-z0-9()]+\}", brace) for brace in braces)
+
+
+@pytest.mark.parametrize("query", [*TAIL_QUERIES, *LETTER_QUERIES], ids=lambda query: query.name)
+def test_query_that_a_page_repeats_is_bounded_in_time_and_rows(query: Query) -> None:
+    assert "max_execution_time = 5" in query.sql
+    assert "LIMIT" in query.sql or query.sql.strip().startswith("SELECT count() FROM")
