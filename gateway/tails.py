@@ -116,7 +116,7 @@ class Feed:
 
     async def begin(self) -> bool:
         """Look for the first time: what is there now is not new. Whether it was seen."""
-        ask = TailAsk(since_ms=0, reach_s=OVERLAP_MS // 1_000, known=(), wanted=0)
+        ask = TailAsk(since_ms=0, reach_s=OVERLAP_MS // 1_000, known={}, wanted=0)
         try:
             found = await self._look(self._tenant, self._which, ask)
         except WarehouseError as error:

@@ -111,13 +111,13 @@ def read_position(text: str) -> Position | None:
     return Position(floor_ms, {floor_ms + int(after): int(count) for after, count in pairs})
 
 
-def known_to_all(positions: Iterable[Position]) -> list[str]:
-    """Return the milliseconds that all positions know with the same count, as ``at:count``."""
+def known_to_all(positions: Iterable[Position]) -> dict[int, int]:
+    """Return the milliseconds that all positions know with the same count, with that count."""
     first, *others = positions
     same = set(first.groups.items())
     for other in others:
         same &= set(other.groups.items())
-    return [f"{at_ms}:{count}" for at_ms, count in sorted(same)]
+    return dict(same)
 
 
 def is_to_show(

@@ -5,7 +5,7 @@ window that overlaps with the one before is counted by the millisecond in which 
 which there are few: an insert has one or two. Who asks knows by these counts what is new.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,50 +36,48 @@ _LATELY: Final = """
         AND ({user_id:String} = '' OR user_id = {user_id:String})
 """
 
-_BOUND: Final = """
-SETTINGS max_execution_time = 5, max_result_rows = 6000
-"""
-
-_FRESH: Final = """
-WITH fresh AS (
+TAIL_COUNTS: Final = Query(
+    "tail_counts",
+    """
+SELECT toUnixTimestamp64Milli(now64(3)) AS now, [] AS at, [] AS events
+UNION ALL
+SELECT 0, groupArray(at), groupArray(events) FROM (
     SELECT toUnixTimestamp64Milli(stored_at) AS at, count() AS events
     FROM events {lately}
     GROUP BY at
     ORDER BY at DESC
     LIMIT 5000
 )
-SELECT 'now' AS kind, toUnixTimestamp64Milli(now64(3)) AS at, toUInt64(0) AS events, '' AS id,
-    '' AS received, '' AS name, '' AS person, '' AS origin,
-    CAST([], 'Array(Tuple(String, String))') AS members
-UNION ALL
-SELECT 'group', at, events, '', '', '', '', '', [] FROM fresh
-UNION ALL
-SELECT * FROM (
-    SELECT 'event', toUnixTimestamp64Milli(stored_at) AS at, toUInt64(1), toString(event_id),
-        replaceOne(toString(received_at), ' ', 'T'), event_type, user_id, source,
-        arrayMap(
-            member -> (substringUTF8(member.1, 1, 64), substring(member.2, 1, 1)),
-            arraySlice(JSONExtractKeysAndValuesRaw(payload), 1, 30)
-        )
-    FROM events {lately}
-        AND toUnixTimestamp64Milli(stored_at) IN (
-            SELECT at FROM fresh
-            WHERE NOT has({known:Array(String)}, concat(toString(at), ':', toString(events)))
-        )
-    ORDER BY stored_at DESC, events.received_at DESC, events.event_id DESC
-    LIMIT {wanted:UInt32}
+SETTINGS max_execution_time = 5
+""".replace("{lately}", _LATELY),
 )
-"""
-
-TAIL: Final = Query("tail", _FRESH.replace("{lately}", _LATELY) + _BOUND)
-"""When it was asked; how many events were stored in which millisecond; and of the milliseconds that
-the asker does not know with the same count, the newest events. Values of properties stay behind: of
-each only the first character is read, which says its type, and at most 30 names of 64 characters.
+"""How many events were stored in which millisecond, the latest first, and when it was asked.
 
 Rows from before 0008 have no time of their own: ClickHouse gives them that of the moment when they
 are read, which is why what is stored now waits for the next look."""
 
-TAIL_QUERIES: Final = (TAIL,)
+TAIL_EVENTS: Final = Query(
+    "tail_events",
+    """
+SELECT toUnixTimestamp64Milli(stored_at) AS at, toString(event_id),
+    replaceOne(toString(received_at), ' ', 'T'), event_type, user_id, source,
+    arrayMap(
+        member -> (substringUTF8(member.1, 1, 64), substring(member.2, 1, 1)),
+        arraySlice(JSONExtractKeysAndValuesRaw(payload), 1, 30)
+    )
+FROM events {lately}
+    AND toUnixTimestamp64Milli(stored_at) IN {fresh:Array(Int64)}
+ORDER BY stored_at DESC, events.received_at DESC, events.event_id DESC
+LIMIT {wanted:UInt32}
+SETTINGS max_execution_time = 5
+""".replace("{lately}", _LATELY),
+)
+"""The newest events of some milliseconds. Values of properties stay behind: of each only the first
+character is read, which says its type, and at most 30 names of 64 characters."""
+
+TAIL_QUERIES: Final = (TAIL_COUNTS, TAIL_EVENTS)
+MAX_FRESH: Final = 1_000
+"""Milliseconds whose events are looked for at a time, the latest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +97,10 @@ class TailAsk:
     """Unix milliseconds from which on rows were stored that count."""
     reach_s: int
     """How far back that may be at most."""
-    known: Sequence[str]
-    """Milliseconds with their counts, as ``at:count``, whose events are not needed."""
+    known: Mapping[int, int]
+    """Counts by milliseconds; where these are as they were, the events are not needed."""
     wanted: int
-    """How many events at most."""
+    """How many events at most; with 0 they are only counted."""
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
@@ -134,29 +132,19 @@ async def read_tail(warehouse: Warehouse, tenant: str, which: TailFilter, ask: T
     Raises:
         WarehouseError: The warehouse refused or did not answer.
     """
-    rows = await warehouse.fetch(
-        TAIL,
-        tenant=tenant,
-        event_type=which.event_type,
-        source=which.source,
-        user_id=which.user_id,
-        since_ms=ask.since_ms,
-        reach_s=ask.reach_s,
-        known=list(ask.known),
-        wanted=ask.wanted,
-    )
-    return _tailed(rows)
-
-
-def _tailed(rows: Sequence[tuple[Any, ...]]) -> Tailed:
-    now_ms = 0
-    groups: dict[int, int] = {}
-    events: list[StoredEvent] = []
-    for kind, at, count, *rest in rows:
-        if kind == "now":
-            now_ms = at
-        elif kind == "group":
-            groups[at] = count
-        else:
-            events.append(StoredEvent(at, *rest))
-    return Tailed(now_ms, groups, events)
+    asked: dict[str, Any] = {
+        "tenant": tenant,
+        "event_type": which.event_type,
+        "source": which.source,
+        "user_id": which.user_id,
+        "since_ms": ask.since_ms,
+        "reach_s": ask.reach_s,
+    }
+    rows = await warehouse.fetch(TAIL_COUNTS, **asked)
+    now_ms = max(now for now, _, _ in rows)
+    groups = {at: count for _, ats, counts in rows for at, count in zip(ats, counts, strict=True)}
+    fresh = [at for at, count in groups.items() if ask.known.get(at) != count][:MAX_FRESH]
+    if not (fresh and ask.wanted):
+        return Tailed(now_ms, groups, [])
+    found = await warehouse.fetch(TAIL_EVENTS, fresh=fresh, wanted=ask.wanted, **asked)
+    return Tailed(now_ms, groups, [StoredEvent(*row) for row in found])

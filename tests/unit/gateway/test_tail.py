@@ -106,8 +106,8 @@ def test_event_is_shown_once_when_two_inserts_share_a_millisecond() -> None:
 
 def test_only_what_all_know_alike_is_left_out_of_a_look() -> None:
     mine, other = Position(0, {1: 1, 2: 2, 3: 3}), Position(0, {1: 1, 2: 3})
-    assert known_to_all([mine]) == ["1:1", "2:2", "3:3"]
-    assert known_to_all([mine, other]) == ["1:1"]
+    assert known_to_all([mine]) == {1: 1, 2: 2, 3: 3}
+    assert known_to_all([mine, other]) == {1: 1}
 
 
 @pytest.mark.parametrize(

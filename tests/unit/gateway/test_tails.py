@@ -61,7 +61,7 @@ class Store:
             and which.event_type in ("", event.event_type)
         ]
         groups = dict(Counter(event.at_ms for event in found))
-        new = [event for event in found if f"{event.at_ms}:{groups[event.at_ms]}" not in ask.known]
+        new = [event for event in found if ask.known.get(event.at_ms) != groups[event.at_ms]]
         new.sort(key=lambda event: (event.at_ms, event.event_id), reverse=True)
         return Tailed(self.now_ms, groups, new[: ask.wanted])
 
