@@ -259,6 +259,7 @@ async def serve(
             app,
             new_request_id=new_request_id,
             max_connections=connection_bound(settings.max_connections, raise_file_limit()),
+            keepalive_s=settings.keepalive_s,
         )
         listener = await _listen(http, settings, reuse_port=reuse_port)
         stack.callback(listener.close)

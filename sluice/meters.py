@@ -120,13 +120,13 @@ class LocalHistogram(Collector):
             self._cells[()] = _Cells(len(self._bounds) + 1)
         REGISTRY.register(self)
 
-    def observe(self, labels: tuple[str, ...], value: float) -> None:
-        """Count one observation."""
+    def observe(self, labels: tuple[str, ...], value: float, *, times: int = 1) -> None:
+        """Count one observation, or as many equal ones."""
         cells = self._cells.get(labels)
         if cells is None:
             cells = self._cells[labels] = _Cells(len(self._bounds) + 1)
-        cells.counts[bisect_left(self._bounds, value)] += 1
-        cells.total += value
+        cells.counts[bisect_left(self._bounds, value)] += times
+        cells.total += value * times
 
     def count(self, *labels: str) -> int:
         """Return how many observations were made."""

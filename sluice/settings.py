@@ -1,5 +1,6 @@
 """Every SLUICE_* variable, with its unit and meaning. Nothing else reads the environment."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ MIB: Final = 1024 * 1024
 _PUBSUB: Final = re.compile(r"pubsub://([a-z][a-z0-9:.-]{4,61}[a-z0-9])")
 
 _ENDPOINT: Final = re.compile(r"[A-Za-z0-9.-]{1,253}:\d{1,5}")
+MAX_SECRET_BYTES: Final = 65_536
+"""Of a file that holds a secret."""
 
 
 class Settings(BaseSettings):
@@ -40,7 +43,8 @@ class Settings(BaseSettings):
     warehouse_url: SecretStr = Field(
         SecretStr(""),
         description="`http(s)://user:password@host:port/database` of ClickHouse; "
-        "empty: the embedded one, whose address and password are in the data dir.",
+        "empty: the embedded one, whose address and password are in the data dir. "
+        "SLUICE_WAREHOUSE_URL_FILE instead names a file that holds it.",
     )
     tenants_file: Path | None = Field(
         None, description="The tenants file; unset: `tenants.toml` in the data dir."
@@ -49,7 +53,8 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="HS256 secret (32 bytes or more) of session tokens and, without "
         "SLUICE_JWKS_URL, of read tokens; empty: one is made and kept in the data dir. "
-        "Gateways that share no data dir must share it.",
+        "Gateways that share no data dir must share it. SLUICE_JWT_SECRET_FILE instead names a "
+        "file that holds it.",
     )
     jwks_url: str = Field(
         "", description="Where RS256/ES256 keys of read tokens are fetched; replaces the secret."
@@ -89,6 +94,11 @@ class Settings(BaseSettings):
     )
     max_connections: Annotated[int, Field(ge=1)] = Field(
         20_000, description="Open client connections of one gateway; past it new ones are closed."
+    )
+    keepalive_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        75.0,
+        description="Seconds that the gateway keeps a silent connection; longer than any load"
+        " balancer in front of it does, or requests cross with the end.",
     )
     stop_timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
         8.0, description="Seconds that a stopping process may take to finish what it holds."
@@ -171,8 +181,8 @@ class Settings(BaseSettings):
     log_level: str = Field("info", description="`debug`, `info`, `warning` or `error`.")
     log_requests: str = Field(
         "sampled",
-        description="Which requests leave a line in the gateway's log: `sampled`, `all` or `off`"
-        " (docs/logs.md).",
+        description="Which requests leave a line in the gateway's log: `sampled`, `all` or `off`;"
+        " a sample is bounded in lines a second.",
     )
     revision: str = Field(
         "",
@@ -323,10 +333,44 @@ def load_settings(**overrides: object) -> Settings:
         ConfigError: One line that names the variable, its value unless secret, what is accepted.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    values = _secrets_of_files() | given
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks the values itself
+        return Settings(**values)  # type: ignore[arg-type]  # pydantic checks the values itself
     except ValidationError as error:
         raise ConfigError(_one_line(error, given)) from None
+
+
+def _secrets_of_files() -> dict[str, object]:
+    """Return the secrets that a variable with ``_FILE`` at its end says where to read.
+
+    Docker and Kubernetes mount secrets as files; spaces and line ends around them do not count.
+
+    Raises:
+        ConfigError: One line that names the variable and what is wrong with the file.
+    """
+    found: dict[str, object] = {}
+    for name, field in Settings.model_fields.items():
+        variable = f"SLUICE_{name.upper()}"
+        path = os.environ.get(f"{variable}_FILE", "")
+        if field.annotation is not SecretStr or not path:
+            continue
+        if os.environ.get(variable):
+            message = f"{variable} and {variable}_FILE are both set: keep one of them."
+            raise ConfigError(message)
+        try:
+            with Path(path).open("rb") as file:
+                text = file.read(MAX_SECRET_BYTES).decode().strip()
+        except OSError as error:
+            message = f"{variable}_FILE is {path!r}: it cannot be read: {error.strerror}."
+            raise ConfigError(message) from None
+        except UnicodeDecodeError:
+            message = f"{variable}_FILE is {path!r}: it holds no UTF-8 text."
+            raise ConfigError(message) from None
+        if not text:
+            message = f"{variable}_FILE is {path!r}: the file is empty."
+            raise ConfigError(message)
+        found[name] = text
+    return found
 
 
 def _one_line(error: ValidationError, given: Mapping[str, object]) -> str:

@@ -39,6 +39,7 @@ FILLED_BY: Final[Mapping[str, Sequence[str]]] = {
     "sluice_destination_": WORKER,
     "sluice_amplitude_": WORKER,
     "sluice_runs_": WORKER,
+    "sluice_trace_": BOTH,
     "sluice_build_": BOTH,
     "sluice_loop_": BOTH,
     "sluice_process_": GATEWAY,

@@ -15,6 +15,10 @@ class Credentials:
     def __init__(self, tenants_file: Path) -> None:
         self._file = TenantsFile(tenants_file)
 
+    def add_tenant(self, slug: str) -> str:
+        """Add a tenant and return its secret key."""
+        return self._file.add_tenant(slug)
+
     def rotate(self, slug: str) -> str:
         """Give the tenant one more secret key and return it."""
         return self._file.rotate_key(slug)

@@ -83,6 +83,14 @@ class Stack(msgspec.Struct, frozen=True):
         """What all processes wrote to stderr so far."""
         return (self.data_dir / "run.log").read_text()
 
+    def pid_of(self, part: str) -> int:
+        """Return the process of a part, such as ``warehouse``."""
+        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+            if part in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                return int(pid)
+        message = f"{part} does not run"
+        raise LookupError(message)
+
     def new_tenant(self) -> tuple[str, str, str]:
         """Return slug, secret key and read token of a new tenant that the gateway knows."""
         slug = f"t-{os.urandom(6).hex()}"

@@ -114,6 +114,12 @@ def test_compose_and_package_agree_on_the_version() -> None:
         assert service["build"]["target"] == "parts"
 
 
+def test_compose_and_kubernetes_run_the_same_programs() -> None:
+    manifests = "".join(file.read_text() for file in (ROOT / "k8s/components").rglob("*.yaml"))
+    for name in ("clickhouse", "pubsub"):
+        assert f"image: {SERVICES[name]['image']}\n" in manifests
+
+
 def test_prometheus_asks_every_process_that_counts() -> None:
     config = YAML(typ="safe").load(ROOT / "ops/compose/prometheus.yml")
     targets = {

@@ -64,11 +64,12 @@ def test_histogram_counts_up_to_each_bound() -> None:
     with declared(histogram):
         for value in (0.5, 1.0, 1.5, 9.0):
             histogram.observe(("here",), value)
+        histogram.observe(("here",), 1.25, times=4)
         assert samples(histogram) == {
             "test_seconds_bucket/here/1.0": 2.0,
-            "test_seconds_bucket/here/2.0": 3.0,
-            "test_seconds_bucket/here/+Inf": 4.0,
-            "test_seconds_count/here": 4.0,
-            "test_seconds_sum/here": 12.0,
+            "test_seconds_bucket/here/2.0": 7.0,
+            "test_seconds_bucket/here/+Inf": 8.0,
+            "test_seconds_count/here": 8.0,
+            "test_seconds_sum/here": 17.0,
         }
-        assert histogram.count("here") == 4
+        assert histogram.count("here") == 8

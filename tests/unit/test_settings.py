@@ -1,5 +1,7 @@
 """Settings: one line for a wrong value, and never a secret in it."""
 
+from pathlib import Path
+
 import pytest
 
 from sluice.core.errors import ConfigError
@@ -50,6 +52,48 @@ def test_wrong_option_is_named_as_it_was_typed(port: str) -> None:
         load_settings(port=port)
     assert str(caught.value) == (
         f"SLUICE_PORT (--port) is '{port}': use a whole number from 0 to 65535."
+    )
+
+
+def test_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "secret"
+    file.write_text("0123456789abcdef0123456789abcdef\n")
+    monkeypatch.setenv("SLUICE_JWT_SECRET_FILE", str(file))
+    secret = load_settings().jwt_secret.get_secret_value()
+    assert secret == "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "it cannot be read: No such file or directory."),
+        (b"\n", "the file is empty."),
+        (b"\xff\xfe", "it holds no UTF-8 text."),
+        (b"hidden-secret", "SLUICE_JWT_SECRET is (hidden): use at least 32 bytes"),
+    ],
+)
+def test_wrong_file_of_a_secret_is_one_line_that_hides_it(
+    content: bytes | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("SLUICE_JWT_SECRET_FILE", str(file))
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    line = str(caught.value)
+    assert line.startswith("SLUICE_JWT_SECRET")
+    assert words in line
+    assert "hidden-secret" not in line
+
+
+def test_secret_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_WAREHOUSE_URL", "https://u:hidden-secret@h/d")
+    monkeypatch.setenv("SLUICE_WAREHOUSE_URL_FILE", str(tmp_path / "url"))
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert str(caught.value) == (
+        "SLUICE_WAREHOUSE_URL and SLUICE_WAREHOUSE_URL_FILE are both set: keep one of them."
     )
 
 
