@@ -23,7 +23,7 @@ from tests.ops.files import (
     runbooks,
 )
 from tests.support.poll import poll_until
-from tests.support.promtool import find
+from tests.support.prometheus import require
 from tests.support.stack import Stack
 
 AS_SHIPPED: Final = Pace(1, 1)
@@ -75,7 +75,7 @@ def test_every_label_that_is_asked_for_is_one_of_its_metric() -> None:
 async def test_prometheus_answers_everything_that_people_are_told_to_ask(
     stack: Stack, tmp_path: Path
 ) -> None:
-    find("prometheus")
+    require("prometheus")
     targets = {
         "sluice-gateway": [stack.url.removeprefix("http://")],
         "sluice-worker": [stack.worker_url.removeprefix("http://")],

@@ -1,32 +1,18 @@
-"""Prometheus's own tools: where they are missing CI fails, and people are told."""
+"""Prometheus's own checks: of rules, of their tests, and of single expressions."""
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
-MISSING = "{} is not here: install prometheus (Debian's package has both)."
+from tests.support.prometheus import require
 
 
-def find(program: str) -> str:
-    """Return where ``prometheus`` or ``promtool`` is; without it the test is left out."""
-    found = shutil.which(program)
-    if found is None and os.environ.get("CI") != "true":
-        pytest.skip(MISSING.format(program))
-    assert found is not None, MISSING.format(program)
-    return found
-
-
-def promtool(*words: str, stdin: bytes = b"") -> str:
+def promtool(*words: str) -> str:
     """Run promtool, which must be content, and return what it says."""
     ran = subprocess.run(  # noqa: S603 - Debian's
-        [find("promtool"), *words], input=stdin, capture_output=True, check=False
+        [require("promtool"), *words], capture_output=True, text=True, check=False
     )
-    said = (ran.stdout + ran.stderr).decode()
-    assert ran.returncode == 0, said
-    return said
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
 
 
 def check_expressions(folder: Path, expressions: list[str]) -> None:
