@@ -20,11 +20,12 @@ from sluice.cli.findings import RUN, TIMEOUT_S, Finding
 from sluice.cli.no_answer import network_reason, reason_of
 from sluice.cli.run_lock import holder
 from sluice.cli.welcome import base_url
-from sluice.core.errors import ConfigError, WarehouseError
+from sluice.core.errors import ConfigError, WarehouseError, WarehouseUnavailableError
 from sluice.credentials import jwt_secret
 from sluice.settings import MIB, Settings
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse, warehouse_url
+from sluice.warehouse.grants import needed
 from sluice.warehouse.migrate import migrations
 from sluice.warehouse.queries import Query
 
@@ -65,7 +66,7 @@ async def check_all(settings: Settings, processes: Collection[str] = PROCESSES) 
     return [
         *await asyncio.to_thread(lambda: list(_files(settings))),
         *await check_queue(settings, processes),
-        await _warehouse(settings),
+        await _warehouse(settings, processes),
         *await check_shops(settings),
         *await check_workflows(settings),
         await _worker(worker_url.rstrip("/")),
@@ -165,7 +166,7 @@ def _is_open(path: Path) -> bool:
     return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 
-async def _warehouse(settings: Settings) -> Finding:
+async def _warehouse(settings: Settings, processes: Collection[str]) -> Finding:
     name = "warehouse"
     try:
         async with (
@@ -178,6 +179,7 @@ async def _warehouse(settings: Settings) -> Finding:
                 applied = {str(row[0]) for row in await warehouse.fetch(_APPLIED)}
             except WarehouseError:
                 applied = set()
+            denied = await _denied(warehouse, settings, processes)
     except TimeoutError:
         return Finding(name, "fail", f"no answer within {TIMEOUT_S:g} s", "see its log")
     except WarehouseError as error:
@@ -190,7 +192,29 @@ async def _warehouse(settings: Settings) -> Finding:
     missing = [migration for migration, _ in migrations() if migration not in applied]
     if missing:
         return Finding(name, "fail", f"{', '.join(missing)} not applied", "`sluice setup`")
+    if denied:
+        remedy = "docs/clickhouse.md has the statements; `sluice doctor --for` leaves out others"
+        return Finding(name, "fail", f"not granted: {'; '.join(denied)}", remedy)
     return Finding(name, "ok", f"ClickHouse {version}, {len(applied)} migrations applied")
+
+
+async def _denied(
+    warehouse: Warehouse, settings: Settings, processes: Collection[str]
+) -> list[str]:
+    """Return the rights that are missing; none where the server is too old to be asked."""
+    database = urlsplit(warehouse_url(settings)).path.strip("/") or "default"
+    missing = []
+    for right, where in needed(processes, database):
+        ask = Query("doctor_grant", f"CHECK GRANT {right} ON {where}")
+        try:
+            [(is_granted,)] = await warehouse.fetch(ask)
+        except WarehouseUnavailableError:
+            raise
+        except WarehouseError:
+            return []
+        if not int(is_granted):
+            missing.append(f"{right} ON {where}")
+    return missing
 
 
 def _is_remote(settings: Settings) -> bool:

@@ -30,7 +30,7 @@ def doctor(
         typer.Option(
             "--for",
             metavar="PROCESS",
-            help="Whose roles on Google Pub/Sub to check, where each process has its own account:"
+            help="Whose rights on Pub/Sub and ClickHouse to check, where each has its own account:"
             " gateway or worker.",
             show_default="both",
         ),

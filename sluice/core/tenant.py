@@ -44,6 +44,10 @@ class ApiKey:
     """Of a public key: ``https://shop.example``, ``https://*.shop.example`` or ``*``."""
 
 
+KEPT_FOR_GOOD: Final = 36_500
+"""Days after which nothing is removed: a hundred years are for good."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """Whose data it is."""
@@ -59,6 +63,8 @@ class Tenant:
     """Events a second that one key may send; 0: no limit."""
     session_events_per_s: int = 0
     """Events a second that one session may send; 0: no limit."""
+    retention_days: int = KEPT_FOR_GOOD
+    """After how many whole days (UTC) since they were received events are removed."""
     shopify_secrets: tuple[str, ...] = field(default=(), repr=False)
     """What Shopify signs deliveries with; any of them may match."""
     shopify_shop_domains: tuple[str, ...] = ()

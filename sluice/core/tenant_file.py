@@ -12,7 +12,15 @@ from sluice.core.amplitude_properties import AMPLITUDE
 from sluice.core.errors import ConfigError
 from sluice.core.property import Property
 from sluice.core.property_values import check, check_names, table_of
-from sluice.core.tenant import KEY_KINDS, SLUG, SLUG_RULE, ApiKey, Directory, Tenant
+from sluice.core.tenant import (
+    KEPT_FOR_GOOD,
+    KEY_KINDS,
+    SLUG,
+    SLUG_RULE,
+    ApiKey,
+    Directory,
+    Tenant,
+)
 from sluice.core.workflow_settings import parse_workflows
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -73,6 +81,14 @@ _OWN: Final = {
             "Events a second that one session may send; past it 429. 0: no limit.",
             high=1_000_000,
             default=0,
+        ),
+        Property(
+            "retention_days",
+            "number",
+            "Days after which events are removed from ClickHouse; 36500: never.",
+            low=9,  # stats look back for 7 days, and for so long a copy is known again
+            high=KEPT_FOR_GOOD,
+            default=KEPT_FOR_GOOD,
         ),
         Property(
             "shopify_secrets",

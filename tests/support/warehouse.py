@@ -79,7 +79,8 @@ def _say_ready(url: str) -> None:
     sys.stdout.flush()
 
 
-async def _main(data_dir: Path) -> None:
+async def main(data_dir: Path) -> None:
+    """Serve the warehouse of a folder until SIGTERM, and say when it is ready."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     port = int(os.environ.get("SLUICE_WAREHOUSE_PORT", "0"))
@@ -93,4 +94,4 @@ async def _main(data_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_main(Path(sys.argv[1])))
+    uvloop.run(main(Path(sys.argv[1])))

@@ -53,6 +53,7 @@ from worker.erasures import Erasures, erased_rows
 from worker.freshness import FreshnessMeter
 from worker.keys import Keys
 from worker.registry import Registry
+from worker.retention import Retention
 from worker.rollups import Rollups
 from worker.waiting import wait_for_event
 from worker.warehouse_parts import (
@@ -88,6 +89,7 @@ class WarehouseDestination:
         self.registry = Registry(warehouse)
         self.keys = Keys(warehouse, self.registry, capacity=settings.dedup_filter_keys)
         self.rollups = Rollups(warehouse)
+        self.retention = Retention(warehouse, settings.tenants_path)
         self.erasures = Erasures(warehouse)
         self._migrating = asyncio.Lock()
         self._is_migrated = False
@@ -163,6 +165,7 @@ class WarehouseDestination:
             tasks.create_task(self._keep_filter(stop), name="filter")
             tasks.create_task(self.registry.run(stop), name="registry")
             tasks.create_task(self.rollups.run(stop), name="rollups")
+            tasks.create_task(self.retention.run(stop), name="retention")
             tasks.create_task(self.erasures.run(stop), name="erasures")
         if not self._is_settled:
             return  # a statement that did not answer may still write keys: others had better wait

@@ -1,0 +1,67 @@
+"""Events leave the real engine when their tenant keeps them no longer, and nothing else does."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sluice.core.errors import ConfigError
+from sluice.core.tenant import Tenant
+from sluice.tenants import TenantsFile
+from tests.support.poll import poll_until
+from tests.support.worker_rig import Rig, make_event
+from worker.retention import cut_offs
+
+NOW = datetime.now(UTC)
+TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+TABLES = ("events", "event_keys", "touched_hours", "rollups", "accepted")
+
+
+def test_cut_off_is_the_start_of_a_day_and_nobody_who_keeps_all_has_one() -> None:
+    tenants = [Tenant("short", retention_days=9), Tenant("long")]
+    ends = cut_offs(tenants, now=datetime(2026, 3, 20, 23, 59, tzinfo=UTC))
+    assert ends == {"short": int(datetime(2026, 3, 11, tzinfo=UTC).timestamp())}
+
+
+async def test_old_events_and_what_belongs_to_them_go_when_their_tenant_keeps_them_for_days(
+    rig: Rig,
+) -> None:
+    destination = rig.destination()
+    file = TenantsFile(rig.settings.tenants_path)
+    for slug in ("acme", "other"):
+        file.add_tenant(slug)
+    file.set_value("acme", "retention_days", "10")
+    end = TODAY - timedelta(days=10)
+    moments = [NOW, end, end - timedelta(microseconds=1), end - timedelta(days=40)]
+    await rig.deliver(
+        destination,
+        *(
+            make_event(tenant=slug, received_at=moment, client_id=f"{slug}-{number}")
+            for slug in ("acme", "other")
+            for number, moment in enumerate(moments)
+        ),
+    )
+    await destination.rollups.recompute()
+    before = await rig.stats("7d", now=NOW)
+    removed = await destination.retention.remove(now=NOW)
+    assert removed["events"] == 2
+    assert removed["event_keys"] == 2
+    assert set(TABLES) <= set(removed)
+
+    async def is_gone() -> bool:
+        return await rig.count("events WHERE tenant = 'acme'") == 2
+
+    _: bool = await poll_until(is_gone, within_s=30)
+    [(oldest,)] = await rig.rows(
+        "SELECT toString(min(received_at)) FROM events WHERE tenant = 'acme'"
+    )
+    assert oldest.startswith(end.strftime("%Y-%m-%d 00:00:00"))
+    assert await rig.count("events WHERE tenant = 'other'") == 4
+    assert await rig.count("accepted WHERE tenant = 'other'") == 4
+    assert await rig.stats("7d", now=NOW) == before
+
+
+async def test_retention_shorter_than_stats_look_back_is_refused(rig: Rig) -> None:
+    file = TenantsFile(rig.settings.tenants_path)
+    file.add_tenant("acme")
+    with pytest.raises(ConfigError, match="retention_days"):
+        file.set_value("acme", "retention_days", "8")
