@@ -1,1 +1,1 @@
-"""Load tests and benchmarks: they speak HTTP and import nothing of Sluice."""
+"""Load tests and benchmarks. What sends load speaks HTTP and imports nothing of Sluice."""
