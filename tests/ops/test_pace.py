@@ -9,9 +9,9 @@ from tests.support.promtool import promtool
 
 
 def test_durations_and_thresholds_are_divided_and_shares_are_not() -> None:
-    text = "for: 2m\nexpr: rate(x[5m] offset 1h) > 2 * 60 and y > 6 * 0.001 or z < 2 * 86400"
+    text = "for: 2m\nexpr: rate(x[5m] offset 1h) > 2 * 60 and y > 6 * 0.1 or z < 2 * 86400"
     assert scaled(text, 60) == (
-        "for: 2000ms\nexpr: rate(x[5000ms] offset 60000ms) > 2 * 1 and y > 6 * 0.001 or z < 2 * 1440"
+        "for: 2000ms\nexpr: rate(x[5000ms] offset 60000ms) > 2 * 1 and y > 6 * 0.1 or z < 2 * 1440"
     )
 
 
