@@ -24,7 +24,7 @@ TOKEN_VARIABLE = "SLUICE_TOKEN"  # noqa: S105 - the name of a variable
 
 def main(words: list[str] | None = None) -> int:
     """Run one command; return its exit status: 1 if it failed, 2 if it could not begin."""
-    options = _parser().parse_args(words)
+    options = parser().parse_args(words)
     try:
         return int(options.act(options))
     except (PlanError, OSError, ValueError) as error:
@@ -32,7 +32,8 @@ def main(words: list[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command's words."""
     parser = argparse.ArgumentParser(prog="sluice-loadtest", description=__doc__)
     commands = parser.add_subparsers(required=True)
     listing = commands.add_parser("list", help="the scenarios there are")

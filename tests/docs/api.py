@@ -14,7 +14,7 @@ from gateway.openapi import document
 from sluice import __version__
 from tests.docs.shell import INNER
 
-SHORT: Final = "isfgkGOLX:H:d:o:u:T:w:m:"
+SHORT: Final = "isfNgkGOLX:H:d:o:u:T:w:m:"
 LONG: Final = (
     "fail", "get", "fail-with-body", "include", "silent", "show-error", "location", "request=",
     "header=", "data=", "data-binary=", "json=", "output=", "user=", "max-time=", "no-buffer",

@@ -40,6 +40,7 @@ TO_GOOGLE: Final = (
 PAGES: Final[Mapping[str, Parsed]] = {
     "docs/runbooks/": Parsed("`make drills` mends real faults by these steps"),
     "docs/recovery.md": Parsed("`python -m tests.faults.recovery` loses disks and rebuilds them"),
+    "docs/clickhouse.md": Parsed("tests/integration/test_warehouse_grants.py makes such users"),
     "docs/tracing.md": Parsed("it starts a Sluice that would not end; the exporter has tests"),
 }
 """Pages, or folders of them, whose blocks are done elsewhere; SQL too."""
@@ -55,6 +56,15 @@ ENTRIES: Final[Mapping[tuple[str, str], Parsed | Run]] = {
     ("docs/pubsub.md", "export SLUICE_QUEUE_URL="): Parsed(TO_GOOGLE),
     ("docs/pubsub.md", "SLUICE_HOST=0.0.0.0 sluice worker"): Parsed(TO_GOOGLE),
     ("docs/production.md", "export URL="): Run({"sk_live_…": "{key}"}),
+    ("docs/console-api.md", "curl -N"): Parsed(
+        "it goes on until it is stopped; tests/integration/test_tail.py watches and stops"
+    ),
+    ("docs/loadtest.md", ".venv/bin/sluice-loadtest list"): Parsed(
+        "minutes of load; tests/integration/test_loadtest.py does it for a second"
+    ),
+    ("docs/loadtest.md", "python3 -m venv"): Parsed(
+        "it installs Locust; tests/unit/loadtest has the file's own test"
+    ),
     ("docs/contributing.md", "make check"): Parsed("these tests are part of that"),
     ("docs/quickstart.md", "make run"): Parsed("as in the README"),
     ("docs/quickstart.md", "export SLUICE_API_KEY="): Run({"sk_live_…": "{key}"}),

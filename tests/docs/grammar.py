@@ -8,8 +8,10 @@ gcloud are not here when tests run: the options that we show are recorded from t
 import re
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
 from functools import cache
 from importlib.util import find_spec
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -17,6 +19,7 @@ from typing import Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from loadtest.cli import parser
 from sluice.cli.command_line import build_app
 from tests.docs.api import refused_request
 from tests.docs.pages import ROOT
@@ -70,6 +73,9 @@ RECORDED: Final[Mapping[str, frozenset[str]]] = {
     "gcloud pubsub subscriptions describe": frozenset({"--format"}),
     "gcloud iam service-accounts create": frozenset(),
     "gcloud iam service-accounts add-iam-policy-binding": frozenset({"--role", "--member"}),
+    # Locust 2.47
+    "locust": frozenset({"-f", "--headless", "-u", "-r", "-t", "--host"}),
+    "pip install": frozenset(),
     "gcloud secrets create": frozenset({"--data-file", "--replication-policy"}),
     "gcloud secrets versions add": frozenset({"--data-file"}),
 }  # fmt: skip
@@ -82,8 +88,6 @@ PLAIN: Final = frozenset(
      "fuser", "sqlite3"}
 )  # fmt: skip
 """Programs of every machine, whose words are not looked at."""
-AWAITED: Final = frozenset({"drills"})
-"""Targets of the Makefile that are on their way."""
 _FLAG: Final = re.compile(r"--?[a-zA-Z][\w-]*")
 _TARGET: Final = re.compile(r"^([a-z-]+):", re.MULTILINE)
 
@@ -143,9 +147,19 @@ def _group() -> TyperGroup:
     return made
 
 
+def _loadtest(words: tuple[str, ...]) -> str:
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            parser().parse_args(list(words[1:]))
+    except SystemExit:
+        return f"`{' '.join(words)}`: {said.getvalue().strip()}"
+    return ""
+
+
 def _make(words: tuple[str, ...]) -> str:
     makefile = (ROOT / "Makefile").read_text()
-    targets = {*_TARGET.findall(makefile), *AWAITED}
+    targets = set(_TARGET.findall(makefile))
     for word in words[1:]:
         name, is_variable, _ = word.partition("=")
         known = f"$({name})" in makefile if is_variable else name in targets
@@ -192,6 +206,7 @@ def _kubectl(words: tuple[str, ...]) -> str:
 
 
 def _recorded(words: tuple[str, ...]) -> str:
+    words = (words[0].rpartition("/")[2], *words[1:])
     for length in range(len(words), 0, -1):
         options = RECORDED.get(" ".join(words[:length]))
         if options is not None:
@@ -216,5 +231,8 @@ _JUDGES: Final[Mapping[str, Callable[[tuple[str, ...]], str]]] = {
     "docker": _recorded,
     "kind": _recorded,
     "gcloud": _recorded,
+    "locust": _recorded,
+    "pip": _recorded,
+    "sluice-loadtest": _loadtest,
     "curl": refused_request,
 }

@@ -86,8 +86,12 @@ async def test_gateway_answers_503_and_stores_nothing_when_the_queue_is_full(
 ) -> None:
     async with running_gateway(tmp_path, queue_max_bytes=1_048_576) as gateway:
         accepted = await fill(gateway)
-        health = orjson.loads((await gateway.ask("GET", "/api/ingestion/health")).body)
-        assert health["pubsub_topic"] == "error"
+
+        async def is_said() -> bool:  # health may be a second old
+            health = orjson.loads((await gateway.ask("GET", "/api/ingestion/health")).body)
+            return bool(health["pubsub_topic"] == "error")
+
+        await poll_until(is_said)
         assert (await gateway.ask("GET", "/readyz")).status == 200
     assert len((await stored_rows(gateway.settings))["events"]) == accepted > 0
 

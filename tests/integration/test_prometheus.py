@@ -28,6 +28,7 @@ REQUESTS: Final = "sluice_http_request_duration_seconds_count"
 NEEDS_MORE: Final = (
     "sluice_spool_",  # Pub/Sub as the queue
     "sluice_runs_",  # a run
+    "sluice_amplitude_held_requests",  # a project that Amplitude refuses or throttles
     "sluice_trace_",  # a collector
     "sluice_events_normalised",  # a payload that needs repair
     "sluice_events_sessions_opened",  # a public key
