@@ -262,7 +262,7 @@ async def serve(
             )
         )
         reads = reads_of(warehouse)
-        worker = WorkerLink(settings.worker_url)
+        worker = WorkerLink(settings.worker_urls)
         stack.push_async_callback(worker.close)
         tails = Tails(reads.tail)
         probe = HealthProbe(queue, worker=worker, ping=reads.ping)

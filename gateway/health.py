@@ -18,12 +18,11 @@ from gateway.core.status import (
     HealthReport,
     PartHealth,
     Word,
-    WorkerStatus,
     iso,
     judge_worker,
 )
 from gateway.single_flight import SingleFlight
-from gateway.worker_link import AWAY, WorkerLink
+from gateway.worker_link import WorkerLink
 from sluice.core.errors import WarehouseError, WarehouseUnavailableError
 from sluice.queue.protocol import QueueCondition, QueueState
 
@@ -83,7 +82,6 @@ class HealthProbe:
         self._started = monotonic()
         self._answered = {"queue"}
         """Parts that answered before, or that are in this process: their failure is known."""
-        self._last_status: tuple[float, WorkerStatus] | None = None
         self._since: dict[str, tuple[Word, float]] = {}
         """Of each part its last word, and when that was first seen."""
         self._cache: SingleFlight[str, HealthReport] = SingleFlight(
@@ -160,17 +158,7 @@ class HealthProbe:
         return Finding("ok")
 
     async def _probe_worker(self) -> Finding:
-        try:
-            status = await self._worker.ask()
-        except AWAY:
-            return self._judge_silence()
-        self._last_status = (self._monotonic(), status)
-        return judge_worker(status)
-
-    def _judge_silence(self) -> Finding:
-        # A worker that restarts is away for moments; its last heartbeat still counts.
-        if self._last_status is None:
+        status = await self._worker.heard()
+        if status is None:
             return Finding("error", "The worker does not answer.")
-        seen_at, status = self._last_status
-        age_s = status.heartbeat_age_s + self._monotonic() - seen_at
-        return judge_worker(msgspec.structs.replace(status, heartbeat_age_s=age_s))
+        return judge_worker(status)

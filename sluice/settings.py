@@ -86,7 +86,8 @@ class Settings(BaseSettings):
     )
     worker_url: str = Field(
         "http://127.0.0.1:8082",
-        description="Base address of the worker's own HTTP port; health asks it for heartbeats.",
+        description="Base address of the worker's own HTTP port, which health asks; where each"
+        " destination has a worker of its own, theirs with commas.",
     )
     host: str = Field("127.0.0.1", description="Address that gateway and worker listen on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
@@ -258,7 +259,15 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return value
 
-    @field_validator("worker_url", "jwks_url", "amplitude_url")
+    @field_validator("worker_url")
+    @classmethod
+    def _worker_urls_are_http(cls, value: str) -> str:
+        if not value or not all(map(_is_http, value.split(","))):
+            message = "use http(s)://host:port, several with commas"
+            raise ValueError(message)
+        return value
+
+    @field_validator("jwks_url", "amplitude_url")
     @classmethod
     def _url_is_http(cls, value: str) -> str:
         if value and not _is_http(value):
@@ -288,6 +297,11 @@ class Settings(BaseSettings):
     @classmethod
     def _request_logging_is_known(cls, value: str) -> str:
         return _one_of(value, ("sampled", "all", "off"))
+
+    @property
+    def worker_urls(self) -> list[str]:
+        """The base addresses of the workers' own ports, at least one."""
+        return self.worker_url.split(",")
 
     @property
     def pubsub_project(self) -> str | None:

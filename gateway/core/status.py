@@ -134,6 +134,22 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """None where the queue does not say in time."""
 
 
+def joined(statuses: Sequence[WorkerStatus]) -> WorkerStatus:
+    """Return what several workers say as if one said it: the oldest heartbeat, all destinations.
+
+    Of a destination that two of them feed, what the later one in the sequence says counts.
+    Freshness is measured by the worker that feeds the warehouse.
+    """
+    destinations: dict[str, WorkerDestination] = {}
+    for one in statuses:
+        destinations.update(one.destinations)
+    return WorkerStatus(
+        heartbeat_age_s=max(one.heartbeat_age_s for one in statuses),
+        destinations=destinations,
+        freshness_s=next((one.freshness_s for one in statuses if one.freshness_s), None),
+    )
+
+
 def judge_worker(status: WorkerStatus) -> Finding:
     """Return how a worker is that answered."""
     if status.heartbeat_age_s >= MAX_HEARTBEAT_AGE_S:
@@ -202,7 +218,7 @@ def _unknown(name: str, backlog: Counted | None, *, is_worker_there: bool) -> De
         breaker="unknown",
         parked_events=0,
         detail=(
-            "The worker at SLUICE_WORKER_URL does not feed it; another one may."
+            "No worker at SLUICE_WORKER_URL that answers feeds it."
             if is_worker_there
             else "The worker does not answer."
         ),

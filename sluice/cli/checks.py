@@ -62,14 +62,14 @@ async def check_all(settings: Settings, processes: Collection[str] = PROCESSES) 
     """
     running = holder(settings.data_dir)
     url = running.url if running and running.url else base_url(settings.host, settings.port)
-    worker_url = running.worker_url if running and running.worker_url else settings.worker_url
+    workers = [running.worker_url] if running and running.worker_url else settings.worker_urls
     return [
         *await asyncio.to_thread(lambda: list(_files(settings))),
         *await check_queue(settings, processes),
         await _warehouse(settings, processes),
         *await check_shops(settings),
         *await check_workflows(settings),
-        await _worker(worker_url.rstrip("/")),
+        *[await _worker(worker.rstrip("/")) for worker in workers],
         await _gateway(url),
     ]
 

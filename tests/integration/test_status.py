@@ -105,6 +105,23 @@ async def test_status_tells_each_tenant_its_own_troubles_only(tmp_path: Path) ->
         assert others["warehouse"]["backlog_events"] == 0
 
 
+async def test_status_shows_every_destination_when_each_has_a_worker_of_its_own(
+    tmp_path: Path,
+) -> None:
+    first = {"warehouse": {"backlog_events": 5}}
+    second = {"amplitude": {"backlog_events": 7, "breaker": "open", "state": "degraded"}}
+    async with (
+        worker_that_says(first) as one,
+        worker_that_says(second) as other,
+        running_gateway(tmp_path, worker_url=f"{one},{other}") as gateway,
+    ):
+        found = (await gateway.ask("GET", STATUS, gateway.bearer())).json
+        told = {each["name"]: each["backlog_events"] for each in found["destinations"]}
+        assert (told["warehouse"], told["amplitude"]) == (5, 7)
+        assert found["health"]["worker"]["state"] == "degraded"
+        assert found["health"]["worker"]["detail"].startswith("amplitude: ")
+
+
 async def test_status_is_200_with_what_is_known_when_worker_and_warehouse_are_away(
     tmp_path: Path,
 ) -> None:

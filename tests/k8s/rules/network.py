@@ -83,7 +83,8 @@ def what_is_needed_is_open(cluster: Cluster) -> Iterator[str]:
 
 
 def _needed(pods: dict[str, Workload]) -> Iterator[tuple[str, str, int]]:
-    yield "gateway", "worker-warehouse", 8082
+    for name in ("warehouse", "amplitude", "workflows"):
+        yield "gateway", f"worker-{name}", 8082
     for name, pod in pods.items():
         for target, port in (("pubsub-emulator", 8085), ("clickhouse", 8123)):
             if pod.is_ours and target in pods:

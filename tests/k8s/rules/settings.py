@@ -89,10 +89,10 @@ def addresses_are_services(cluster: Cluster) -> Iterator[str]:
         for name in ("SLUICE_WORKER_URL", "SLUICE_WAREHOUSE_URL", "PUBSUB_EMULATOR_HOST"):
             if name not in settings:
                 continue
-            text = settings[name]
-            url = urlsplit(text if "://" in text else f"tcp://{text}")
-            if (url.hostname, url.port) not in known:
-                yield f"{workload.title}: no Service is at the address of {name}"
+            for text in settings[name].split(","):
+                url = urlsplit(text if "://" in text else f"tcp://{text}")
+                if (url.hostname, url.port) not in known:
+                    yield f"{workload.title}: no Service is at the address of {name}"
 
 
 def warehouse_and_its_clients_agree(cluster: Cluster) -> Iterator[str]:
