@@ -2,7 +2,8 @@
 
 ``sluice`` is parsed by its own parser, ``kubectl`` by the real one (which reads its words before it
 looks at ``--help``), ``curl`` by the API description, ``make`` by the Makefile. Docker, kind and
-gcloud are not here when tests run: the options that we show are recorded from their own help.
+gcloud are not here when tests run: the options that we show are written down here, after their own
+help or manual, so that a slip of the pen is found and an option that they drop is not.
 """
 
 import re
