@@ -109,7 +109,13 @@ class Feed:
         return self._tenant
 
     def join(self, position: Position | None) -> Watcher:
-        """Add a watcher, who goes on from a position or begins now."""
+        """Add a watcher, who goes on from a position or begins now.
+
+        A position of the future is nobody's: it would silence the feed until then.
+        """
+        if position is not None and self._position is not None:
+            latest_ms = self._position.floor_ms + 2 * OVERLAP_MS
+            position = position if position.floor_ms <= latest_ms else None
         watcher = Watcher(position or self._position, self._monotonic())
         self.watchers.append(watcher)
         return watcher
@@ -125,7 +131,8 @@ class Feed:
         else:
             self._position = advanced(found.groups, now_ms=found.now_ms)
             for watcher in self.watchers:
-                watcher.position = watcher.position or self._position
+                if watcher.position is None or watcher.position.floor_ms > found.now_ms:
+                    watcher.position = self._position
             return True
         finally:
             self.began.set()
@@ -146,6 +153,7 @@ class Feed:
         found = await self._look(self._tenant, self._which, ask)
         news = {key: self._news(position, found) for key, position in positions.items()}
         self._shown.extend(event.event_id for event in found.events)
+        since_ms = min(since_ms, found.now_ms)
         self._position = advanced(found.groups, now_ms=found.now_ms, since_ms=since_ms)
         for watcher in self.watchers:
             watcher.give(news.get(id(watcher.position)))

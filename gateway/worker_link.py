@@ -11,12 +11,14 @@ import msgspec
 from gateway.core.status import WorkerStatus, joined
 from gateway.single_flight import SingleFlight
 
-ANSWER_TIMEOUT_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 1.5
+"""Shorter than a probe of health, so that one worker that hangs hides nothing of the others."""
 MAX_STATUS_BYTES: Final = 65_536
 KEEP_S: Final = 1.0
 MAX_KEPT: Final = 1_000
 """Tenants whose last answer is kept."""
-AWAY: Final = (aiohttp.ClientError, TimeoutError, msgspec.DecodeError)
+AWAY: Final = (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, RecursionError)
+"""The last is what msgspec raises for JSON that is nested too deeply."""
 
 _STATUS: Final = msgspec.json.Decoder(WorkerStatus)
 

@@ -1,7 +1,9 @@
 """Every SLUICE_* variable, with its unit and meaning. Nothing else reads the environment."""
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
@@ -413,8 +415,7 @@ def _secrets_of_files() -> dict[str, object]:
             message = f"{variable} and {variable}_FILE are both set: keep one of them."
             raise ConfigError(message)
         try:
-            with Path(path).open("rb") as file:
-                text = file.read(MAX_SECRET_BYTES).decode().strip()
+            text = _text_of(Path(path)).strip()
         except OSError as error:
             message = f"{variable}_FILE is {path!r}: it cannot be read: {error.strerror}."
             raise ConfigError(message) from None
@@ -426,6 +427,18 @@ def _secrets_of_files() -> dict[str, object]:
             raise ConfigError(message)
         found[name] = text
     return found
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a file of bounded size; a pipe, which may never end, is no file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        if found.st_size > MAX_SECRET_BYTES:
+            raise OSError(errno.EFBIG, f"it has more than {MAX_SECRET_BYTES} bytes")
+        return file.read(MAX_SECRET_BYTES).decode()
 
 
 def _one_line(error: ValidationError, given: Mapping[str, object]) -> str:

@@ -45,13 +45,20 @@ class Retention:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look until ``stop``."""
+        is_failing = False
         while not stop.is_set():
             pause_s = LOOK_EVERY_S
             try:
                 await self.remove(now=datetime.now(UTC))
             except (WarehouseError, ConfigError) as error:
-                log.debug("Nothing was removed", detail=str(error))
+                if not is_failing:
+                    log.warning("What tenants keep no longer was not removed", detail=str(error))
+                is_failing = True
                 pause_s = RETRY_S
+            else:
+                if is_failing:
+                    log.info("What tenants keep no longer is removed again")
+                is_failing = False
             await wait_for_event(stop, pause_s)
 
     async def remove(self, *, now: datetime) -> dict[str, int]:

@@ -15,7 +15,7 @@ from sluice.settings import load_settings
 SUBSCRIPTIONS: Final = ("warehouse", "amplitude")
 """Those of the topic of events."""
 LEEWAY: Final = timedelta(minutes=1)
-"""What a person may be late with a moment that is only just kept."""
+"""What a person may be late with a moment that is only just kept, and what has to have passed."""
 
 app = typer.Typer()
 
@@ -63,6 +63,12 @@ def rewind(
         raise ConfigError(message)
     now = datetime.now(UTC)
     moment = parse_moment(to, now=now, name="--to")
+    if moment > now - LEEWAY:  # Pub/Sub takes it, and gives up all that waits
+        message = (
+            f"--to is {moment.isoformat(timespec='seconds')}: use a moment that is over; what was"
+            " published before it and is not stored would be given up."
+        )
+        raise ConfigError(message)
     from sluice.queue.pubsub_rewind import kept_since  # here, because it is heavy
     from sluice.queue.pubsub_rewind import rewind as seek
     from sluice.queue.pubsub_wire import Names
@@ -73,7 +79,10 @@ def rewind(
     if not is_whole and not is_short:
         _refuse(since)
     if not is_agreed:
-        question = f"Deliver everything since {moment.isoformat()} again to {subscription}?"
+        question = (
+            f"Deliver everything since {moment.isoformat()} again to {subscription}, and give up"
+            " what was published before and is not stored?"
+        )
         typer.confirm(question, abort=True)
     asyncio.run(seek(names, subscription, moment, endpoint=settings.pubsub_endpoint))
     kept = since.isoformat(timespec="seconds") if since else None
@@ -82,6 +91,7 @@ def rewind(
         print_json({**said, "is_whole": is_whole})
         return
     print(f"{subscription}: everything published since {moment.isoformat()} is delivered again")
+    print("What was published before and was not stored by then is given up.")
     if not is_whole:
         print("What Pub/Sub did not keep is not among it.")
 

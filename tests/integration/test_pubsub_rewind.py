@@ -67,5 +67,9 @@ async def test_rewind_says_what_is_wrong_when_it_cannot_go_back(tmp_path: Path) 
     ran = await sluice("rewind", "--to", "1h", "--subscription", "workflows", settings=home)
     assert (ran.status, "use one of warehouse, amplitude" in ran.error) == (2, True)
     remote = home | {"QUEUE_URL": "pubsub://some-project"}
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    for moment in (soon, "0m"):
+        ran = await sluice("rewind", "--to", moment, "--partly", "--yes", settings=remote)
+        assert (ran.status, "use a moment that is over" in ran.error) == (2, True), ran.error
     ran = await sluice("rewind", "--to", "2999-01-01T00:00Z", settings=remote)
     assert (ran.status, "--to" in ran.error) == (2, True)

@@ -1,6 +1,7 @@
 """``GET /api/ingestion/status``: how the system is, for the eyes of one tenant."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,61 @@ async def test_status_shows_every_destination_when_each_has_a_worker_of_its_own(
         assert (told["warehouse"], told["amplitude"]) == (5, 7)
         assert found["health"]["worker"]["state"] == "degraded"
         assert found["health"]["worker"]["detail"].startswith("amplitude: ")
+
+
+@asynccontextmanager
+async def worker_that_answers(
+    handler: Callable[[web.Request], Awaitable[Any]],
+) -> AsyncIterator[str]:
+    """Yield the address of what answers /status in its own way."""
+    app = web.Application()
+    app.router.add_get("/status", handler)
+    async with TestServer(app) as server:
+        yield str(server.make_url("/"))
+
+
+async def test_worker_that_hangs_hides_nothing_of_the_others(tmp_path: Path) -> None:
+    is_hung = asyncio.Event()
+
+    async def answer(_request: web.Request) -> web.Response:
+        if is_hung.is_set():
+            await asyncio.Event().wait()
+        return web.json_response({"heartbeat_age_s": 0})
+
+    async with (
+        worker_that_says({"warehouse": {}}) as one,
+        worker_that_answers(answer) as other,
+        running_gateway(tmp_path, worker_url=f"{other},{one}") as gateway,
+    ):
+
+        async def word() -> str:
+            found = (await gateway.ask("GET", STATUS, gateway.bearer())).json
+            return str(found["health"]["worker"]["state"])
+
+        assert await word() == "ok"
+        is_hung.set()
+        started = asyncio.get_running_loop().time()
+
+        async def when_asked_again() -> bool:
+            assert await word() == "ok"
+            return asyncio.get_running_loop().time() - started > 3
+
+        await poll_until(when_asked_again, within_s=20)
+
+
+async def test_status_says_that_the_worker_is_away_when_its_answer_is_nested_too_deeply(
+    tmp_path: Path,
+) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=b'{"heartbeat_age_s":0,"x":' + b"[" * 60_000)
+
+    async with (
+        worker_that_answers(answer) as url,
+        running_gateway(tmp_path, worker_url=url) as gateway,
+    ):
+        found = await gateway.ask("GET", STATUS, gateway.bearer())
+        assert found.status == 200
+        assert found.json["health"]["worker"]["state"] in {"unknown", "error"}
 
 
 async def test_status_is_200_with_what_is_known_when_worker_and_warehouse_are_away(

@@ -1,5 +1,6 @@
 """Settings: one line for a wrong value, and never a secret in it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,7 @@ def test_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (None, "it cannot be read: No such file or directory."),
         (b"\n", "the file is empty."),
         (b"\xff\xfe", "it holds no UTF-8 text."),
+        (b"hidden-secret" * 6_000, "it has more than 65536 bytes."),
         (b"hidden-secret", "SLUICE_JWT_SECRET is (hidden): use at least 32 bytes"),
     ],
 )
@@ -85,6 +87,13 @@ def test_wrong_file_of_a_secret_is_one_line_that_hides_it(
     assert line.startswith("SLUICE_JWT_SECRET")
     assert words in line
     assert "hidden-secret" not in line
+
+
+def test_pipe_is_no_file_of_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv("SLUICE_JWT_SECRET_FILE", str(tmp_path / "pipe"))
+    with pytest.raises(ConfigError, match=r"it cannot be read: it is no file\."):
+        load_settings()
 
 
 def test_secret_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

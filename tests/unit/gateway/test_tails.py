@@ -196,6 +196,21 @@ async def test_watcher_goes_on_from_where_another_gateway_left_off() -> None:
         assert (await Told(neighbour).when(1)).ids == [new]
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_position_of_the_future_silences_nobody(*, is_first: bool) -> None:
+    store = Store()
+    forged = Position(store.now_ms + 10**12, {})
+    async with running(store) as tails:
+        if is_first:
+            watchers = [await joined(tails, after=forged), await joined(tails)]
+        else:
+            watchers = [await joined(tails), await joined(tails, after=forged)]
+        store.now_ms += 1
+        new = store.add()
+        for watcher in watchers:
+            assert (await Told(watcher).when(1)).ids == [new]
+
+
 async def test_slow_reader_keeps_one_piece_and_hears_what_was_left_off() -> None:
     store = Store()
     async with running(store) as tails:
