@@ -15,7 +15,7 @@ from sluice.settings import load_settings
 SUBSCRIPTIONS: Final = ("warehouse", "amplitude")
 """Those of the topic of events."""
 LEEWAY: Final = timedelta(minutes=1)
-"""What a person may be late with a moment that is only just kept, and what has to have passed."""
+"""What a person may be late with a moment that is only just kept."""
 
 app = typer.Typer()
 
@@ -63,7 +63,7 @@ def rewind(
         raise ConfigError(message)
     now = datetime.now(UTC)
     moment = parse_moment(to, now=now, name="--to")
-    if moment > now - LEEWAY:  # Pub/Sub takes it, and gives up all that waits
+    if moment >= now:  # Pub/Sub takes it, and gives up all that waits
         message = (
             f"--to is {moment.isoformat(timespec='seconds')}: use a moment that is over; what was"
             " published before it and is not stored would be given up."
