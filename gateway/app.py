@@ -18,6 +18,7 @@ from gateway.core.runs_error import PREFIX, reshaped
 from gateway.core.runs_memory import RecentRuns
 from gateway.core.runs_token import token_key
 from gateway.dispatch import Dispatcher, Route
+from gateway.fast_path import FastPath
 from gateway.health import HealthProbe
 from gateway.lifetime import Lifetime
 from gateway.publisher import Publisher
@@ -294,11 +295,21 @@ async def serve(
             traces=RequestTraces(tracer, system=messaging_system(settings)),
         )
         app = build_app(parts)
+        fast_path = FastPath(
+            directory=parts.directory,
+            token_keys=parts.token_keys,
+            session_secret=parts.session_secret,
+            app=app,
+            publisher=publisher,
+            stamps=stamps,
+            new_request_id=new_request_id,
+        )
         http = HttpServer(
             app,
             new_request_id=new_request_id,
             max_connections=connection_bound(settings.max_connections, raise_file_limit()),
             keepalive_s=settings.keepalive_s,
+            fast_path=fast_path,
         )
         listener = await _listen(http, settings, reuse_port=reuse_port)
         stack.callback(listener.close)

@@ -212,22 +212,55 @@ class Dispatcher:
         self._note(route, exchange, answer, started)
         return Reply(answer, request_id, is_last=self.is_leaving)
 
+    @property
+    def may_hurry(self) -> bool:
+        """Whether the fast path may take requests: not while traces begin here, nor at the end."""
+        return not (self.is_leaving or self.is_stopping or self._is_recording)
+
+    def enter(self) -> None:
+        """Count a request that the fast path has in hand."""
+        self._active += 1
+
+    def leave(self) -> None:
+        """Count it no more."""
+        self._active -= 1
+        if not self._active:
+            self._idle.set()
+
     def _note(
         self, route: Route | None, exchange: Exchange, answer: Answer, started: float
     ) -> None:
+        self.note(
+            UNMATCHED if route is None else route.name,
+            answer.status,
+            answer.error_type,
+            started,
+            method=exchange.request.method,
+            request_id=exchange.request_id,
+            tenant=exchange.tenant,
+            is_for_operators=route is not None and route.is_for_operators,
+        )
+
+    def note(
+        self,
+        name: str,
+        status: int,
+        error_type: ErrorType | None,
+        started: float,
+        *,
+        method: str,
+        request_id: str,
+        tenant: str | None,
+        is_for_operators: bool = False,
+    ) -> None:
         """Count an answer, and log it where its turn has come.
 
-        Routes and statuses are few, whatever clients ask for.
+        Names of routes and statuses are few, whatever clients ask for.
         """
-        name = UNMATCHED if route is None else route.name
-        sample = self._samples.get((name, answer.status))
+        sample = self._samples.get((name, status))
         if sample is None:
-            sample = self._log.sample(
-                name,
-                answer.status,
-                is_for_operators=route is not None and route.is_for_operators,
-            )
-            self._samples[name, answer.status] = sample
+            sample = self._log.sample(name, status, is_for_operators=is_for_operators)
+            self._samples[name, status] = sample
         now = time.perf_counter()
         HTTP_SECONDS.observe(sample.labels, now - started)
         if now < sample.due and now - started < SLOW_S:
@@ -237,10 +270,10 @@ class Dispatcher:
             sample,
             now=now,
             duration_s=now - started,
-            method=exchange.request.method,
-            request_id=exchange.request_id,
-            tenant=exchange.tenant,
-            error_type=answer.error_type,
+            method=method,
+            request_id=request_id,
+            tenant=tenant,
+            error_type=error_type,
         )
 
     def _find(self, request: BaseRequest) -> "tuple[Route, Handler] | _Unhandled":

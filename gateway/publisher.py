@@ -72,6 +72,10 @@ class Unstored:
     retry_after_s: float
 
 
+Tell = Callable[[Unstored | None], None]
+"""Is called once with what ``Publisher.publish`` would return; must not raise."""
+
+
 class _Shared(asyncio.Future[Unstored | None]):
     """A future that many wait for, so that none of them may cancel it."""
 
@@ -82,13 +86,14 @@ class _Shared(asyncio.Future[Unstored | None]):
 class _Group:
     """What gathers for one commit."""
 
-    __slots__ = ("done", "early", "early_timer", "envelopes", "rows", "size", "timer")
+    __slots__ = ("done", "early", "early_timer", "envelopes", "rows", "size", "tell", "timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.rows: list[Rows] = []
         self.envelopes: list[Envelope] = []
         self.size = 0
         self.done = _Shared(loop=loop)
+        self.tell: list[Tell] = []
         self.timer: asyncio.TimerHandle | None = None
         self.early: _Shared | None = None
         """For those that wait for a shorter time; settled with the group, or when that is over."""
@@ -115,6 +120,9 @@ class _Group:
             self.early_timer.cancel()
         if self.early is not None and not self.early.done():
             self.early.set_result(outcome)
+        tell, self.tell = self.tell, []
+        for one in tell:
+            one(outcome)
 
 
 class Publisher:
@@ -201,6 +209,19 @@ class Publisher:
         group = self._join(size)
         group.rows.extend(rows)
         return await (group.done if within_s is None else group.within(within_s, self._loop))
+
+    def offer(self, rows: Sequence[Rows], tell: Tell) -> None:
+        """As ``publish``, for who does not wait but is told.
+
+        Args:
+            rows: What to store. Asking ``refuse`` before is the caller's part: these are taken.
+            tell: Called with what became of them.
+        """
+        size = sum(len(one.data) for one in rows)
+        self._pending_bytes += size
+        group = self._join(size)
+        group.rows.extend(rows)
+        group.tell.append(tell)
 
     async def _publish_large(
         self, rows: Sequence[Rows], size: int, within_s: float | None

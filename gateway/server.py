@@ -8,24 +8,15 @@
 """
 
 import asyncio
-import logging
 import resource
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
-from gateway.core.answers import refused_one
-from gateway.reply import Reply
-from sluice.core.errors import ErrorType
-from sluice.telemetry import (
-    HTTP_CONNECTIONS,
-    HTTP_REFUSED_CONNECTIONS,
-    HTTP_SECONDS,
-    HTTP_TIMED_OUT_HEADS,
-    UNMATCHED,
-)
+from gateway.connection import Connection
+from gateway.fast_path import FastPath
+from sluice.telemetry import HTTP_CONNECTIONS, HTTP_REFUSED_CONNECTIONS, HTTP_TIMED_OUT_HEADS
 
 MAX_LINE_BYTES: Final = 8_190
 MAX_FIELD_BYTES: Final = 16_380
@@ -37,85 +28,6 @@ LINGER_S: Final = 2.0
 """How long an unread body is read and thrown away, so that the client can see the answer."""
 RESERVED_FILES: Final = 128
 """Descriptors kept for the queue, logs and the warehouse."""
-
-_log = logging.getLogger(__name__)
-
-
-class Connection(RequestHandler):
-    """One client connection."""
-
-    __slots__ = ("_is_in_head", "_served_until", "_server")
-
-    def __init__(self, server: "HttpServer", **options: Any) -> None:
-        super().__init__(server, **options)
-        self._server = server
-        self._is_in_head = False
-        self._served_until = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start to serve."""
-        super().connection_made(transport)
-        self._server.open_connections += 1
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the connection."""
-        if self._manager is not None:
-            self._server.open_connections -= 1
-            if not self._server.open_connections:
-                self._server.has_none_open.set()
-            self._server.heads.pop(self, None)
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Parse; note when a head begins and when it is whole."""
-        super().data_received(data)
-        if not self._messages and self._current_request is None:
-            if not self._is_in_head:
-                self._is_in_head = True
-                self._served_until = self._next_keepalive_close_time
-                self._server.heads[self] = self._loop.time()
-        elif self._is_in_head:
-            self._is_in_head = False
-            self._server.heads.pop(self, None)
-
-    def cut_head(self) -> bool:
-        """Close the connection if it still waits for the same head; whether it did."""
-        self._is_in_head = False
-        waiter = self._waiter
-        # aiohttp moves this time when a request was answered: then what was taken for the begin
-        # of a head was the body of a request that had not reached its handler yet.
-        if self._served_until != self._next_keepalive_close_time:
-            return False
-        if waiter is None or waiter.done():
-            return False
-        self.force_close()
-        return True
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what is not HTTP (400), or what escaped the application (500)."""
-        server = self._server
-        request_id = server.new_request_id()
-        if status < 500:
-            _log.debug("Refused a request that is not valid HTTP")
-            answer = refused_one(
-                ErrorType.REQUEST_INVALID, "The request is not valid HTTP; it was not read."
-            )
-        else:
-            _log.error(
-                "A request failed outside the application",
-                exc_info=exc,
-                extra={"request_id": request_id},
-            )
-            answer = refused_one(ErrorType.INTERNAL, "Something failed here; quote the request id.")
-        # Nobody knows when it came; that it came is what counts.
-        HTTP_SECONDS.observe((UNMATCHED, str(answer.status)), 0.0)
-        return Reply(answer, request_id)
 
 
 class _Refused(asyncio.Protocol):
@@ -136,8 +48,10 @@ class HttpServer(web.Server):
         max_connections: int,
         head_timeout_s: float = HEAD_TIMEOUT_S,
         keepalive_s: float = KEEPALIVE_S,
+        fast_path: FastPath | None = None,
     ) -> None:
         super().__init__(handler)
+        self.fast_path = fast_path
         self.new_request_id = new_request_id
         self.open_connections = 0
         self.has_none_open = asyncio.Event()

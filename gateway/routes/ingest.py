@@ -44,6 +44,7 @@ from sluice.core.tenant import Directory
 from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED, tenant_label
 
 TRACK: Final = "track"
+TRACK_PATH: Final = "/api/ingestion/track"
 BATCH: Final = "batch"
 MAX_BODY_BYTES: Final = 5_242_880
 MAX_KEY_CHARS: Final = 128
@@ -74,13 +75,13 @@ class Ingest:
         return [
             Route(
                 name="track",
-                path="/api/ingestion/track",
+                path=TRACK_PATH,
                 handlers={hdrs.METH_POST: self.track},
                 origins=self._origins,
             ),
             Route(
                 name="track_batch",
-                path="/api/ingestion/track/batch",
+                path=f"{TRACK_PATH}/batch",
                 handlers={hdrs.METH_POST: self.batch},
                 origins=self._origins,
             ),
@@ -278,7 +279,12 @@ def _session_of(digest: str, uid: str, events_per_s: int) -> Spender:
 
 
 def _unstored(exchange: Exchange, unstored: Unstored) -> Answer:
-    EVENTS_REJECTED.add(1, exchange.source, unstored.error_type)
+    return unstored_answer(exchange.source, unstored)
+
+
+def unstored_answer(source: str, unstored: Unstored) -> Answer:
+    """Return the answer to a request whose events are not durable, and count it."""
+    EVENTS_REJECTED.add(1, source, unstored.error_type)
     return unavailable(unstored.error_type, unstored.detail, retry_after_s=unstored.retry_after_s)
 
 

@@ -56,6 +56,9 @@ class _Event(msgspec.Struct, gc=False):
     anonymous_id: str | None = None
 
 
+TypedEvent = _Event
+
+
 class _RawEvent(msgspec.Struct, gc=False):
     """Any event at all."""
 
@@ -133,6 +136,28 @@ def parse_batch(
         return _parse_batch(body, Terms(strict=strict, idempotency_key=idempotency_key, uid=uid))
     except RecursionError:
         return too_deep()
+
+
+def read_plain(body: bytes) -> TypedEvent | None:
+    """Return the fields of a body of ``track`` that is read at first sight, for ``judge_plain``."""
+    text = without_bom(body)
+    if isinstance(text, Rejected):
+        return None
+    try:
+        return _EVENT.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def judge_plain(events: Sequence[TypedEvent], *, strict: bool) -> Candidates | None:
+    """Return what ``parse_track`` makes of the bodies of these events, if all are plainly good.
+
+    None where one may not be; then each is to be parsed alone.
+    """
+    candidates = Candidates()
+    payloads = [bytes(event.payload) for event in events]
+    terms = Terms(strict=strict, idempotency_key=None, uid=None)
+    return candidates if _take_columns(candidates, events, payloads, terms, 0) else None
 
 
 def _parse_track(body: bytes, terms: Terms) -> Candidate | list[Rejected]:

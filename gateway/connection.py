@@ -1,0 +1,242 @@
+"""One client connection: aiohttp's protocol, with our answers to what is no HTTP, and a fast path.
+
+Requests whose head this connection has sent before (``core.request_shape``) go to the fast path,
+which answers them in order like any other; everything else goes through aiohttp's parser. That is
+sound only where a request begins at the first byte that arrives, so the connection counts along:
+where it cannot tell, such as after pipelined or chunked requests, the parser has it for good.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import hdrs, web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.core.answers import refused_one
+from gateway.core.request_shape import END_OF_HEAD, split_request
+from gateway.reply import Reply
+from sluice.core.errors import ErrorType
+from sluice.telemetry import HTTP_SECONDS, UNMATCHED
+
+if TYPE_CHECKING:
+    from gateway.fast_path import Grant
+    from gateway.server import HttpServer
+
+MAX_SHAPES: Final = 4
+MAX_SHAPE_BYTES: Final = 1_024
+"""How many heads a connection remembers, and how long one may be: 4 KiB in all."""
+UNKNOWN: Final = -1
+
+_log = logging.getLogger(__name__)
+
+
+class Connection(RequestHandler):
+    """One client connection."""
+
+    __slots__ = (
+        "_grants",
+        "_held",
+        "_is_in_head",
+        "_is_taken",
+        "_left",
+        "_served_until",
+        "_server",
+    )
+
+    def __init__(self, server: "HttpServer", **options: Any) -> None:
+        super().__init__(server, **options)
+        self._server = server
+        self._is_in_head = False
+        self._served_until = 0.0
+        self._left = UNKNOWN if server.fast_path is None else 0
+        """Bytes of the body that is arriving; 0: a request begins with the next byte."""
+        self._grants: dict[bytes, Grant] = {}
+        """What the fast path may do, by the shape of the head."""
+        self._is_taken = False
+        """Whether the fast path has a request in hand."""
+        self._held = b""
+        """What arrived behind that request."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start to serve."""
+        super().connection_made(transport)
+        self._server.open_connections += 1
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the connection."""
+        if self._manager is not None:
+            self._server.open_connections -= 1
+            if not self._server.open_connections:
+                self._server.has_none_open.set()
+            self._server.heads.pop(self, None)
+        self._held = b""
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand a request to the fast path or, as a rule, to the parser."""
+        if self._is_taken:
+            self._hold(data)
+        elif self._left or not data:
+            if self._left > 0:
+                left = self._left - len(data)
+                self._left = left if left >= 0 else UNKNOWN
+            self._parse(data)
+        else:
+            request = split_request(data)
+            if request is not None:
+                shape, begin, size = request
+                grant = self._grants.get(shape)
+                if grant is not None and begin + size == len(data) and self._is_idle():
+                    self._is_taken = grant.fast_path.take(grant, self, data, begin)
+                    if self._is_taken:
+                        return
+            self._parse_and_learn(data, request)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse; note when a head begins and when it is whole."""
+        super().data_received(data)
+        if not self._messages and self._current_request is None:
+            if not self._is_in_head:
+                self._is_in_head = True
+                self._served_until = self._next_keepalive_close_time
+                self._server.heads[self] = self._loop.time()
+        elif self._is_in_head:
+            self._is_in_head = False
+            self._server.heads.pop(self, None)
+
+    def _parse_and_learn(self, data: bytes, request: tuple[bytes, int, int] | None) -> None:
+        """Parse what begins a request, and note where it ends and whether its head can be known."""
+        is_first = not self._messages and self._current_request is None
+        self._left = UNKNOWN
+        self._parse(data)
+        if not is_first or len(self._messages) != 1:
+            return
+        message, payload = self._messages[0]
+        if not isinstance(message, RawRequestMessage) or message.chunked or message.upgrade:
+            return
+        if request is None:
+            if payload.is_eof() and data.find(END_OF_HEAD) + len(END_OF_HEAD) == len(data):
+                self._left = 0
+            return
+        shape, begin, size = request
+        if message.headers.getall(hdrs.CONTENT_LENGTH, ()) != [str(size)]:
+            return
+        self._left = max(begin + size - len(data), UNKNOWN)
+        if self._left == 0 and len(shape) <= MAX_SHAPE_BYTES:
+            self._learn(shape, message)
+
+    def _learn(self, shape: bytes, message: RawRequestMessage) -> None:
+        fast_path = self._server.fast_path
+        known = self._grants.get(shape)
+        # The first request of a connection is often its last: it is not worth the time.
+        if self._request_count < 2 or fast_path is None:
+            return
+        if known is None and len(self._grants) >= MAX_SHAPES:
+            return
+        if known is None or not fast_path.is_valid(known):
+            self._grants.pop(shape, None)
+            grant = fast_path.grant(message)
+            if grant is not None:
+                self._grants[shape] = grant
+
+    def _is_idle(self) -> bool:
+        waiter = self._waiter
+        return (
+            waiter is not None
+            and not waiter.done()
+            and not self._messages
+            and not self._close
+            and not self._force_close
+            and not self._paused
+        )
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what arrives behind a request that is in hand; no more is read until it is over."""
+        if data:
+            if not self._held:
+                self._pause_reading_for_buffer()
+            self._held += data
+
+    def answer(self, data: bytes, *, is_last: bool) -> None:
+        """Write the answer to the request that the fast path has in hand, and go on."""
+        self._is_taken = False
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return  # the client hung up; nobody is left to answer
+        transport.write(data)
+        if is_last:
+            self.force_close()
+            return
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self._go_on()
+
+    def give_back(self, data: bytes) -> None:
+        """Parse a request after all that the fast path took and could not serve."""
+        self._is_taken = False
+        if self.transport is not None:
+            self._parse(data)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._resume_reading_for_buffer()
+            self.data_received(held)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the answer to the request in hand is the last."""
+        return self._close
+
+    def close(self) -> None:
+        """End the connection, after the answer to the request that the fast path has in hand."""
+        if self._is_taken:
+            self._close = True
+        else:
+            super().close()
+
+    def _process_keepalive(self) -> None:
+        if self._is_taken:  # to aiohttp it looks idle
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
+
+    def cut_head(self) -> bool:
+        """Close the connection if it still waits for the same head; whether it did."""
+        self._is_in_head = False
+        waiter = self._waiter
+        # aiohttp moves this time when a request was answered: then what was taken for the begin
+        # of a head was the body of a request that had not reached its handler yet.
+        if self._served_until != self._next_keepalive_close_time:
+            return False
+        if waiter is None or waiter.done():
+            return False
+        self.force_close()
+        return True
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not HTTP (400), or what escaped the application (500)."""
+        server = self._server
+        request_id = server.new_request_id()
+        if status < 500:
+            _log.debug("Refused a request that is not valid HTTP")
+            answer = refused_one(
+                ErrorType.REQUEST_INVALID, "The request is not valid HTTP; it was not read."
+            )
+        else:
+            _log.error(
+                "A request failed outside the application",
+                exc_info=exc,
+                extra={"request_id": request_id},
+            )
+            answer = refused_one(ErrorType.INTERNAL, "Something failed here; quote the request id.")
+        # Nobody knows when it came; that it came is what counts.
+        HTTP_SECONDS.observe((UNMATCHED, str(answer.status)), 0.0)
+        return Reply(answer, request_id)
