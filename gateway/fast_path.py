@@ -34,7 +34,7 @@ from gateway.stamps import Stamps
 from sluice.core.envelope import encode
 from sluice.core.event import Event, stamp_batch
 from sluice.core.tenant import Directory, Tenant
-from sluice.telemetry import EVENTS_ACCEPTED, tenant_label
+from sluice.telemetry import EVENTS_ACCEPTED, HTTP_FAST_PATH, tenant_label
 
 MAX_BODY_BYTES: Final = 16_384
 """A longer body costs so much more than its head that the long way is no loss."""
@@ -219,6 +219,7 @@ class FastPath:
             told = told[:ANSWERED_AT_ONCE]
         if outcome is None:
             EVENTS_ACCEPTED.add(len(told), TRACK, tenant_label(slug))
+        HTTP_FAST_PATH.add(len(told))
         note = partial(self._app.note, TRACK, method=hdrs.METH_POST, tenant=slug)
         for connection, event_id, started in told:
             request_id = self._new_request_id()

@@ -78,6 +78,12 @@ HTTP_SECONDS: Final = LocalHistogram(
     " HTTP.",
     ("route", "status"),
 )
+HTTP_FAST_PATH: Final = LocalCounter(
+    "sluice_http_fast_path_requests_total",
+    "Requests for `track` that were served on the fast path, because their connection had sent the"
+    " same head before.",
+    (),
+)
 HTTP_CONNECTIONS: Final = LocalGauge(
     "sluice_http_open_connections",
     "Client connections that are open now.",

@@ -58,7 +58,7 @@ def is_plain(headers: "CIMultiDictProxy[str]") -> bool:
 
     The type must be there as it should be, or not at all; the key is looked at apart.
     """
-    told = [name for name in map(str.lower, headers) if name in OTHERWISE]
+    told = [name.lower() for name, _ in headers.items() if name.lower() in OTHERWISE]
     return (
         len(told) == len(set(told))
         and {"authorization", "content-length"} <= set(told)
