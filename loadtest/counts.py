@@ -32,6 +32,7 @@ import uvloop
 
 from gateway.core.limits import RateLimits
 from gateway.dispatch import Dispatcher
+from gateway.fast_path import FastPath
 from gateway.publisher import Publisher
 from gateway.rejections import Rejections
 from gateway.routes.ingest import Ingest
@@ -45,6 +46,7 @@ from loadtest.scenario import BATCH_EVENTS, TRACK, batch_body
 from sluice.core.envelope import Envelope, encode
 from sluice.core.errors import Rejected
 from sluice.core.event import stamp, stamp_batch
+from sluice.telemetry import HTTP_FAST_PATH
 from sluice.tenants import TenantsFile
 
 KEPT: Final = Path(__file__).parent / "counts.json"
@@ -52,6 +54,7 @@ SAMPLE: Final = Path(__file__).parent.parent / "tests/data/wikiticker.first500.n
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 TRACKS: Final = 200
 REQUESTS: Final = 100
+AT_ONCE: Final = 50
 NOW_S: Final = 1_790_000_000.0
 CALLGRIND_TIMES: Final = (2, 6)
 _COLLECTED: Final = re.compile(rb"Collected : (\d+)")
@@ -193,8 +196,11 @@ class _Wire(asyncio.Transport):
         """Nothing is read."""
 
 
-async def count_requests(folder: Path, lines: Sequence[bytes]) -> Counts:
-    """Return the counts of one ``track`` request, from its bytes to those of the answer."""
+async def count_requests(folder: Path, lines: Sequence[bytes]) -> tuple[Counts, Counts]:
+    """Return the counts of one ``track`` request, from its bytes to those of the answer.
+
+    On the long way it comes alone; on the fast path connections send together.
+    """
     tenants = TenantsFile(folder / "tenants.toml")
     key = tenants.add_tenant("load")
     tenants.refresh()
@@ -218,32 +224,65 @@ async def count_requests(folder: Path, lines: Sequence[bytes]) -> Counts:
         dispatcher = Dispatcher(
             ingest.routes(), rejections=ingest.rejections, new_request_id=lambda: "r-1"
         )
-        server = HttpServer(dispatcher, new_request_id=lambda: "r-1", max_connections=10)
+        fast_path = FastPath(
+            directory=lambda: directory,
+            token_keys=lambda: keys,
+            session_secret=secret,
+            app=dispatcher,
+            publisher=publisher,
+            stamps=stamps,
+            new_request_id=lambda: "r-1",
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(publisher.run(stop))
-            connection, wire = server(), _Wire()
-            assert isinstance(connection, asyncio.Protocol)
-            connection.connection_made(wire)
             headers = {"Authorization": f"ApiKey {key}"}
             requests = [build_request(TRACK, line, headers) for line in lines]
-
-            async def send_all() -> None:
-                for request in requests:
-                    wire.answered.clear()
-                    connection.data_received(request)
-                    await wire.answered.wait()
-                    assert wire.answer.startswith(b"HTTP/1.1 202"), wire.answer
-
-            await send_all()
-            counter = Counter()
-            counter.start()
-            try:
-                await send_all()
-            finally:
-                counter.stop()
+            long = await _count_rounds(dispatcher, None, [[one] for one in requests])
+            at_once = [requests[at : at + AT_ONCE] for at in range(0, len(requests), AT_ONCE)]
+            fast = await _count_rounds(dispatcher, fast_path, at_once)
             stop.set()
-            connection.connection_lost(None)
-    return {"bytecodes": counter.bytecodes / len(lines), "calls": counter.calls / len(lines)}
+    return long, fast
+
+
+async def _count_rounds(
+    dispatcher: Dispatcher, fast_path: FastPath | None, rounds: Sequence[Sequence[bytes]]
+) -> Counts:
+    """Send the requests of each round on connections of their own; count after two rounds."""
+    server = HttpServer(
+        dispatcher, new_request_id=lambda: "r-1", max_connections=AT_ONCE, fast_path=fast_path
+    )
+    connections: list[tuple[asyncio.Protocol, _Wire]] = []
+    for _ in rounds[0]:
+        connection, wire = server(), _Wire()
+        assert isinstance(connection, asyncio.Protocol)
+        connection.connection_made(wire)
+        connections.append((connection, wire))
+
+    async def send(requests: Sequence[bytes]) -> None:
+        sent = list(zip(requests, connections, strict=False))
+        for request, (connection, wire) in sent:
+            wire.answered.clear()
+            connection.data_received(request)
+        for _, (_, wire) in sent:
+            await wire.answered.wait()
+            assert wire.answer.startswith(b"HTTP/1.1 202"), wire.answer
+
+    for _ in range(2):
+        await send(rounds[0])
+        await asyncio.sleep(0.01)  # as a client's next request comes: after the turn of the last
+    before = HTTP_FAST_PATH.value()
+    counter = Counter()
+    counter.start()
+    try:
+        for requests in rounds:
+            await send(requests)
+    finally:
+        counter.stop()
+    events = sum(map(len, rounds))
+    assert HTTP_FAST_PATH.value() - before == (0 if fast_path is None else events)
+    for connection, _ in connections:
+        connection.connection_lost(None)
+    return {"bytecodes": counter.bytecodes / events, "calls": counter.calls / events}
 
 
 def count_all() -> dict[str, Counts]:
@@ -253,11 +292,12 @@ def count_all() -> dict[str, Counts]:
         tempfile.TemporaryDirectory() as folder,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        request = runner.run(count_requests(Path(folder), lines[:REQUESTS]))
+        request, fast = runner.run(count_requests(Path(folder), lines[:REQUESTS]))
     return {
         "track: parse, stamp, encode": counted(track_work(lines[:TRACKS]), TRACKS),
         f"batch of {BATCH_EVENTS}: parse, stamp, encode": counted(batch_work(lines), len(lines)),
         "track: a request, from its bytes to the answer's": request,
+        f"track: the same on the fast path, {AT_ONCE} together": fast,
     }
 
 
