@@ -25,10 +25,11 @@ $(VENV)/.runtime: requirements.lock pyproject.toml
 	@$(ALONE); set -e; \
 	if test $@ -nt requirements.lock && test $@ -nt pyproject.toml; then exit 0; fi; \
 	if ! { test -e $@ || test -e $@.begun; } || ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
-		echo "Setting up $(VENV) (about a minute, only once)…"; \
+		echo "Making $(VENV)…"; \
 		$(PYTHON) -m venv --clear $(VENV); \
 	fi; \
-	again=; if test -e $@.begun; then again=--force-reinstall; echo "Setting up $(VENV) again, because it was interrupted…"; fi; \
+	again=; if test -e $@.begun; then again=--force-reinstall; echo "All of it again, because it was interrupted."; fi; \
+	echo "Installing what Sluice needs into $(VENV), only once: one to two minutes, in which nothing is printed…"; \
 	touch $@.begun; \
 	$(PIP) $$again --require-hashes -r requirements.lock; \
 	$(PIP) --no-build-isolation --editable .; \

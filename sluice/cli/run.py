@@ -129,8 +129,9 @@ async def _supervise(
         is_ready = await _wait_until_serving(supervisor, settings, ports, stop)
         if is_ready:
             url = base_url(settings.host, ports.gateway)
+            worker = base_url(LOOPBACK, ports.worker)
             option = data_dir_option(settings.data_dir)
-            print(welcome_lines(url, this_command(), option, key))
+            print(welcome_lines(url, worker, this_command(), option, key))
             if _has_own_warehouse(settings):
                 warehouse = base_url(LOOPBACK, ports.warehouse)
                 print(warehouse_lines(warehouse, settings.warehouse_reader_url_file))

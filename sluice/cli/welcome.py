@@ -50,11 +50,20 @@ def first_key_lines(key: str) -> str:
     return f"Made tenant {DEMO}. Its API key is shown once and kept only as a digest:\n\n  {key}\n"
 
 
-def welcome_lines(url: str, command: str, option: str, key: str | None) -> str:
-    """Return what to paste now that everything runs; ``key`` is known at the first start only."""
+def welcome_lines(url: str, worker: str, command: str, option: str, key: str | None) -> str:
+    """Return what to paste now that everything runs.
+
+    Args:
+        url: Base address of the gateway.
+        worker: Base address of the worker, which moves where its port is another Sluice's.
+        command: How a person calls ``sluice``.
+        option: What makes another command use the same data.
+        key: The API key of the first tenant, which is known at the first start only.
+    """
     shown_key = key or "$SLUICE_API_KEY"
     lines = [
         f"Sluice serves on {url}; its API page is {url}/docs",
+        f"The worker's status is {worker}/status; its metrics are {worker}/metrics",
         "",
         f"Watch it: open {url}/ and sign in with what this prints:",
         "",

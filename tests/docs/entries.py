@@ -55,7 +55,10 @@ ENTRIES: Final[Mapping[tuple[str, str], Parsed | Run]] = {
     ("docs/client-apps.md", "sluice tenant set-key shop"): Run(DIGEST),
     ("docs/pubsub.md", "export SLUICE_QUEUE_URL="): Parsed(TO_GOOGLE),
     ("docs/pubsub.md", "SLUICE_HOST=0.0.0.0 sluice worker"): Parsed(TO_GOOGLE),
-    ("docs/production.md", "export URL="): Run({"sk_live_…": "{key}"}),
+    ("docs/production.md", "export URL="): Run({"sk_live_…": "{shop_key}"}),
+    ("docs/upgrading.md", "sluice workflow run cg-reconcile"): Parsed(
+        "docs/production.md has the same line and is run"
+    ),
     ("docs/console-api.md", "curl -N"): Parsed(
         "it goes on until it is stopped; tests/integration/test_tail.py watches and stops"
     ),

@@ -1,8 +1,9 @@
 """A Sluice of its own in which the commands of the pages are run as they stand there.
 
 What a person has is made like theirs: a checkout as the current folder, ``.venv/bin/sluice`` in it,
-``sluice-data`` below, ``sluice`` and ``curl`` in the path. Only what this machine cannot promise is
-put in place of what the page says: free ports, the key that was printed, the id of the last run.
+``sluice-data`` below, a home beside it, ``sluice`` and ``curl`` in the path. Only what this machine
+cannot promise is put in place of what the page says: free ports, the key that was printed, the id
+of the last run.
 """
 
 import os
@@ -94,7 +95,11 @@ class Sandbox:
     def _environment(self) -> dict[str, str]:
         ours = {name: one for name, one in self.stack.settings.items() if name != "DATA_DIR"}
         given = environment({**ours, "AMPLITUDE_URL": self.simulator})
-        return given | {"PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "COLUMNS": "200"}
+        return given | {
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "HOME": str(home_of(self.folder)),
+            "COLUMNS": "200",
+        }
 
     def _learn(self, output: str) -> None:
         """Keep what a person would copy from the screen for the next command."""
@@ -102,6 +107,11 @@ class Sandbox:
             self.values["public_digest"] = match[1]
         if match := re.search(r"\bwf-\d{8}-\d+-\w+", output):
             self.values["run"] = match[0]
+
+
+def home_of(checkout: Path) -> Path:
+    """Return the home of who reads the pages, outside of the checkout."""
+    return checkout.with_name("home")
 
 
 def promised(block: Block) -> list[str]:
@@ -153,6 +163,7 @@ def running_sandbox(folder: Path) -> Iterator[Sandbox]:
     """Run a Sluice with a simulated Amplitude until the block ends."""
     programs = folder / "bin"
     programs.mkdir(parents=True)
+    home_of(folder).mkdir()
     _program(programs / "sluice", f'#!/bin/sh\nexec {sys.executable} -m sluice.cli "$@"\n')
     _program(programs / "curl", CURL.format(curl="/usr/bin/curl"))
     _program(programs / "python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')

@@ -55,7 +55,7 @@ def test_sandbox_runs_every_block_of_the_pages(tmp_path: Path) -> None:
 
 def prepare(sandbox: Sandbox) -> None:
     """Make what the pages take for granted: the tenant ``shop``, and its documents."""
-    TenantsFile(sandbox.stack.tenants_file).add_tenant("shop")
+    sandbox.values["shop_key"] = TenantsFile(sandbox.stack.tenants_file).add_tenant("shop")
     flows = sandbox.folder / "flows"
     flows.mkdir()
     (page,) = [page for page in PAGES if page.name == "docs/workflows.md"]

@@ -17,6 +17,8 @@ KEYS_KNOWN: Final = timedelta(days=14)
 """Keys are kept 15 days after they were noted; a day less is certain."""
 SETTLED_AFTER: Final = timedelta(minutes=2)
 """How long after its end an hour may still get events that were on their way."""
+TERMS: Final = ("accepted", "stored", "duplicates", "dead", "erased")
+"""Of which one that is not 0 shows that there was something to compare."""
 FATES: Final = ("delivered", "parked", "dead", "filtered")
 NAMED: Final = 10_000
 """How many differences are named."""
@@ -249,6 +251,24 @@ def _seen_at_amplitude(outputs: Mapping[str, Any]) -> str:
     return f" Amplitude was asked about {asked['delivered']:,} of {delivered:,} delivered events."
 
 
+def _nothing_known(outputs: Mapping[str, Any]) -> str:
+    """Say that a range has no event, so that silence is not taken for proof; empty: it has some."""
+    ledger = outputs["ledger"]
+    if any(ledger[name] for name in TERMS):
+        return ""
+    is_sure = outputs["is_final"] and not ledger["hours_unknown"]
+    said = (
+        f" no event {'was' if is_sure else 'is known to have been'} accepted in this range, so"
+        " there was nothing to compare."
+    )
+    if ledger["hours_unknown"]:
+        said += (
+            f" What was accepted before the ledger began ({ledger['began_at']}) is not written"
+            " down."
+        )
+    return said
+
+
 def summary(*, tenant: str, span: Span, outputs: Mapping[str, Any]) -> str:
     """Return the result in a sentence or two."""
     since, until = hour_text(int(span.since.timestamp())), hour_text(int(span.until.timestamp()))
@@ -258,6 +278,8 @@ def summary(*, tenant: str, span: Span, outputs: Mapping[str, Any]) -> str:
     notes: Sequence[str] = outputs["notes"]
     late = f" Not final: {'; '.join(notes)}." if notes and not outputs["is_final"] else ""
     if outputs["is_balanced"]:
+        if nothing := _nothing_known(outputs):
+            return f"{between}{nothing}{late}"
         accepted = ledger["accepted"]
         said = "an unknown number of" if accepted is None else f"{accepted:,}"
         return (

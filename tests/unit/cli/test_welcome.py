@@ -12,6 +12,8 @@ from sluice.cli.welcome import (
     welcome_lines,
 )
 
+GATEWAY = "http://127.0.0.1:8080"
+WORKER = "http://127.0.0.1:40123"
 PYTHON = "/home/ada/sluice/.venv/bin/python"
 FOLDER = "/home/ada/sluice"
 
@@ -51,15 +53,20 @@ def test_data_dir_is_named_when_it_is_not_the_default() -> None:
 
 
 def test_first_start_shows_the_key_in_the_line_to_paste() -> None:
-    text = welcome_lines("http://127.0.0.1:8080", ".venv/bin/sluice", "", "sk_live_x")
+    text = welcome_lines(GATEWAY, WORKER, ".venv/bin/sluice", "", "sk_live_x")
     assert "ApiKey sk_live_x" in text
     assert "$(.venv/bin/sluice token demo)" in text
     assert "http://127.0.0.1:8080/docs" in text
     assert "open http://127.0.0.1:8080/ and sign in" in text
 
 
+def test_start_shows_where_the_worker_is_wherever_it_had_to_move() -> None:
+    text = welcome_lines(GATEWAY, WORKER, "sluice", "", None)
+    assert f"worker's status is {WORKER}/status" in text
+
+
 def test_later_start_says_how_to_get_a_new_key() -> None:
-    text = welcome_lines("http://127.0.0.1:8080", "sluice", " --data-dir d", None)
+    text = welcome_lines(GATEWAY, WORKER, "sluice", " --data-dir d", None)
     assert "sluice tenant rotate-key demo --data-dir d" in text
     assert "sk_live_" not in text
 

@@ -175,3 +175,47 @@ def test_summary_says_how_many_events_amplitude_was_asked_about(
     }
     text = summary(tenant="acme", span=span_of(None, None, started_at=STARTED), outputs=outputs)
     assert text.endswith(f"1 erased.{said}")
+
+
+NOTHING = "in this range, so there was nothing to compare."
+BEFORE = " What was accepted before the ledger began (2026-03-01T03:00:00Z) is not written down."
+
+
+@pytest.mark.parametrize(
+    ("known", "is_final", "said"),
+    [
+        ({}, True, f"no event was accepted {NOTHING}"),
+        (
+            {},
+            False,
+            f"no event is known to have been accepted {NOTHING} Not final: it is not over.",
+        ),
+        (
+            {"hours_unknown": 3, "began_at": "2026-03-01T03:00:00Z"},
+            True,
+            f"no event is known to have been accepted {NOTHING}{BEFORE}",
+        ),
+        (
+            {"accepted": None, "hours_unknown": 24, "began_at": "2026-03-01T03:00:00Z"},
+            True,
+            f"no event is known to have been accepted {NOTHING}{BEFORE}",
+        ),
+    ],
+    ids=["empty", "not over", "partly unknown", "unknown"],
+)
+def test_summary_does_not_say_that_everything_adds_up_when_nothing_was_accepted(
+    known: dict[str, object], is_final: bool, said: str
+) -> None:
+    ledger = dict.fromkeys(
+        ("accepted", "stored", "duplicates", "dead", "erased", "hours_unknown"), 0
+    )
+    outputs = {
+        "ledger": {**ledger, **known},
+        "is_balanced": True,
+        "is_final": is_final,
+        "notes": ["it is not over"],
+        "destinations": {"amplitude": {"delivered": 0}},
+        "amplitude": {"asked": False, "reason": "no key"},
+    }
+    text = summary(tenant="acme", span=span_of(None, None, started_at=STARTED), outputs=outputs)
+    assert text == f"acme, 2026-03-01T00:00:00Z to 2026-03-02T00:00:00Z: {said}"
