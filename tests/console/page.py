@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, ConsoleMessage, Dialog, Page
 
@@ -99,9 +100,14 @@ class Console:
         ]
 
     def assert_quiet(self) -> None:
-        """Check that nobody complained, and that the page asked its own origin alone."""
+        """Check that nobody complained, and that the page asked its own origin alone.
+
+        And of that only what clients may reach where Sluice runs for others.
+        """
         assert self.troubles == []
         assert {one for one in self.requests if not one.startswith(f"{self.url}/")} == set()
+        asked = {urlsplit(one).path for one in self.requests}
+        assert {one for one in asked if not one.startswith(("/api/", "/console/"))} == {"/"}
 
 
 @asynccontextmanager

@@ -2,15 +2,13 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser
 
-from gateway.core.auth import LEEWAY_S
-from tests.console.page import AXE, AXE_MISSING, PHONE, SHOWN_WITHIN_S, WIDE, Console, opened
+from tests.console.page import SHOWN_WITHIN_S, Console, opened
 from tests.console.rig import (
     ARABIC,
     LETTERS,
@@ -29,13 +27,6 @@ from tests.support.segops import Segops
 
 pytestmark = pytest.mark.timeout(300)  # a real browser, on a machine that may be busy
 NAMES = {"pubsub_topic": "Queue", "worker": "Worker", "clickhouse": "Warehouse"}
-LOOKS: tuple[tuple[Literal["light", "dark"], int], ...] = (
-    ("light", WIDE),
-    ("dark", WIDE),
-    ("light", PHONE),
-)
-BRIEF_S = 10
-"""A token's life that is long enough to sign in, and short enough to wait for its end."""
 ALL_EVENTS = 501
 """The 500 of wikiticker and the one that Amplitude refuses."""
 
@@ -385,84 +376,3 @@ async def tab_to(console: Console, selector: str) -> None:
         )
         assert shown != "none", await console.page.evaluate("document.activeElement.outerHTML")
     pytest.fail(f"Tab does not reach {selector}")
-
-
-async def test_console_has_no_violation_that_axe_finds(rig: Rig, browser: Browser) -> None:
-    """Light, dark and on a phone; signed out and in; with each dialog open; with hostile names."""
-    if not AXE.exists() and os.environ.get("CI") != "true":
-        pytest.skip(AXE_MISSING)
-    async with rig.new_client() as api:
-        await rig.refuse(REFUSED_TYPE)
-        await send_wikiticker(api)
-        refused = await dead_letter(api)
-        run_id = await start_run(api, mode="full", rate=1)
-        for scheme, width in LOOKS:
-            async with opened(browser, rig.stack.url, scheme=scheme, width=width) as console:
-                token = rig.token(api.slug)
-                found = [one async for one in violations(console, token, refused, run_id)]
-                assert found == [], f"{scheme}, {width} pixels"
-                console.assert_quiet()
-
-
-async def violations(console: Console, token: str, refused: str, run_id: str) -> AsyncIterator[str]:
-    """Go through all that the page may show, and yield what axe finds wrong on the way."""
-    page = console.page
-    await page.fill("#token", "sk_live_x")
-    await page.keyboard.press("Enter")
-    await console.says("#sign-in-problem", "This is an API key")
-    for one in await console.violations():
-        yield f"sign-in: {one}"
-    await console.sign_in(token)
-    await page.click(f"[data-key='run-{run_id}']")
-    await page.wait_for_selector("[data-key='run-stop']")
-    await page.click(f"[data-letter='{refused}'] button")
-    await page.wait_for_selector("#receipt-body:not([hidden])")
-    await page.click("#volume summary")
-    await page.click("#error-rows summary")
-    await page.wait_for_selector("#rate-line svg")
-    for one in await console.violations():
-        yield f"panels: {one}"
-    size: list[int] = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert size[0] <= size[1], "the page does not scroll sideways"
-    for opener, dialog in (("#replay-open", "replay"), ("[data-key='run-stop']", "stop")):
-        await page.click(opener)
-        assert await page.is_visible(f"#{dialog}-dialog")
-        for one in await console.violations(f"#{dialog}-dialog"):  # the rest of the page is inert
-            yield f"{dialog}: {one}"
-        await page.click(f"#{dialog}-cancel")
-
-
-async def test_console_says_in_a_sentence_why_it_does_not_let_one_in(
-    rig: Rig, browser: Browser
-) -> None:
-    async with (
-        rig.new_client() as api,
-        opened(browser, rig.stack.url) as console,
-        opened(browser, rig.stack.url) as brief,
-    ):
-        await brief.sign_in(rig.token(api.slug, ttl_s=BRIEF_S - LEEWAY_S))
-        await brief.says("#session-end", "Token ends in")
-        for token, words in (
-            ("", "Paste a token first"),
-            (api.api_key, "This is an API key"),
-            ("abc.def", "not a whole token"),
-            (f"{rig.token(api.slug)}x", "does not take this token"),
-            (rig.token(api.slug, ttl_s=-3_600), "has expired"),
-            (rig.token("nobody"), "tenant"),
-            (rig.token(api.slug, scope="runs"), "does not allow reading"),
-        ):
-            await console.page.fill("#token", token)
-            await console.page.keyboard.press("Enter")
-            await console.says("#sign-in-problem", words)
-            assert not await console.page.is_visible("#panels")
-        await brief.says("#sign-in-problem", "Your token has expired. Sign in with a new one")
-        assert not await brief.page.is_visible("#panels")
-        assert await brief.is_focused("#token")
-        assert api.slug not in await brief.page.content(), "nothing of the tenant is left"
-        brief.assert_quiet()
-        await console.sign_in(rig.token(api.slug))
-        await console.says("#volume .panel-state", "No events in the last 24 hours")
-        await console.says("#letters .panel-state", "No dead letters")
-        await console.says("#runs .panel-state", "No runs yet")
-        await console.says("#error-rows", "Scope denied")
-        console.assert_quiet()
