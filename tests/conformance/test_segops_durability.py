@@ -46,7 +46,7 @@ async def test_case_112_full_queue_answers_503_and_stores_nothing(
                 async def is_taken() -> bool:
                     return (await there.track(EVENT)).status == 202
 
-                await poll_until(is_taken, within_s=20, what="events are taken again")
+                await poll_until(is_taken, within_s=30, what="events are taken again")
                 await api.rows_when(accepted + 1)
 
 

@@ -20,7 +20,7 @@ async def health_when(api: Segops, status: int) -> Answer:
         found = await api.ask("GET", HEALTH)
         return found if found.status == status else None
 
-    return await poll_until(answer, within_s=20, what=f"health is {status}")
+    return await poll_until(answer, within_s=30, what=f"health is {status}")
 
 
 async def test_case_093_health_is_exactly_the_given_body_when_all_is_well(client: Segops) -> None:

@@ -91,14 +91,14 @@ async def test_case_23_delivery_posted_8_times_is_one_event_and_7_duplicates(
                 async with shop.session.get(f"{worker.url}/metrics") as metrics:
                     return sum_of(await metrics.text(), DUPLICATES)
 
-            await poll_until(duplicates, within_s=20, what="duplicates are counted")
+            await poll_until(duplicates, within_s=30, what="duplicates are counted")
             assert await duplicates() == 7
     await api.rows_when(1)
 
     async def is_counted_once() -> bool:
         return bool((await api.stats())["total_events"] == 1)
 
-    await poll_until(is_counted_once, within_s=20, what="stats count one event")
+    await poll_until(is_counted_once, within_s=30, what="stats count one event")
 
 
 async def test_case_53_event_is_there_after_kill_9(

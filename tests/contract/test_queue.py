@@ -123,7 +123,7 @@ async def test_pull_returns_nothing_after_its_wait_when_nothing_comes(queue: Que
 
 async def test_pull_returns_at_once_when_an_envelope_is_published_meanwhile(queue: Queue) -> None:
     envelope = make_envelope()
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(pull(queue, wait_s=60))
         tasks.create_task(queue.publish("events", [envelope]))
     assert envelopes_of(waiting.result()) == [envelope]
@@ -131,7 +131,7 @@ async def test_pull_returns_at_once_when_an_envelope_is_published_meanwhile(queu
 
 async def test_pull_returns_when_another_process_publishes_meanwhile(subject: Subject) -> None:
     envelope = make_envelope()
-    async with subject.reopen() as publisher, asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with subject.reopen() as publisher, asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(pull(subject.queue, wait_s=60))
         tasks.create_task(publisher.publish("events", [envelope]))
     assert envelopes_of(waiting.result()) == [envelope]
@@ -141,7 +141,7 @@ async def test_pull_returns_when_another_process_publishes_meanwhile(subject: Su
 async def test_waiting_pull_gets_an_envelope_whose_lease_ends_meanwhile(subject: Subject) -> None:
     await subject.queue.publish("events", [make_envelope()])
     await pull(subject.queue, lease_s=30)
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(pull(subject.queue, wait_s=60))
         tasks.create_task(subject.pass_time(31))
     assert [delivery.attempt for delivery in waiting.result()] == [2]
@@ -301,7 +301,7 @@ async def test_released_envelope_comes_back_at_once_with_the_same_attempt(queue:
 async def test_waiting_pull_gets_an_envelope_that_is_released_meanwhile(queue: Queue) -> None:
     await queue.publish("events", [make_envelope()])
     held = await pull(queue)
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(pull(queue, wait_s=60))
         tasks.create_task(queue.release(held))
     assert len(waiting.result()) == 1
@@ -316,7 +316,7 @@ async def test_cancelled_pull_gives_back_what_it_had_leased(queue: Queue) -> Non
             async with asyncio.timeout(tries * 0.0002):
                 await queue.release(await pull(queue))
     deliveries: list[str] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(deliveries) < len(envelopes):
             pulled = await pull(queue, wait_s=5)
             assert all(delivery.attempt == 1 for delivery in pulled)
@@ -495,7 +495,7 @@ async def test_pull_that_waits_ends_when_the_queue_is_closed(subject: Subject) -
             return str(error)
         return ""
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks, subject.reopen() as queue:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks, subject.reopen() as queue:
         waiting = tasks.create_task(wait_in_vain(queue))
         await queue.state()
         await queue.state()

@@ -158,7 +158,7 @@ async def test_gateway_serves_when_10_000_connections_idle(gateway: Segops) -> N
             opened = sum_of(await gateway.metrics(), "sluice_http_open_connections")
             return opened >= count
 
-        await poll_until(are_open, within_s=20, what=f"{count} open connections")
+        await poll_until(are_open, within_s=30, what=f"{count} open connections")
         started = time.monotonic()
         for _ in range(20):
             assert_queued(await gateway.track(EVENT))

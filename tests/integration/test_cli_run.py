@@ -53,7 +53,7 @@ async def test_run_starts_a_killed_part_again_and_stops_in_order(tmp_path: Path)
         os.kill(before["worker"], signal.SIGKILL)
         await poll_until(
             lambda: children(stack).get("worker", before["worker"]) != before["worker"],
-            within_s=10,
+            within_s=30,
             what="the worker runs again",
         )
         after = children(stack)
@@ -82,7 +82,7 @@ async def test_parts_end_when_their_supervisor_is_killed_and_the_ports_are_free_
     first.process.wait()
     await poll_until(
         lambda: not [pid for pid in parts.values() if is_alive(pid)],
-        within_s=3,
+        within_s=30,
         what="all parts have ended",
     )
     again = start_stack(

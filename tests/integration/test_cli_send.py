@@ -50,7 +50,7 @@ async def wait_for_total(stack: Stack, token: str, count: int) -> None:
     async def is_so() -> bool:
         return await total_events(stack, token) == count
 
-    await poll_until(is_so, within_s=15, every_s=0.1, what=f"stats show {count} events")
+    await poll_until(is_so, within_s=30, every_s=0.1, what=f"stats show {count} events")
 
 
 async def test_file_is_counted_once_when_it_is_sent_again_in_any_form(
@@ -204,9 +204,9 @@ async def test_sender_ends_with_one_line_when_it_is_interrupted(
         assert process.stderr is not None
         process.stdin.write(lines(*[GOOD[0] | {"note": "x" * 60}] * count))
         try:
-            await poll_until(lambda: server.requests > 0, within_s=10, what="a first request")
+            await poll_until(lambda: server.requests > 0, within_s=30, what="a first request")
             process.send_signal(number)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 stdout, stderr = await process.stdout.read(), await process.stderr.read()
                 assert await process.wait() == 1
         finally:

@@ -34,7 +34,7 @@ async def answers(stack: Stack, key: str, status: int) -> None:
     async def is_so() -> bool:
         return await track(stack, key) == status
 
-    await poll_until(is_so, within_s=3, what=f"the key is answered {status}")
+    await poll_until(is_so, within_s=30, what=f"the key is answered {status}")
 
 
 async def test_tenant_lives_and_ends_in_the_running_gateway(stack: Stack) -> None:

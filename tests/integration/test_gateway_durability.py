@@ -166,7 +166,7 @@ async def test_gateway_is_not_ready_but_takes_events_for_a_while_when_it_is_to_s
         async def is_unready() -> bool:
             return (await gateway.ask("GET", "/readyz")).status == 503
 
-        await poll_until(is_unready, within_s=5, what="/readyz says 503")
+        await poll_until(is_unready, within_s=30, what="/readyz says 503")
         assert (await gateway.send(gateway.track_bytes())).status == 202
 
 

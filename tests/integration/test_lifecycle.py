@@ -52,7 +52,7 @@ async def start(serve: str, *, is_supervised: bool = False) -> asyncio.subproces
 
 
 async def read(process: asyncio.subprocess.Process) -> list[str]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert process.stdout is not None
         text = await process.stdout.read()
         await process.wait()
@@ -60,7 +60,7 @@ async def read(process: asyncio.subprocess.Process) -> list[str]:
 
 
 async def wait_until_ready(process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert process.stdout is not None
         assert await process.stdout.readline() == b"ready\n"
 

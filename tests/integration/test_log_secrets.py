@@ -114,7 +114,7 @@ async def test_nothing_planted_comes_out_anywhere(
     async def is_stored() -> bool:
         return len(await api.rows()) >= 2 and "Forwarding waits" in stack.log
 
-    await poll_until(is_stored, within_s=20, what="the events are stored, and not forwarded")
+    await poll_until(is_stored, within_s=30, what="the events are stored, and not forwarded")
     os.kill(stack.pid_of("warehouse"), signal.SIGKILL)  # what is said of it while it is away
     planted.private["stats without a warehouse"] = (await api.get(TENANT_PATHS[0])).body.decode()
     await api.track({"user_id": "later", "event_type": "seen"})

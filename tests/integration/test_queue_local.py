@@ -164,7 +164,7 @@ async def test_file_shrinks_when_the_queue_has_emptied(path: Path) -> None:
         await queue.ack(await pull(queue, "workflows", max_bytes=10**9))
     assert size_of(path) > 64 * MIB
     async with LocalQueue(path, topics=TOPICS):
-        await poll_until(lambda: size_of(path) < MIB, what="the file shrank")
+        await poll_until(lambda: size_of(path) < MIB, within_s=60, what="the file shrank")
 
 
 def test_turn_goes_to_the_one_who_waits_before_its_holder_comes_round_again(path: Path) -> None:

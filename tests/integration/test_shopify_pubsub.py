@@ -40,4 +40,4 @@ async def test_case_51_delivery_is_taken_within_3_s_while_pubsub_is_away(
             async def is_drained() -> bool:
                 return not await spooled()
 
-            await poll_until(is_drained, within_s=20, what="the spool is drained")
+            await poll_until(is_drained, within_s=30, what="the spool is drained")

@@ -150,7 +150,7 @@ async def test_tails_of_a_tenant_are_bounded_and_a_closed_one_makes_room(api: Se
             except AssertionError:
                 return False
 
-        await poll_until(is_free, within_s=10, every_s=0.2, what="room for a tail")
+        await poll_until(is_free, within_s=30, every_s=0.2, what="room for a tail")
 
 
 async def test_client_of_http_1_0_gets_the_stream_without_chunks(api: Segops) -> None:

@@ -78,7 +78,7 @@ class Collector:
             if (one.trace_id, one.parent_id) == (parent.trace_id, parent.span_id)
         ]
 
-    async def has(self, name: str, count: int = 1, *, within_s: float = 20) -> list[Taken]:
+    async def has(self, name: str, count: int = 1, *, within_s: float = 30) -> list[Taken]:
         """Wait until so many spans of that name were taken."""
         await poll_until(
             lambda: len(self.named(name)) >= count, within_s=within_s, what=f"{count} {name!r}"
@@ -129,7 +129,7 @@ async def running_collector() -> AsyncIterator[Collector]:
         finally:
             collector.gate.set()
             # A thread that still sends would disturb tests that have nothing to do with it.
-            await poll_until(lambda: not _senders(), within_s=15, what="all exporters ended")
+            await poll_until(lambda: not _senders(), within_s=30, what="all exporters ended")
 
 
 def _senders() -> list[str]:

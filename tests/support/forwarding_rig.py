@@ -50,7 +50,7 @@ class ForwardingRig:
         """Return how many envelopes of forwarding are not acknowledged."""
         return (await self.rig.queue.backlog("amplitude")).messages
 
-    async def drained(self, *, within_s: float = 20) -> None:
+    async def drained(self, *, within_s: float = 30) -> None:
         """Wait until all envelopes are acknowledged by both destinations."""
 
         async def is_empty() -> bool:
@@ -76,7 +76,7 @@ class ForwardingRig:
         fates = await self.fates(events[0].tenant)
         return [fates.get(event.event_id, ("",))[0] for event in events]
 
-    async def become(self, outcome: str, *events: Event, within_s: float = 20) -> None:
+    async def become(self, outcome: str, *events: Event, within_s: float = 30) -> None:
         """Wait until each of these events has this outcome."""
         last: list[str] = []
 

@@ -32,7 +32,7 @@ async def poll_until(
 async def poll_until(
     condition: Callable[[], Awaitable[T | None]] | Callable[[], T | None],
     *,
-    within_s: float = 10,
+    within_s: float = 30,
     every_s: float = 0.02,
     what: str = "the condition",
 ) -> T:

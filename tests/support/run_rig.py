@@ -126,7 +126,7 @@ class RunRig:
         rows = await self.store.rows([(run.tenant, run.run_id)])
         return rows[0] if rows else None
 
-    async def ended(self, run: Run, *, within_s: float = 20) -> RunRow:
+    async def ended(self, run: Run, *, within_s: float = 30) -> RunRow:
         """Return the last row of a run as soon as it has ended."""
 
         async def last() -> RunRow | None:
@@ -135,7 +135,7 @@ class RunRig:
 
         return await poll_until(last, within_s=within_s, what=f"{run.run_id} has ended")
 
-    async def in_state(self, run: Run, *states: str, within_s: float = 10) -> RunRow:
+    async def in_state(self, run: Run, *states: str, within_s: float = 30) -> RunRow:
         """Return the newest row of a run as soon as it is in one of the states."""
 
         async def found() -> RunRow | None:

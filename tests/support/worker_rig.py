@@ -83,7 +83,7 @@ class Rig:
             stop.set()
             await serving
 
-    async def drained(self, *, within_s: float = 20) -> None:
+    async def drained(self, *, within_s: float = 30) -> None:
         """Wait until every envelope is acknowledged."""
 
         async def is_empty() -> bool:

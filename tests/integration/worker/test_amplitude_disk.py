@@ -31,7 +31,7 @@ async def test_forwarding_alone_waits_when_the_lot_is_damaged_and_goes_on_once_i
             async def is_told() -> bool:
                 return "forwarding waits" in str((await there.status(address))["troubles"])
 
-            await poll_until(is_told, within_s=10, what="the trouble is told")
+            await poll_until(is_told, within_s=30, what="the trouble is told")
             assert await there.backlog() == 1
             path.rename(path.with_suffix(".damaged"))
             await there.become("delivered", event)

@@ -305,7 +305,7 @@ async def test_forwarding_alone_waits_while_the_lot_cannot_be_written(
             async def is_open() -> bool:
                 return bool((await there.status(address))["breaker"] != "closed")
 
-            await poll_until(is_open, within_s=20, what="the breaker is open")
+            await poll_until(is_open, within_s=30, what="the breaker is open")
             assert (await there.status(address))["backlog_events"] == 10
         await there.become("delivered", *events[0], *events[1])
         await there.drained()

@@ -114,7 +114,7 @@ async def test_consumer_delivers_what_it_had_gathered_when_the_queue_failed(
             async def is_empty() -> bool:
                 return (await queue.backlog("warehouse")).messages == 0
 
-            await poll_until(is_empty, within_s=20, what="all is acknowledged")
+            await poll_until(is_empty, within_s=30, what="all is acknowledged")
     assert sorted(kept.ids) == sorted(one.envelope_id for one in envelopes)
 
 
@@ -148,7 +148,7 @@ async def test_failed_tries_the_last_delivery_and_batches_are_counted(tmp_path: 
     async with LocalQueue(tmp_path / "queue.sqlite") as queue:
         await queue.publish("events", [envelope])
         async with running(queue, kept):
-            await poll_until(lambda: kept.ids, within_s=20, what="it is delivered")
+            await poll_until(lambda: kept.ids, within_s=30, what="it is delivered")
     assert figures("failures_total") - failed == 2
     assert figures("batch_rows_sum") - rows == envelope.count
     assert figures("last_delivery_timestamp_seconds") >= started

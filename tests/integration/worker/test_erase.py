@@ -623,7 +623,7 @@ async def test_no_file_of_the_data_dir_holds_what_was_parked_of_the_person(
         tools_ = tools_of(there.rig, erase_settle_s=KNOWN_S, erase_backlog_wait_s=5)
         await Steps(BUILTIN, tools_, new_run("erase"), {"user_ids": [NORA]}).all()
         await there.has_parked(address, 1)
-        await poll_until(lambda: asyncio.to_thread(lambda: not holders()), within_s=10)
+        await poll_until(lambda: asyncio.to_thread(lambda: not holders()), within_s=30)
     assert b"ivo" in (replays / "killed.sqlite").read_bytes()
 
 
@@ -645,7 +645,7 @@ async def test_worker_learns_of_a_visitor_whose_note_took_long(rig: Rig) -> None
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(following.run(stop))
         await note("later", now)
-        await poll_until(lambda: asyncio.to_thread(knows, "later"), within_s=5)
+        await poll_until(lambda: asyncio.to_thread(knows, "later"), within_s=30)
         await note("slow", now - timedelta(seconds=TIMEOUTS_S["upkeep"]))
-        await poll_until(lambda: asyncio.to_thread(knows, "slow"), within_s=5)
+        await poll_until(lambda: asyncio.to_thread(knows, "slow"), within_s=30)
         stop.set()

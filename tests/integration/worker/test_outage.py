@@ -26,7 +26,7 @@ async def test_events_are_stored_once_when_the_warehouse_was_killed_meanwhile(
     """Every event answered 202 is in ClickHouse once; the worker starts without a warehouse."""
     async with place.rig(warehouse_url="") as rig, rig.worker() as address:
         await rig.publish(*(make_event(client_id=f"before-{n}") for n in range(100)))
-        await poll_until(lambda: _is_open(address), within_s=10, what="the breaker is open")
+        await poll_until(lambda: _is_open(address), within_s=30, what="the breaker is open")
         for generation in range(2):
             process = start_warehouse(place.folder)
             try:
@@ -54,14 +54,14 @@ async def _is_exact(rig: Rig, expected: int) -> None:
             return False  # the address of the last generation; the next try reads it anew
         return True
 
-    await poll_until(answers, within_s=5)
+    await poll_until(answers, within_s=30)
     assert await rig.count("events FINAL") == expected
     assert await rig.count("dead_letters") == 0
 
     async def is_counted() -> bool:
         return (await rig.stats()).total_events == expected
 
-    await poll_until(is_counted, within_s=10, what="stats are exact")
+    await poll_until(is_counted, within_s=30, what="stats are exact")
 
 
 async def test_envelopes_are_given_back_when_the_worker_stops_during_an_outage(
@@ -70,7 +70,7 @@ async def test_envelopes_are_given_back_when_the_worker_stops_during_an_outage(
     async with place.rig(warehouse_url="") as rig:
         async with rig.worker() as address:
             await rig.publish(make_event())
-            await poll_until(lambda: _is_open(address), within_s=10)
+            await poll_until(lambda: _is_open(address), within_s=30)
         backlog = await rig.queue.backlog("warehouse")
         assert (backlog.messages, backlog.leased) == (1, 0)
 
@@ -84,7 +84,7 @@ async def test_status_tells_backlog_breaker_and_heartbeat(rig: Rig) -> None:
             found = (await status(address))["destinations"]["warehouse"]
             return bool(found["backlog_events"] == 0)
 
-        await poll_until(is_caught_up, within_s=5)
+        await poll_until(is_caught_up, within_s=30)
         found = await status(address)
         assert found["heartbeat_age_s"] < 5
         assert found["started_at"].endswith("Z")

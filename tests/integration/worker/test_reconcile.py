@@ -84,7 +84,7 @@ async def there(place: Place, amplitude: AmplitudeProject) -> AsyncIterator[Forw
             for _ in range(2):
                 await opened.rig.queue.publish("events", sent)
                 await opened.drained()
-            await poll_until(lambda: is_rolled_up(opened), within_s=20)
+            await poll_until(lambda: is_rolled_up(opened), within_s=30)
         yield opened
 
 

@@ -67,7 +67,7 @@ class Line:
         async def have() -> bool:
             return len(await self.forwarding.taken()) >= count
 
-        await poll_until(have, within_s=20, what=f"{count} events at Amplitude")
+        await poll_until(have, within_s=30, what=f"{count} events at Amplitude")
         await self.forwarding.drained()
 
     def inserts(self) -> list[str]:

@@ -476,7 +476,7 @@ async def test_tenant_whose_answers_do_not_come_leaves_room_for_others(tmp_path:
             tasks.create_task(http.send(asking(hole.url), replace(BOUNDS, timeout_s=50), stuck))
             for _ in range(MAX_AT_ONCE + 1)
         ]
-        await poll_until(lambda: asked == MAX_OF_TENANT, within_s=20, what="its share is used up")
+        await poll_until(lambda: asked == MAX_OF_TENANT, within_s=30, what="its share is used up")
         answer = await http.send(asking(served.url), BOUNDS, other)
         assert isinstance(answer, Answer)
         assert asked == MAX_OF_TENANT
