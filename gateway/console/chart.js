@@ -45,22 +45,28 @@ export function barChart({ title, summary, bars, height, tone }) {
   return make("figure", {}, said, chart);
 }
 
-// A line of values, oldest first; null leaves a gap.
+// A line of values, oldest first; where one is null nothing is known, which is shaded.
 export function sparkLine(values, summary) {
   const [width, height] = [values.length - 1, 48];
   const top = Math.max(...values.map((value) => value ?? 0), 1);
   const path = [];
+  const shades = [];
   let isOpen = false;
   values.forEach((value, index) => {
     if (value !== null) {
       path.push(`${isOpen ? "L" : "M"}${index} ${(height - 2 - (height - 6) * (value / top)).toFixed(1)}`);
     }
     isOpen = value !== null;
+    if (isOpen) return;
+    if (values[index - 1] === null) shades.at(-1).until = index + 1;
+    else shades.push({ from: index, until: index + 1 });
   });
   return draw("svg", {
     viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img",
     "aria-label": summary, class: "spark",
-  }, draw("line", { x1: 0, x2: width, y1: height - 1, y2: height - 1, class: "grid" }),
+  }, ...shades.map(({ from, until }) =>
+    draw("rect", { x: from, width: until - from, height, class: "unknown" })),
+  draw("line", { x1: 0, x2: width, y1: height - 1, y2: height - 1, class: "grid" }),
   draw("path", { d: path.join(""), class: "line" }));
 }
 

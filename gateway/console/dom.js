@@ -29,6 +29,15 @@ export function time(text) {
   return make("time", { datetime: text, title: text }, when(at, Date.now()));
 }
 
+const UTC_TIME = /(\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?Z)/;
+
+// A sentence of Sluice's own: the times in it are told like all others on the page.
+export function told(text) {
+  const parts = String(text).split(UTC_TIME).map((part, index) =>
+    (index % 2 && Number.isFinite(moment(part)) ? time(part) : part));
+  return make("span", { dir: "auto", class: "foreign" }, ...parts);
+}
+
 // The same without the date, for lists of what happens now.
 export const clockTime = (text) =>
   make("time", { datetime: text, title: text }, clock(moment(text)));

@@ -56,11 +56,13 @@ export const day = (at) => {
   return `${time.getDate()} ${MONTHS[time.getMonth()]}`;
 };
 
-// The time of day; the date too where it is not today.
+// The time of day; the date too where it is not today, and the year where it is not this one.
 export function when(at, now) {
   if (!Number.isFinite(at)) return "–";
   const isToday = new Date(at).toDateString() === new Date(now).toDateString();
-  return isToday ? clock(at) : `${day(at)} ${clock(at)}`;
+  if (isToday) return clock(at);
+  const year = new Date(at).getFullYear();
+  return `${day(at)}${year === new Date(now).getFullYear() ? "" : ` ${year}`} ${clock(at)}`;
 }
 
 export const offset = (at) => {

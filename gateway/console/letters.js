@@ -104,7 +104,8 @@ export class Letters {
       byId("replay-to").value = inSeconds(Math.floor(Math.max(...times) / 1000) * 1000 + 1000);
     }
     byId("replay-type").value = "";
-    say(byId("replay-problem"), this.#isWhole ? "" : "Not all dead letters are listed; set the range yourself to reach older ones.");
+    say(byId("replay-problem"), "");
+    say(byId("replay-note"), this.#isWhole ? "" : "Not all dead letters are listed; set the range yourself to reach older ones.");
     // The same key for the same question: a lost answer and a second click start one run.
     const random = crypto.getRandomValues(new Uint8Array(16));
     this.#key = `console-${Array.from(random, (one) => one.toString(16).padStart(2, "0")).join("")}`;

@@ -81,8 +81,9 @@ export class Link extends EventTarget {
 
   async #isReady() {
     try {
-      const answer = await fetch("/readyz", {
-        cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(READY_WITHIN_MS),
+      // The page itself: whoever could open it can ask for it, also where /readyz is for operators.
+      const answer = await fetch("/", {
+        method: "HEAD", cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(READY_WITHIN_MS),
       });
       return answer.ok;
     } catch {

@@ -38,6 +38,7 @@ function signedIn(api, token, status) {
       session.title = `${isWell ? "" : "▲ "}${found.tenant} – Sluice console`;
     },
     lookUp: (eventId) => context.receipt.lookUp(eventId),
+    runEnded: () => context.letters.refresh(),
     openRun: (runId, news) => {
       context.runs.open(runId, news);
       byId("runs").scrollIntoView({ block: "start" });
@@ -48,9 +49,10 @@ function signedIn(api, token, status) {
   context.receipt = new Receipt(context);
   context.tail = new Tail(context);
   context.runs = new Runs(context);
+  context.letters = new Letters(context);
   context.onStatus(status);
   session.parts = [
-    ...statusPanels(context), statsPanel(context), errorsPanel(context), new Letters(context),
+    ...statusPanels(context), statsPanel(context), errorsPanel(context), context.letters,
     context.runs, context.tail,
   ];
   for (const part of session.parts) part.start();
@@ -116,7 +118,8 @@ function signOut(sentence) {
 }
 
 function tellProblem(text) {
-  say(byId("sign-in-problem"), text);
+  byId("sign-in-problem").replaceChildren(
+    ...text.split("`").map((part, index) => (index % 2 ? make("code", {}, part) : part)));
   byId("token").setAttribute("aria-invalid", String(Boolean(text)));
 }
 

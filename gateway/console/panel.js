@@ -65,11 +65,13 @@ export class Panel {
     this.#timer = setTimeout(() => this.refresh(), pause);
   }
 
-  // Called each second: a figure that is older than it should be says how old it is.
+  // Called each second: a figure that is older than it should be, or that nobody can renew now, says
+  // how old it is.
   tick(now) {
     if (this.#shownAt === null) return;
     const age = now - this.#shownAt;
-    const isStale = age > Math.max(this.#everyMs * LATE_TIMES, 10_000);
+    const isAway = this.#context.link.state === "away";
+    const isStale = isAway || age > Math.max(this.#everyMs * LATE_TIMES, 10_000);
     this.#section.classList.toggle("stale", isStale);
     say(this.#asOf,
       isStale ? `as of ${clock(this.#shownAt)}, ${seconds(age / 1000)} ago` : "");

@@ -1,9 +1,11 @@
 // The receipt of one event: where it is, and each step that it took.
 
 import { Away, Refused } from "./api.js";
-import { badge, byId, foreign, make, say, time } from "./dom.js";
+import { badge, byId, foreign, make, time, told } from "./dom.js";
 import { plural } from "./format.js";
+import { plain } from "./words.js";
 
+const UNKNOWN = "event_unknown";
 const TONES = {
   dead: "bad", parked: "warn", pending: "busy", delivered: "ok", filtered: "off", stored: "ok", off: "off",
 };
@@ -52,35 +54,40 @@ export class Receipt {
       const found = await this.#context.api.get(`/api/ingestion/events/${encodeURIComponent(name)}?${query}`);
       if (asked === this.#asked) this.#show(found);
     } catch (error) {
-      if (asked === this.#asked) this.#tell(this.#problem(error));
+      if (asked === this.#asked) this.#tell(...this.#problem(error));
     }
     return undefined;
   }
 
   #problem(error) {
-    if (error instanceof Refused) return this.#context.words.sentence(error);
-    if (error instanceof Away) return "The gateway does not answer. Look it up again when it is back.";
+    const { words } = this.#context;
+    if (error instanceof Refused && error.type === UNKNOWN) {
+      return [`${plain(words.meaning(UNKNOWN))} Ask again in a few seconds. If it was refused, `,
+        make("a", { href: "#errors" }, "Recent errors"), " says why."];
+    }
+    if (error instanceof Refused) return [words.sentence(error)];
+    if (error instanceof Away) return ["The gateway does not answer. Look it up again when it is back."];
     throw error;
   }
 
-  #tell(text) {
+  #tell(...said) {
     const state = byId("receipt-state");
-    state.hidden = !text;
-    say(state, text);
+    state.replaceChildren(...said);
+    state.hidden = !state.textContent;
   }
 
   #show(found) {
-    this.#tell(found.summary);
+    this.#tell(told(found.summary));
     const fact = (name, value) => make("div", {}, make("dt", {}, name), make("dd", {}, value));
     const steps = found.trace.map((step) => make("li", {},
       step.at ? time(step.at) : make("span", { class: "muted" }, "time not noted"),
       make("strong", {}, ` ${step.step}`),
       step.destination ? make("span", { class: "muted" }, ` · ${step.destination}`) : null,
-      make("div", {}, foreign(step.detail ?? ""))));
+      make("div", {}, told(step.detail ?? ""))));
     const where = Object.entries(found.destinations).map(([name, one]) =>
       make("li", {}, make("span", { class: "name" }, name), badge(TONES[one.outcome] ?? "off", one.outcome),
         one.reason ? make("span", { class: "small" }, foreign(one.reason)) : null,
-        one.detail ? make("span", { class: "detail small" }, foreign(one.detail)) : null));
+        one.detail ? make("span", { class: "detail small" }, told(one.detail)) : null));
     byId("receipt-body").replaceChildren(
       make("p", { class: "row" }, badge(TONES[found.state] ?? "off", found.state),
         found.duplicates ? make("span", { class: "muted small" }, `${plural(found.duplicates, "repeat")} by the client, counted once`) : null),

@@ -1,9 +1,10 @@
 // Workflow runs: the newest, the steps of one, and a stop with a question before it.
 
 import { Away, Refused } from "./api.js";
-import { badge, byId, foreign, make, replaceKept, say, time } from "./dom.js";
+import { badge, byId, foreign, make, replaceKept, say, time, told } from "./dom.js";
 import { moment, plural, seconds } from "./format.js";
 import { Panel } from "./panel.js";
+import { aimOf, resultOf } from "./results.js";
 
 const PATH = "/api/workflow/runs";
 const LIMIT = 20;
@@ -88,7 +89,7 @@ export class Runs {
     replaceKept(byId("run-rows"), found.data.map((run) => make("tr", { "data-run": run.id },
       make("td", { "data-label": "State" }, badge(TONES[run.state] ?? "off", run.state)),
       make("th", { scope: "row", "data-label": "Run" }, foreign(run.name), make("div", { class: "muted small" }, make("code", {}, run.id), ` · ${run.type}`),
-        run.error ? make("div", { class: "problem small" }, foreign(run.error.message)) : null),
+        run.error ? make("div", { class: "problem small" }, told(run.error.message)) : null),
       make("td", { "data-label": "Started" }, time(run.created_at)),
       make("td", { "data-label": "Took" }, took(run, run.created_at)),
       make("td", { "data-label": "By" }, run.principal_name ? foreign(run.principal_name) : make("span", { class: "muted" }, "–")),
@@ -110,6 +111,7 @@ export class Runs {
       isOver = ENDED.has(run.state);
       const text = JSON.stringify(run);
       if (text !== this.#shownText) this.#showOne(run);
+      if (isOver) this.#context.runEnded();
       this.#shownText = text;
     } catch (error) {
       if (round !== this.#round) return;
@@ -130,16 +132,19 @@ export class Runs {
       badge(TONES[task.state] ?? "off", task.state), " ", foreign(task.label, "strong"),
       make("span", { class: "muted small" }, " ", time(task.started_at ?? task.created_at),
         task.ended_at ? `, took ${took(task, task.started_at ?? task.created_at)}` : ""),
-      task.error ? make("div", { class: "problem small" }, foreign(task.error.message)) : null));
+      task.error ? make("div", { class: "problem small" }, told(task.error.message)) : null));
+    const [aim, result] = [aimOf(run), resultOf(run)];
     const isStoppable = STOPPABLE.has(run.state);
     const mayStop = isStoppable && this.#context.session.mayRun;
     replaceKept(byId("run-one"), [
       make("h3", {}, "Run ", make("code", {}, run.id)),
       make("p", { class: "row" }, badge(TONES[run.state] ?? "off", run.state), foreign(run.name),
-        run.run_mode ? make("span", { class: "muted small" }, `mode ${run.run_mode}`) : null,
+        aim ? make("span", { class: "muted small" }, aim) : null,
         run.range_from ? make("span", { class: "muted small" }, time(run.range_from), " to ", time(run.range_to)) : null),
-      run.error ? make("p", { class: "problem" }, foreign(run.error.message),
+      run.error ? make("p", { class: "problem" }, told(run.error.message),
         make("span", { class: "muted" }, run.error.attribution === "customer" ? " (yours to mend)" : " (often passes)")) : null,
+      result ? make("p", { class: "row result" },
+        result.word ? badge(result.tone, result.word) : null, told(result.text)) : null,
       steps.length ? make("ol", { class: "trace" }, ...steps) : make("p", { class: "muted" }, "No step has begun."),
       values("Inputs", run.inputs), values("Outputs", run.outputs),
       make("div", { class: "actions" },

@@ -44,7 +44,8 @@ export class RateSeries {
   }
 
   #forget(now) {
-    const oldest = now - this.#span;
+    // Twice the span: one may look at the time before the last seconds, which are not told yet.
+    const oldest = now - 2 * this.#span;
     for (const at of this.#counts.keys()) if (at < oldest) this.#counts.delete(at);
     this.#known = this.#known.filter(([, to]) => to >= oldest);
   }

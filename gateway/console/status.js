@@ -1,11 +1,11 @@
 // Now, health, queue and destinations: one question to /api/ingestion/status answers all.
 
 import { gauge } from "./chart.js";
-import { badge, byId, foreign, make, say, time } from "./dom.js";
+import { badge, byId, foreign, make, say, time, told } from "./dom.js";
 import { bytes, count, seconds } from "./format.js";
 import { Panel } from "./panel.js";
 
-const TONES = { ok: "ok", degraded: "warn", error: "bad", unknown: "off" };
+const TONES = { ok: "ok", waits: "warn", degraded: "warn", error: "bad", unknown: "off" };
 const QUEUE_TONES = { ok: "ok", degraded: "warn", full: "bad", unavailable: "bad" };
 const BREAKER_TONES = { closed: "ok", half_open: "warn", open: "bad" };
 const PARTS = [["pubsub_topic", "Queue"], ["worker", "Worker"], ["clickhouse", "Warehouse"]];
@@ -46,7 +46,7 @@ function showHealth(health) {
       make("span", { class: "name" }, name),
       badge(TONES[part.state] ?? "off", part.state),
       make("span", { class: "muted small" }, "since ", time(part.since)),
-      part.detail ? make("span", { class: "detail small" }, part.detail) : null);
+      part.detail ? make("span", { class: "detail small" }, told(part.detail)) : null);
   }));
   const bad = PARTS.filter(([key]) => health[key].state !== "ok");
   say(byId("health-news"), bad.length
@@ -66,7 +66,7 @@ function showQueue(queue) {
   rows.push(make("p", { class: "row" },
     badge(QUEUE_TONES[queue.condition] ?? "off", queue.condition),
     queue.since ? make("span", { class: "muted small" }, "since ", time(queue.since)) : null));
-  if (queue.detail) rows.push(make("p", { class: "small" }, queue.detail));
+  if (queue.detail) rows.push(make("p", { class: "small" }, told(queue.detail)));
   if (queue.max_bytes) rows.push(gauge("Stored", share(queue), words(queue)));
   if (queue.spool) {
     rows.push(gauge(queue.spool.is_in_use ? "Spool, in use" : "Spool", share(queue.spool), words(queue.spool)));
@@ -97,7 +97,7 @@ function showDestinations(status) {
         badge(BREAKER_TONES[one.breaker] ?? "off", one.breaker.replace("_", "-"))),
       make("td", { class: "number", "data-label": "Parked" }, count(one.parked_events)),
       make("td", { "data-label": "What is wrong", class: "text" }, wrong.length
-        ? make("ul", { class: "plain" }, ...wrong.map((text) => make("li", {}, foreign(text))))
+        ? make("ul", { class: "plain" }, ...wrong.map((text) => make("li", {}, told(text))))
         : make("span", { class: "muted" }, "nothing")));
   }));
   return "";

@@ -5,12 +5,13 @@
 import { Away, Refused } from "./api.js";
 import { sparkLine } from "./chart.js";
 import { byId, clockTime, foreign, make, say } from "./dom.js";
-import { clock, count, moment, plural, rate } from "./format.js";
+import { clock, count, moment, plural, rate, seconds } from "./format.js";
 import { RateSeries } from "./series.js";
 
 const MAX_ROWS = 200;
 const MAX_NAMES = 8;
 const RATE_SPAN_S = 300;
+const TOLD_WITHIN_S = 2; // The tail looks once a second, so the newest second is not whole before.
 const PATH = "/api/ingestion/tail";
 const REOPEN_MS = 1_000;
 const REFUSED_MS = 10_000;
@@ -66,19 +67,21 @@ export class Tail {
   }
 
   tick() {
-    const now = this.#now();
-    if (this.#isOpen.rates) this.#series.hear(now);
+    if (this.#isOpen.rates) this.#series.hear(this.#now());
+    const now = this.#now() - TOLD_WITHIN_S;
     const values = this.#series.values(now);
     const known = values.filter((value) => value !== null);
     say(byId("rate"), this.#isOpen.rates ? rate(this.#series.rate(now)) : "–");
     const total = Math.round(known.reduce((sum, value) => sum + value, 0));
     const minutes = RATE_SPAN_S / 60;
+    const isWhole = known.length === values.length;
+    const period = isWhole ? `the last ${minutes} min` : `the ${seconds(known.length)} that this page has watched`;
     const most = known.length ? Math.max(...known) : 0;
     byId("rate-line").replaceChildren(sparkLine(values,
-      `Events per second over the last ${minutes} minutes: highest ${rate(most)}, ${plural(total, "event")} in all`));
+      `Events per second over ${period}: highest ${rate(most)}, ${plural(total, "event")} in all`));
     say(byId("rate-note"), known.length
-      ? `${plural(total, "event")} in the last ${minutes} min; highest ${rate(most)} in a second`
-      : this.#problem.rates || "Waiting for the live tail…");
+      ? `${plural(total, "event")} in ${period}${isWhole ? "" : ", not shaded"}; highest ${rate(most)} in a second`
+      : this.#problem.rates || (this.#isOpen.rates ? "Watching begins…" : "Waiting for the live tail…"));
     this.#tellState();
   }
 

@@ -11,6 +11,8 @@ from typing import Final, Literal
 import msgspec
 
 Word = Literal["ok", "degraded", "error", "unknown"]
+DestinationWord = Literal["ok", "waits", "degraded", "error", "unknown"]
+"""As the worker says, and ``waits`` where it is ok but events of this tenant wait for it."""
 BreakerWord = Literal["closed", "open", "half_open", "unknown"]
 ConditionWord = Literal["ok", "degraded", "full", "unavailable"]
 """As the queue calls its condition."""
@@ -84,7 +86,7 @@ class DestinationView(msgspec.Struct, frozen=True, kw_only=True):
     """How one destination is doing."""
 
     name: str
-    state: Word
+    state: DestinationWord
     backlog_events: int | None
     """Of all tenants: a subscription is shared. None where it is not known."""
     oldest_age_s: float | None
@@ -199,7 +201,7 @@ def _known(name: str, one: WorkerDestination, status: WorkerStatus) -> Destinati
     is_counted = not one.detail
     return DestinationView(
         name=name,
-        state="error" if is_stuck else one.state,
+        state="error" if is_stuck else _state_of(one),
         backlog_events=one.backlog_events if is_counted else None,
         oldest_age_s=one.backlog_age_s if is_counted else None,
         breaker=one.breaker,
@@ -207,6 +209,12 @@ def _known(name: str, one: WorkerDestination, status: WorkerStatus) -> Destinati
         detail=_stuck(status) if is_stuck else trouble_of(one),
         troubles=one.troubles,
     )
+
+
+def _state_of(one: WorkerDestination) -> DestinationWord:
+    """Return how a destination is to this tenant: well for others may mean waiting for this one."""
+    is_waiting = one.parked_events > 0 or bool(one.troubles)
+    return "waits" if one.state == "ok" and is_waiting else one.state
 
 
 def _unknown(name: str, backlog: Counted | None, *, is_worker_there: bool) -> DestinationView:

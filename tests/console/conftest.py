@@ -10,7 +10,7 @@ from tests.console.rig import Rig, running_rig
 from tests.support.browser import MISSING, find_chromium, running_chromium
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A Sluice of these tests' own: they kill its gateway."""
     with running_rig(tmp_path_factory.mktemp("console") / "data") as running:

@@ -5,19 +5,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, ConsoleMessage, Page
+from playwright.async_api import Browser, ConsoleMessage, Dialog, Page
 
 from tests.support.poll import poll_until
 
 WIDE: Final = 1360
 PHONE: Final = 360
-SHOWN_WITHIN_S: Final = 20
+SHOWN_WITHIN_S: Final = 90
+"""Long: only what is never shown is wrong, and a machine may be slow."""
 AXE: Final = Path(__file__).parents[1] / "peers/node_modules/axe-core/axe.min.js"
 AXE_MISSING: Final = "axe-core is not installed; `make test` does that where npm is"
 AXE_TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 REFUSED: Final = "Failed to load resource"
 """How Chromium tells of an answer that is no success, or of none; a page can hush neither."""
+ROWS_OF: Final = """(rows, [parts, name]) => rows.map((row) => parts.map((part) =>
+  (row.querySelector(part)?.[name] ?? "").split(/\\s+/).filter(Boolean).join(" ")))"""
+"""Reads parts of each row at one moment, between which the page cannot render."""
 WATCH: Final = """addEventListener("securitypolicyviolation", (event) =>
   console.error(`violation of ${event.effectiveDirective}: ${event.blockedURI}`));"""
 
@@ -48,12 +53,17 @@ class Console:
         found = await self.page.locator(selector).all_inner_texts()
         return [" ".join(text.split()) for text in found]
 
-    async def cells(self, body: str, *columns: int) -> list[list[str]]:
-        """Return columns of a table's body."""
-        columns_of: list[list[str]] = [
-            await self.texts(f"{body} > tr > :nth-child({column})") for column in columns
-        ]
-        return [list(row) for row in zip(*columns_of, strict=True)]
+    async def rows(self, selector: str, *parts: str, name: str = "innerText") -> list[list[str]]:
+        """Return the texts of parts of each element that is found, all read at one moment."""
+        found: list[list[str]] = await self.page.locator(selector).evaluate_all(
+            ROWS_OF, [parts, name]
+        )
+        return found
+
+    async def cells(self, body: str, *columns: int, name: str = "innerText") -> list[list[str]]:
+        """Return columns of a table's body, read at one moment."""
+        parts = (f":scope > :nth-child({column})" for column in columns)
+        return await self.rows(f"{body} > tr", *parts, name=name)
 
     async def says(self, selector: str, words: str) -> None:
         """Wait until an element's text holds these words."""
@@ -76,11 +86,12 @@ class Console:
         found = await self.page.evaluate("(one) => document.activeElement?.matches(one)", selector)
         return bool(found)
 
-    async def violations(self) -> list[str]:
-        """Return what axe-core finds wrong with the page as it is; the script is the test's own."""
+    async def violations(self, within: str = "html") -> list[str]:
+        """Return what axe-core finds wrong with a part of the page, by its own script."""
         await self.page.evaluate(AXE.read_text())
         found: dict[str, Any] = await self.page.evaluate(
-            "(tags) => axe.run(document, {runOnly: tags})", list(AXE_TAGS)
+            "([within, tags]) => axe.run(within, {runOnly: tags, resultTypes: ['violations']})",
+            [within, list(AXE_TAGS)],
         )
         return [
             f"{one['id']}: {node['target']} {node['failureSummary']}"
@@ -89,9 +100,14 @@ class Console:
         ]
 
     def assert_quiet(self) -> None:
-        """Check that nobody complained, and that the page asked its own origin alone."""
+        """Check that nobody complained, and that the page asked its own origin alone.
+
+        And of that only what clients may reach where Sluice runs for others.
+        """
         assert self.troubles == []
         assert {one for one in self.requests if not one.startswith(f"{self.url}/")} == set()
+        asked = {urlsplit(one).path for one in self.requests}
+        assert {one for one in asked if not one.startswith(("/api/", "/console/"))} == {"/"}
 
 
 @asynccontextmanager
@@ -102,15 +118,17 @@ async def opened(
     scheme: Literal["light", "dark"] = "light",
     width: int = WIDE,
     height: int = 900,
+    zone: str = "UTC",
 ) -> AsyncIterator[Console]:
     """Open the console on a page of its own until the block ends."""
     context = await browser.new_context(
         color_scheme=scheme,
         viewport={"width": width, "height": height},
-        timezone_id="UTC",
+        timezone_id=zone,
         reduced_motion="reduce",
     )
     try:
+        context.set_default_timeout(SHOWN_WITHIN_S * 1_000)
         page = await context.new_page()
         console = Console(page=page, url=url)
         page.on("request", lambda request: console.requests.append(request.url))
@@ -120,7 +138,12 @@ async def opened(
             if message.type in {"error", "warning"} and not message.text.startswith(REFUSED):
                 console.troubles.append(message.text)
 
+        async def refuse(dialog: Dialog) -> None:
+            console.troubles.append(f"a dialog: {dialog.message}")
+            await dialog.dismiss()
+
         page.on("console", hear)
+        page.on("dialog", refuse)
         await page.add_init_script(WATCH)
         await page.goto(url)
         await page.wait_for_selector("#sign-in:not([hidden])")

@@ -15,8 +15,9 @@ import orjson
 from sluice.core.amplitude import SIMULATED_KEY
 from sluice.core.tokens import mint_read_token
 from sluice.tenants import TenantsFile
+from tests.console.page import SHOWN_WITHIN_S
 from tests.support.poll import poll_until
-from tests.support.segops import VISIBLE_WITHIN_S, Segops, assert_counted, assert_queued
+from tests.support.segops import Segops, assert_counted, assert_queued
 from tests.support.shared import SharedParts
 from tests.support.stack import Stack, running_stack
 
@@ -64,7 +65,11 @@ class Rig:
     async def refuse(self, *event_types: str) -> None:
         """Let the simulated Amplitude refuse events of these types alone, for what they hold."""
         bad = {"field": "event_properties", "event_types": event_types} if event_types else None
-        body = orjson.dumps({"api_key": SIMULATED_KEY, "bad_field": bad})
+        await self.simulate(bad_field=bad)
+
+    async def simulate(self, **changes: object) -> None:
+        """Change how the simulated Amplitude treats the project of all tenants of this rig."""
+        body = orjson.dumps({"api_key": SIMULATED_KEY, **changes})
         async with (
             aiohttp.ClientSession() as session,
             session.post(f"{self.simulator}/_sim", data=body) as answer,
@@ -108,17 +113,19 @@ async def dead_letter(api: Segops) -> str:
                 return one
         return None
 
-    return await poll_until(is_dead, within_s=VISIBLE_WITHIN_S, every_s=0.2, what="a dead letter")
+    return await poll_until(is_dead, within_s=SHOWN_WITHIN_S, every_s=0.2, what="a dead letter")
 
 
 async def start_run(api: Segops, *, mode: str = "source", rate: int = 1_000) -> str:
     """Start a replay of today's events, so many a second, and return the run's id."""
-    body = {
-        "config_id": "cg-replay",
-        "range_from": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "run_mode": mode,
-        "inputs": {"rate": rate},
-    }
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    return await start(
+        api, config_id="cg-replay", range_from=today, run_mode=mode, inputs={"rate": rate}
+    )
+
+
+async def start(api: Segops, **body: object) -> str:
+    """Start a run, and return its id."""
     headers = {"Authorization": f"Bearer {api.read_token}"}
     answer = await api.ask("POST", RUNS, headers=headers, body=orjson.dumps(body))
     assert answer.status == 200, answer

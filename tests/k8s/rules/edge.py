@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.core.source import MAX_BODY_BYTES
 from gateway.openapi import document
+from gateway.routes.console import console_routes
 from sluice.settings import Settings
 from tests.k8s.cluster import Cluster, Obj, amount, name_of, title_of
 
@@ -20,8 +21,9 @@ MARGIN: Final = 2
 
 
 def clients_reach_the_api_and_nothing_else(cluster: Cluster) -> Iterator[str]:
-    """Every path of the API is routed, and none of those for operators."""
+    """Every path of the API and of the console is routed, and none of those for operators."""
     paths = [re.sub(r"{[^}]*}", "one", path) for path in document(version="any")["paths"]]
+    paths += [route.path for route in console_routes()]
     for title, rules in _routes(cluster):
         for path in paths:
             is_routed = any(_takes(kind, value, path) for kind, value in rules)

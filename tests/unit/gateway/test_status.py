@@ -33,9 +33,26 @@ def worker(heartbeat_age_s: float = 0.5, **destinations: dict[str, Any]) -> Work
 def test_destination_is_shown_as_the_worker_says() -> None:
     said = {"backlog_age_s": 1.5, "backlog_events": 7, "parked_events": 2, "troubles": ["why"]}
     [one] = destinations_of(worker(amplitude=said), {})
-    assert (one.name, one.state, one.breaker, one.detail) == ("amplitude", "ok", "closed", "")
+    assert (one.name, one.state, one.breaker, one.detail) == ("amplitude", "waits", "closed", "")
     assert (one.backlog_events, one.oldest_age_s, one.parked_events) == (7, 1.5, 2)
     assert list(one.troubles) == ["why"]
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ({}, "ok"),
+        ({"parked_events": 1}, "waits"),
+        ({"troubles": ["bad_credentials since …"]}, "waits"),
+        ({"parked_events": 1, "breaker": "open", "state": "degraded"}, "degraded"),
+    ],
+)
+def test_destination_waits_when_it_is_well_but_events_of_the_tenant_wait_for_it(
+    said: dict[str, Any], state: str
+) -> None:
+    status = worker(amplitude=said)
+    assert [one.state for one in destinations_of(status, {})] == [state]
+    assert judge_worker(status).word == ("degraded" if state == "degraded" else "ok")
 
 
 @pytest.mark.parametrize(
