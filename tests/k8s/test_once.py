@@ -14,7 +14,6 @@ from tests.k8s.rules import settings
 
 SCRIPT = ROOT / "k8s/once.sh"
 REWIND = ("rewind", "--to", "2026-03-01T09:00Z", "--yes")
-ITS_OWN = {"activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"}
 
 
 def printed(*words: str) -> subprocess.CompletedProcess[str]:
@@ -51,7 +50,7 @@ def test_job_of_one_command_runs_as_setup_does(overlay: str) -> None:
         assert list(schemas.problems(job, version)) == []
     beside = [one for one in cluster_of(overlay).objects if one is not setup]
     assert [said for rule in settings.RULES for said in rule(Cluster([*beside, job]))] == []
-    assert refused(Command(("sluice", *REWIND), "")) == ""
+    assert refused(Command(("sluice", *REWIND))) == ""
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from sluice.core.errors import ErrorType
+from sluice.queue.pubsub_plan import DAY_S, KEPT_S
 from tests.ops.files import RULES, RULES_TEST, alerts, rules
 from tests.support.promtool import promtool
 
@@ -84,3 +85,8 @@ def test_thresholds_that_are_times_are_written_so_that_drills_find_them() -> Non
         ):
             if "loop_lag" not in metric and "request_duration" not in metric:
                 assert re.search(r"\d+ \* (60|3600|86400)\b", threshold), (metric, threshold)
+
+
+def test_alert_of_loss_counts_as_many_days_as_pubsub_keeps_events() -> None:
+    [alert] = [one for one in ALERTS if one["alert"] == "SluiceEventsExpireSoon"]
+    assert f" {KEPT_S // DAY_S} * {DAY_S} - (time() " in alert["expr"]
