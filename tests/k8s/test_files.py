@@ -166,6 +166,23 @@ def test_page_lets_the_store_read_every_secret() -> None:
     assert set(re.findall(r"gcloud secrets create (\S+)", PAGE)) == keys
 
 
+def test_page_gives_the_same_roles_by_gcloud_and_by_terraform() -> None:
+    """Beside those on Pub/Sub, which both are generated: who is whose account in Kubernetes."""
+    gcloud = set(re.findall(r"--role (roles/\S+)", PAGE))
+    [terraform] = re.findall(r"```hcl\n(.*?)```", PAGE, re.DOTALL)
+    assert set(re.findall(r'"(roles/[\w.]+)"', terraform)) == gcloud
+    accounts = {name_of(one) for one in cluster_of("gke").of("ServiceAccount")}
+    bound = re.findall(
+        r"^  +(sluice-\w+) += google_service_account\.(\w+)\.name$", terraform, re.MULTILINE
+    )
+    assert {name for name, _ in bound} == accounts == {f"sluice-{made}" for _, made in bound}
+    [names] = re.findall(r"^for NAME in (sluice-gateway .*); do$", PAGE, re.MULTILINE)
+    assert set(names.split()) == accounts
+    for member in ("ns/keda/sa/keda-operator", "ns/external-secrets/sa/external-secrets"):
+        assert PAGE.count(member) == 2
+    assert terraform.count("{") == terraform.count("}")
+
+
 def test_page_names_only_files_that_exist() -> None:
     named = set(re.findall(r"\b((?:k8s|tests/k8s)/[\w./-]*\w)", PAGE))
     assert len(named) > 10
