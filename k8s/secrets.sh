@@ -17,4 +17,7 @@ cat "$(dirname "$0")/base/namespace.yaml"
 secret sluice-tenants tenants.toml "$text"
 secret sluice-jwt secret "$(random)"
 secret clickhouse-password password "$password"
-secret sluice-warehouse url "http://sluice:$password@clickhouse:8123/default"
+# The trial server has one user; the overlay gke has one for each of the three.
+for part in gateway worker setup; do
+	secret "sluice-warehouse-$part" url "http://sluice:$password@clickhouse:8123/default"
+done

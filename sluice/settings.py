@@ -236,6 +236,12 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return value
 
+    @field_validator("warehouse_url", "jwt_secret")
+    @classmethod
+    def _secret_has_no_line_end(cls, value: SecretStr) -> SecretStr:
+        # A secret store hands out the line end that `openssl rand -hex 32` printed, too.
+        return SecretStr(value.get_secret_value().strip())
+
     @field_validator("warehouse_url")
     @classmethod
     def _warehouse_url_is_http(cls, value: SecretStr) -> SecretStr:

@@ -144,6 +144,8 @@ class StatusPort:
         try:
             backlog = await self._queue.backlog(watched.subscription)
         except QueueUnavailableError as error:
+            for figure in (QUEUE_OLDEST_AGE, QUEUE_BACKLOG_EVENTS, QUEUE_TIME_TO_LOSS):
+                figure.remove(watched.subscription)  # an old figure would say that all is well
             return DestinationStatus(
                 backlog_age_s=0.0,
                 backlog_events=0,

@@ -30,6 +30,8 @@ from sluice.queue.pubsub_wire import Names
 from sluice.settings import Settings
 
 MARKS: Final = "<!-- {name}:begin -->", "<!-- {name}:end -->"
+SHOWN_KEEP_DAYS: Final = 7
+"""What docs/pubsub.md and k8s/overlays/gke have as SLUICE_PUBSUB_KEEP_DAYS."""
 MADE: Final = "<!-- Made by `make docs` from {source}; edit that. -->"
 
 
@@ -176,7 +178,7 @@ def put_between(text: str, table: str, name: str = "settings") -> str:
 
 
 def _pubsub_page(text: str) -> str:
-    plan = plan_of(Names("PROJECT"))
+    plan = plan_of(Names("PROJECT"), keep_days=SHOWN_KEEP_DAYS)
     parts = {
         "pubsub-parts": parts_table(plan),
         "pubsub-roles": roles_table(plan),
@@ -190,7 +192,7 @@ def _pubsub_page(text: str) -> str:
 
 def parts_table(plan: Plan) -> str:
     """Return the table of all topics and subscriptions on Pub/Sub."""
-    rows = [("topic", f"`{short(topic.name)}`", "", "") for topic in plan.topics]
+    rows = [("topic", f"`{short(topic.name)}`", "", topic.words) for topic in plan.topics]
     rows += [
         ("subscription", f"`{short(one.name)}`", f"`{short(one.topic)}`", one.words)
         for one in plan.subscriptions

@@ -30,8 +30,8 @@ def doctor(
         typer.Option(
             "--for",
             metavar="PROCESS",
-            help="Whose rights on Pub/Sub and ClickHouse to check, where each has its own account:"
-            " gateway or worker.",
+            help="Whose rights and surroundings to check, where each has its own account and"
+            " machine: gateway or worker.",
             show_default="both",
         ),
     ] = "",

@@ -5,7 +5,11 @@ from typing import Final
 
 from sluice.queue.pubsub_plan import DAY_S, Grant, Plan, Process, Subscription, Topic, short
 
-ACCOUNTS: Final[dict[Process, str]] = {"gateway": "sluice-gateway", "worker": "sluice-worker"}
+ACCOUNTS: Final[dict[Process, str]] = {
+    "gateway": "sluice-gateway",
+    "worker": "sluice-worker",
+    "setup": "sluice-setup",
+}
 """Service accounts with which the processes run."""
 AGENT: Final = "service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 """Pub/Sub's own service agent, by the number of the project."""
@@ -53,11 +57,16 @@ def _gcloud(plan: Plan) -> Iterator[str]:
     for account in ACCOUNTS.values():
         yield f"gcloud iam service-accounts create {account}"
     for grant in plan.grants:
-        if grant.kind != "project":
-            yield (
-                f"gcloud pubsub {_TYPES[grant.kind]} add-iam-policy-binding"
-                f" {short(grant.resource)} --role {grant.role} --member {_member(grant)}"
-            )
+        if grant.is_in_commands:
+            yield _binding(grant)
+
+
+def _binding(grant: Grant) -> str:
+    words = f"--role {grant.role} --member {_member(grant)}"
+    if grant.kind == "project":
+        return f"gcloud projects add-iam-policy-binding $PROJECT {words} --condition None"
+    what = f"{_TYPES[grant.kind]} add-iam-policy-binding {short(grant.resource)}"
+    return f"gcloud pubsub {what} {words}"
 
 
 def _topic_flags(planned: Topic) -> str:
@@ -99,7 +108,7 @@ def _terraform(plan: Plan) -> Iterator[str]:
     for process, account in ACCOUNTS.items():
         yield _block("google_service_account", process, [f'account_id = "{account}"'])
     for grant in plan.grants:
-        if grant.kind != "project":
+        if grant.is_in_commands:
             yield _grant(grant)
 
 
@@ -134,6 +143,16 @@ def _grant(grant: Grant) -> str:
         else f'"serviceAccount:{AGENT.format(number="${data.google_project.this.number}")}"'
     )
     width = max(len(grant.kind), len("member"))
+    if grant.kind == "project":
+        return _block(
+            "google_project_iam_member",
+            process,
+            [
+                f"{'project':{width}} = data.google_project.this.project_id",
+                f'{"role":{width}} = "{grant.role}"',
+                f"{'member':{width}} = {member}",
+            ],
+        )
     return _block(
         f"google_pubsub_{grant.kind}_iam_member",
         f"{process}_{_id(grant.resource)}",

@@ -94,6 +94,8 @@ class Grant:
     resource: str
     """The thing's full name."""
     why: str
+    is_in_commands: bool = True
+    """False for what is only needed where the commands of ``pubsub_commands`` are not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +176,22 @@ def _grants(
     for subscription in fed:
         yield consumes("Pub/Sub itself", subscription, "takes away what it moved")
     yield Grant(
-        process="setup", role=EDITOR_ROLE, kind="project", resource=project, why="makes all this"
+        process="setup",
+        role=VIEWER_ROLE,
+        kind="project",
+        resource=project,
+        why="sees that all is there and as planned; goes back (`sluice rewind`)",
+    )
+    for subscription in fed:
+        if subscription.topic == names.topic(REPLAYED_TOPIC):
+            yield consumes("setup", subscription, "goes back (`sluice rewind`)")
+    yield Grant(
+        process="setup",
+        role=EDITOR_ROLE,
+        kind="project",
+        resource=project,
+        why="makes all this; not needed where the commands below made it",
+        is_in_commands=False,
     )
 
 

@@ -5,9 +5,10 @@ lease, how long it keeps messages, that it never expires, its dead letters. What
 a new subscription, which loses what the old one holds: that is left to a person, and said.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Literal
 
 from google.api_core import exceptions as google
@@ -171,7 +172,7 @@ async def _make_topic(clients: Clients, planned: Topic) -> Part:
     create = clients.publisher.create_topic(
         request=_topic_request(planned), retry=None, timeout=CALL_TIMEOUT_S
     )
-    if await _make(create, planned.name):
+    if await _make(create, planned.name, partial(_look_at_topic, clients, planned)):
         return Part(kind="topic", name=planned.name, outcome="created", planned=planned)
     if not planned.kept_s:  # nothing is asked of it, so that no right to look is needed
         return Part(kind="topic", name=planned.name, outcome="exists", planned=planned)
@@ -210,7 +211,7 @@ async def _make_subscription(clients: Clients, planned: Subscription) -> Part:
     create = clients.subscriber.create_subscription(
         request=request, retry=None, timeout=CALL_TIMEOUT_S
     )
-    if await _make(create, planned.name):
+    if await _make(create, planned.name, partial(_look_at, clients, planned)):
         return Part(kind="subscription", name=planned.name, outcome="created", planned=planned)
     part = await _look_at(clients, planned)
     mendable = tuple(one for one in part.differs if one.field)
@@ -227,11 +228,21 @@ async def _make_subscription(clients: Clients, planned: Subscription) -> Part:
     )
 
 
-async def _make(call: Awaitable[object], name: str) -> bool:
+async def _make(call: Awaitable[object], name: str, look_at: Callable[[], Awaitable[Part]]) -> bool:
+    """Return whether it was made now; False: it is there already.
+
+    Who may only look is refused before Pub/Sub says that it is there: then it is looked for, so
+    that setup can run with the viewer's role where somebody else made everything.
+    """
     try:
         await call
     except google.AlreadyExists:
         return False
+    except google.PermissionDenied as error:
+        with suppress(QueueUnavailableError):  # then what was refused first is what to mend
+            if (await look_at()).outcome == "exists":
+                return False
+        raise _failed(error, name, EDITOR_ROLE) from error
     except FAILURES as error:
         raise _failed(error, name, EDITOR_ROLE) from error
     return True

@@ -62,7 +62,8 @@ RECORDED: Final[Mapping[str, frozenset[str]]] = {
     "gcloud services enable": frozenset(),
     "gcloud beta services identity create": frozenset({"--service"}),
     "gcloud auth application-default login": frozenset(),
-    "gcloud pubsub topics create": frozenset(),
+    "gcloud pubsub topics create": frozenset({"--message-retention-duration"}),
+    "gcloud pubsub topics update": frozenset({"--message-retention-duration"}),
     "gcloud pubsub topics add-iam-policy-binding": frozenset({"--role", "--member"}),
     "gcloud pubsub subscriptions add-iam-policy-binding": frozenset({"--role", "--member"}),
     "gcloud pubsub subscriptions create": frozenset(
@@ -79,6 +80,23 @@ RECORDED: Final[Mapping[str, frozenset[str]]] = {
     "pip install": frozenset(),
     "gcloud secrets create": frozenset({"--data-file", "--replication-policy"}),
     "gcloud secrets versions add": frozenset({"--data-file"}),
+    "gcloud secrets versions access": frozenset({"--secret"}),
+    "gcloud secrets add-iam-policy-binding": frozenset({"--role", "--member"}),
+    "gcloud projects add-iam-policy-binding": frozenset({"--role", "--member", "--condition"}),
+    "gcloud container clusters create": frozenset(
+        {"--region", "--workload-pool", "--enable-dataplane-v2", "--gateway-api", "--addons"}
+    ),
+    "gcloud container clusters get-credentials": frozenset({"--region"}),
+    "gcloud artifacts repositories create": frozenset({"--repository-format", "--location"}),
+    "gcloud certificate-manager dns-authorizations create": frozenset({"--domain"}),
+    "gcloud certificate-manager dns-authorizations describe": frozenset(),
+    "gcloud certificate-manager certificates create": frozenset(
+        {"--domains", "--dns-authorizations"}
+    ),
+    "gcloud certificate-manager maps create": frozenset(),
+    "gcloud certificate-manager maps entries create": frozenset(
+        {"--map", "--certificates", "--hostname"}
+    ),
 }  # fmt: skip
 """The options of programs that tests do not have."""
 NOT_HERE: Final = frozenset({"docker", "kind", "gcloud", "kubectl"})
@@ -195,6 +213,11 @@ def _python(words: tuple[str, ...]) -> str:
 def _kubectl(words: tuple[str, ...]) -> str:
     """Kubectl reads all words, and says what it does not know, before it shows its help."""
     given = [word.replace(INNER, "x") for word in words[1:]]
+    if "--" in given:  # what follows is the command of a container
+        at = given.index("--")
+        given, inner = given[:at], given[at + 1 :]
+        if inner[:1] == ["sluice"] and inner[1:] != ["…"] and (said := _sluice(tuple(inner))):
+            return said
     done = subprocess.run(  # noqa: S603 - kubectl
         [kubectl(), *given, "--help"], capture_output=True, text=True, check=False
     )
@@ -204,6 +227,16 @@ def _kubectl(words: tuple[str, ...]) -> str:
         if flag == "-k" and "…" not in folder and not (ROOT / folder).is_dir():
             return f"kubectl: there is no folder {folder}"
     return ""
+
+
+def _sh(words: tuple[str, ...]) -> str:
+    """A script's words are its own, but for that which takes a command of ours."""
+    if words[1:2] != ("k8s/once.sh",):
+        return ""
+    overlay, *command = words[2:]
+    if not (ROOT / overlay).is_dir():
+        return f"there is no folder {overlay}"
+    return _sluice(("sluice", *command))
 
 
 def _recorded(words: tuple[str, ...]) -> str:
@@ -229,6 +262,7 @@ _JUDGES: Final[Mapping[str, Callable[[tuple[str, ...]], str]]] = {
     "python": _python,
     "python3": _python,
     "kubectl": _kubectl,
+    "sh": _sh,
     "docker": _recorded,
     "kind": _recorded,
     "gcloud": _recorded,

@@ -25,6 +25,8 @@ RUN_BY = {
     "hcl": "sluice/cli/docs.py",
 }
 """Where samples of other languages are run, or made."""
+COMPARED = {("docs/kubernetes.md", "hcl"): "tests/k8s/test_files.py"}
+"""Those that are compared with what they belong to instead."""
 WAREHOUSE_USERS = {"sluice_setup", "sluice_worker", "sluice_gateway"}
 """Of docs/clickhouse.md; no metrics."""
 METRIC = re.compile(r"\bsluice_[a-z0-9_]+")
@@ -70,8 +72,13 @@ def test_yaml_can_be_read(block: Block) -> None:
 @written_in("python", "js", "hcl")
 def test_code_is_run_where_it_is_said(block: Block) -> None:
     """The guide's client is run by a browser, Terraform's text is generated and compared."""
-    runner = (ROOT / RUN_BY[block.language]).read_text()
-    known = {"docs/client-apps.md": "docs/client-apps.md", "docs/pubsub.md": '"pubsub.md"'}
+    where = COMPARED.get((block.page, block.language), RUN_BY[block.language])
+    runner = (ROOT / where).read_text()
+    known = {
+        "docs/client-apps.md": "docs/client-apps.md",
+        "docs/pubsub.md": '"pubsub.md"',
+        "docs/kubernetes.md": "docs/kubernetes.md",
+    }
     assert known[block.page] in runner
 
 

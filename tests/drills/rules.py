@@ -1,8 +1,8 @@
 """The shipped rules in a hurry: each duration divided by one number, nothing else changed.
 
-Scaled are ranges (``[5m]``), offsets, ``for``, ``interval``, and thresholds that are times, which
-the rules write as ``N * 60``, ``N * 3600`` and ``N * 86400``. Not scaled are shares, counts, and
-the bounds of histograms, which Sluice measures in true seconds.
+Scaled are ranges (``[5m]``, ``[14d:1h]``), offsets, ``for``, ``interval``, and thresholds that are
+times, which the rules write as ``N * 60``, ``N * 3600`` and ``N * 86400``. Not scaled are shares,
+counts, and the bounds of histograms, which Sluice measures in true seconds.
 """
 
 import re
@@ -27,7 +27,7 @@ STEADY: Final = Pace(20, 3)
 
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DURATION: Final = re.compile(
-    r"(?P<before>\[|offset |for: |interval: )(?P<count>\d+)(?P<unit>[smhd])\b"
+    r"(?P<before>\[|(?<=\d[smhd]):|offset |for: |interval: )(?P<count>\d+)(?P<unit>[smhd])\b"
 )
 _THRESHOLD: Final = re.compile(r"\* (?P<seconds>60|3600|86400)\b")
 

@@ -1,11 +1,12 @@
 """``sluice doctor`` and ``sluice setup``."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sluice.cli.checks import check_sessions
 from sluice.settings import load_settings
 from sluice.tenants import TenantsFile
-from sluice.warehouse.client import Warehouse
+from sluice.warehouse.client import Warehouse, warehouse_url
 from sluice.warehouse.queries import Query
 from tests.support.command import sluice
 from tests.support.stack import Stack
@@ -52,6 +53,25 @@ async def test_doctor_names_a_remedy_for_each_thing_that_fails(tmp_path: Path) -
     [gateway] = [check for check in failed if check["name"] == "gateway"]
     assert gateway["detail"] == "no answer at http://127.0.0.1:1 (connection refused)"
     assert (tmp_path / "queue.sqlite").read_bytes() == NO_DATABASE, "a doctor changes nothing"
+
+
+async def test_doctor_for_a_worker_asks_only_for_what_a_worker_has(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """In a pod of its own it reaches no gateway and no other worker, and signs nothing."""
+    address = urlsplit(stack.settings["WORKER_URL"])
+    own = {
+        "DATA_DIR": str(tmp_path / "none"),
+        "TENANTS_FILE": str(stack.tenants_file),
+        "WAREHOUSE_URL": warehouse_url(load_settings(data_dir=Path(stack.settings["DATA_DIR"]))),
+        "WORKER_PORT": str(address.port),
+        "WORKER_URL": "http://127.0.0.1:1",
+        "PORT": "1",
+    }
+    ran = await sluice("doctor", "--for", "worker", "--json", settings=own)
+    checks = {check["name"]: check["state"] for check in ran.json["checks"]}
+    assert {"read tokens", "gateway"} & set(checks) == set()
+    assert (checks["data dir"], checks["worker"]) == ("ok", "ok")
 
 
 def test_doctor_says_whether_sessions_hold_at_other_gateways(tmp_path: Path) -> None:

@@ -197,3 +197,26 @@ async def test_roles_are_asked_for_without_needing_one(
 
 async def _denied(_request: bytes, _forward: Forward) -> bytes:
     raise RefusalError(grpc.StatusCode.PERMISSION_DENIED)
+
+
+async def test_setup_needs_no_more_than_to_look_where_all_is_there(
+    names: Names, pubsub_emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await set_up(names, keep_days=7)
+    async with PubSubGate(pubsub_emulator) as gate:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", gate.host)
+        gate.acts["CreateTopic"] = gate.acts["CreateSubscription"] = _denied
+        assert {part.outcome for part in await set_up(names, keep_days=7)} == {"exists"}
+        gate.acts["GetTopic"] = _denied
+        with pytest.raises(QueueUnavailableError, match=r"grant roles/pubsub\.editor"):
+            await set_up(names)
+
+
+async def test_setup_that_may_only_look_says_what_it_needs_to_make_what_is_missing(
+    names: Names, pubsub_emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with PubSubGate(pubsub_emulator) as gate:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", gate.host)
+        gate.acts["CreateTopic"] = _denied
+        with pytest.raises(QueueUnavailableError, match=r"grant roles/pubsub\.editor on projects/"):
+            await set_up(names)

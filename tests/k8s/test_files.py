@@ -22,6 +22,7 @@ from tests.k8s.cluster import (
 )
 from tests.k8s.rules import RULES
 from tests.k8s.rules.scaling import bounds_of, target_of
+from worker.destinations import NAMES
 
 PAGE = (ROOT / "docs/kubernetes.md").read_text()
 
@@ -114,6 +115,72 @@ def test_page_states_the_resources_and_the_numbers_of_the_objects() -> None:
         kind, name = target_of(scaler)
         [row] = [line for line in PAGE.splitlines() if line.startswith(f"| {kind} `{name}`")]
         assert f"on GKE {low} to {high} by" in row
+
+
+def test_page_upgrades_setup_then_workers_then_gateways() -> None:
+    """Each `kubectl apply` takes what its selector says, and no process too early."""
+    upgrade = PAGE.partition("## Upgrade\n")[2].partition("\n**Back**")[0]
+    steps = re.findall(r"^kubectl (apply -k .*|-n sluice .*)$", upgrade, re.MULTILINE)
+    overlay = "apply -k k8s/overlays/gke"
+    selected = f"{overlay} -l 'app.kubernetes.io/component"
+    at = [index for index, step in enumerate(steps) if step.startswith("apply")]
+    assert len(at) == 3
+    assert steps[at[0]].startswith(f"{selected} notin (")
+    assert steps[at[1]].startswith(f"{selected} in (")
+    assert steps[at[2]] == overlay
+    assert steps[0] == "-n sluice delete job sluice-setup --ignore-not-found"
+    assert "wait --for=condition=complete" in steps[at[1] - 1]
+    workers = {f"worker-{name}" for name in NAMES}
+    assert _names_in(steps[at[0]]) == {"gateway", *workers}
+    assert _names_in(steps[at[1]]) == workers
+    rolled = [step.rpartition("/")[2] for step in steps[at[1] : at[2]] if "rollout" in step]
+    assert set(rolled) == {f"sluice-{name}" for name in workers}
+    for workload in cluster_of("gke").workloads():
+        one = cluster_of("gke").named(workload.kind, workload.name)
+        assert one is not None  # kubectl looks at the labels of the object, not of its pods
+        assert one["metadata"]["labels"]["app.kubernetes.io/component"] == workload.component
+
+
+def _names_in(selector: str) -> set[str]:
+    return set(selector.partition("(")[2].partition(")")[0].split(","))
+
+
+def test_page_pauses_every_scaler_while_no_worker_may_run() -> None:
+    scaled = {name_of(one) for one in cluster_of("gke").of("ScaledObject")}
+    lines = re.findall(r"annotate scaledobject (.*) (autoscaling\S+)$", PAGE, re.MULTILINE)
+    assert [set(names.split()) for names, _ in lines] == [scaled, scaled]
+    name = "autoscaling.keda.sh/paused-replicas"
+    assert [annotation for _, annotation in lines] == [f"{name}=0", f"{name}-"]
+
+
+def test_page_lets_the_store_read_every_secret() -> None:
+    keys = {
+        item["remoteRef"]["key"]
+        for one in cluster_of("gke").of("ExternalSecret")
+        for item in one["spec"]["data"]
+    }
+    [names] = re.findall(r"^for NAME in (sluice-tenants .*); do$", PAGE, re.MULTILINE)
+    assert set(names.split()) == keys
+    [block] = re.findall(r"for_each = toset\(\[(.*?)\]\)", PAGE, re.DOTALL)
+    assert set(re.findall(r'"([^"]+)"', block)) == keys
+    assert set(re.findall(r"gcloud secrets create (\S+)", PAGE)) == keys
+
+
+def test_page_gives_the_same_roles_by_gcloud_and_by_terraform() -> None:
+    """Beside those on Pub/Sub, which both are generated: who is whose account in Kubernetes."""
+    gcloud = set(re.findall(r"--role (roles/\S+)", PAGE))
+    [terraform] = re.findall(r"```hcl\n(.*?)```", PAGE, re.DOTALL)
+    assert set(re.findall(r'"(roles/[\w.]+)"', terraform)) == gcloud
+    accounts = {name_of(one) for one in cluster_of("gke").of("ServiceAccount")}
+    bound = re.findall(
+        r"^  +(sluice-\w+) += google_service_account\.(\w+)\.name$", terraform, re.MULTILINE
+    )
+    assert {name for name, _ in bound} == accounts == {f"sluice-{made}" for _, made in bound}
+    [names] = re.findall(r"^for NAME in (sluice-gateway .*); do$", PAGE, re.MULTILINE)
+    assert set(names.split()) == accounts
+    for member in ("ns/keda/sa/keda-operator", "ns/external-secrets/sa/external-secrets"):
+        assert PAGE.count(member) == 2
+    assert terraform.count("{") == terraform.count("}")
 
 
 def test_page_names_only_files_that_exist() -> None:

@@ -10,7 +10,10 @@ import yaml
 
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final = ROOT / "ops/prometheus/rules.yaml"
-RULES_TEST: Final = ROOT / "ops/prometheus/rules.test.yaml"
+RULES_TESTS: Final = (
+    ROOT / "ops/prometheus/rules.test.yaml",
+    ROOT / "ops/prometheus/rules.days.test.yaml",
+)
 DASHBOARD: Final = ROOT / "ops/grafana/sluice.json"
 RUNBOOKS: Final = ROOT / "docs/runbooks"
 INTERVAL: Final = "5m"

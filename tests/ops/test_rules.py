@@ -2,13 +2,15 @@
 
 import re
 from collections import defaultdict
+from pathlib import Path
 from typing import Final
 
 import pytest
 import yaml
 
 from sluice.core.errors import ErrorType
-from tests.ops.files import RULES, RULES_TEST, alerts, rules
+from sluice.queue.pubsub_plan import DAY_S, KEPT_S
+from tests.ops.files import RULES, RULES_TESTS, alerts, rules
 from tests.support.promtool import promtool
 
 ALERTS: Final = alerts()
@@ -21,15 +23,16 @@ def test_promtool_takes_the_rules() -> None:
     assert f"{len(rules())} rules found" in promtool("check", "rules", str(RULES))
 
 
-def test_every_alert_does_on_made_series_what_its_tests_say() -> None:
-    assert "SUCCESS" in promtool("test", "rules", str(RULES_TEST))
+@pytest.mark.parametrize("file", RULES_TESTS, ids=lambda file: file.name)
+def test_every_alert_does_on_made_series_what_its_tests_say(file: Path) -> None:
+    assert "SUCCESS" in promtool("test", "rules", str(file))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_alert_fires_and_clears_in_its_tests_with_every_severity(name: str) -> None:
     seen: dict[str, list[bool]] = defaultdict(list)
     severities = _severities(name)
-    for test in yaml.safe_load(RULES_TEST.read_text())["tests"]:
+    for test in [one for file in RULES_TESTS for one in yaml.safe_load(file.read_text())["tests"]]:
         asked = [one for one in test["promql_expr_test"] if name in _ASKED.findall(one["expr"])]
         for severity in severities:
             fires = [f'severity="{severity}"' in str(one["exp_samples"]) for one in asked]
@@ -84,3 +87,8 @@ def test_thresholds_that_are_times_are_written_so_that_drills_find_them() -> Non
         ):
             if "loop_lag" not in metric and "request_duration" not in metric:
                 assert re.search(r"\d+ \* (60|3600|86400)\b", threshold), (metric, threshold)
+
+
+def test_alert_of_loss_counts_as_many_days_as_pubsub_keeps_events() -> None:
+    [alert] = [one for one in ALERTS if one["alert"] == "SluiceEventsExpireSoon"]
+    assert f" {KEPT_S // DAY_S} * {DAY_S} - (time() " in alert["expr"]

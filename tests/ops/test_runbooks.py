@@ -107,15 +107,21 @@ def _assert_is_command(words: list[str]) -> None:
 def test_services_and_objects_in_commands_exist(page: Path) -> None:
     services = set(yaml.safe_load((ROOT / "compose.yaml").read_text())["services"])
     objects = {
-        f"{one['kind'].lower()}/{one['metadata']['name']}" for one in cluster_of("kind").objects
+        f"{one['kind'].lower()}/{one['metadata']['name']}"
+        for overlay in ("kind", "gke")
+        for one in cluster_of(overlay).objects
     }
+    text = " ".join(page.read_text().split())
     for line in blocks(page, "sh"):
         words = shlex.split(line, comments=True)
         if words[:2] == ["docker", "compose"]:
             named = {word.partition("=")[0] for word in words[3:] if not word.startswith("-")}
             assert named <= services, line
         if words[0] == "kubectl":
-            assert {word for word in words if "/" in word} <= objects, line
+            named = {word for word in words if "/" in word}
+            assert named <= objects, line
+            if "statefulset/clickhouse" in named:  # which the overlay gke has not
+                assert "overlay `gke`" in text
 
 
 @each_page

@@ -64,6 +64,15 @@ def test_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert secret == "0123456789abcdef0123456789abcdef"
 
 
+@pytest.mark.parametrize("name", ["JWT_SECRET", "WAREHOUSE_URL"])
+def test_line_end_around_a_secret_does_not_count(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = "https://u:0123456789abcdef0123456789abcdef@h:8443/d"
+    monkeypatch.setenv(f"SLUICE_{name}", f"{value}\n")
+    assert getattr(load_settings(), name.lower()).get_secret_value() == value
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

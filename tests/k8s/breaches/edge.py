@@ -19,6 +19,11 @@ BREACHES: Final[Breaches] = {
             "does not route /console/",
         ),
         (
+            "gke",
+            put("HTTPRoute/sluice", "spec rules 0 matches 0 path value", "/readyz"),
+            "routes /readyz",
+        ),
+        (
             "ingress",
             put("Ingress/sluice", "spec rules 0 http paths 2", GONE),
             "does not route /2/httpapi",

@@ -56,6 +56,11 @@ BREACHES: Final[Breaches] = {
         ("gke", without("NetworkPolicy/sluice-gke-node"), "169.254.169.252"),
         ("gke", without("NetworkPolicy/sluice-gateway-from-load-balancer"), "load balancer"),
         ("gke", without("NetworkPolicy/sluice-worker-from-prometheus"), "Prometheus"),
+        (
+            "gateway-api",
+            without("NetworkPolicy/sluice-to-collector"),
+            "gateway does not reach the collector",
+        ),
     ],
     rules.what_is_not_needed_is_closed: [
         (

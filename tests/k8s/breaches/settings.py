@@ -14,9 +14,15 @@ BREACHES: Final[Breaches] = {
         ("gke", setting("SLUICE_QUEUE_URL", "pubsub://My"), "would not start"),
         ("gke", setting("SLUICE_QUEUE_URL", None), "its own disk"),
         ("gke", setting("SLUICE_HOST", "127.0.0.1"), "no probe"),
+        ("gateway-api", setting("OTEL_TRACES_SAMPLER_ARG", "2"), "exports no traces"),
     ],
     rules.secrets_are_given_to_who_needs_them: [
         ("gke", put(GATEWAY, "BOX env", []), "needs"),
+        (
+            "gke",
+            put(GATEWAY, "BOX env 1 valueFrom secretKeyRef name", "sluice-warehouse-worker"),
+            "sluice-warehouse-gateway",
+        ),
     ],
     rules.ports_are_those_of_the_settings: [
         ("gke", setting("SLUICE_PORT", "80"), "port http is 8080"),

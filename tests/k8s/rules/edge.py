@@ -11,6 +11,9 @@ from sluice.settings import Settings
 from tests.k8s.cluster import Cluster, Obj, amount, name_of, title_of
 
 OPERATORS: Final = ("/livez", "/readyz", "/metrics")
+"""What only the cluster asks."""
+NOWHERE: Final = ("/healthz", "/status", "/debug")
+"""What Sluice's gateway does not have; a route must not lead others' habits to it."""
 NGINX: Final = "nginx.ingress.kubernetes.io/"
 ANSWER_S: Final = float(
     Settings.model_fields["body_timeout_s"].default
@@ -25,9 +28,9 @@ def clients_reach_the_api_and_nothing_else(cluster: Cluster) -> Iterator[str]:
     paths = [re.sub(r"{[^}]*}", "one", path) for path in document(version="any")["paths"]]
     paths += [route.path for route in console_routes()]
     for title, rules in _routes(cluster):
-        for path in paths:
+        for path in {*paths, *OPERATORS, *NOWHERE}:
             is_routed = any(_takes(kind, value, path) for kind, value in rules)
-            if is_routed == (path.rstrip("/") in OPERATORS):
+            if is_routed == (path.rstrip("/") in {*OPERATORS, *NOWHERE}):
                 yield f"{title} {'routes' if is_routed else 'does not route'} {path}"
 
 

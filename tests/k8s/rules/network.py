@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Final
+from urllib.parse import urlsplit
 
+from sluice.tracing.variables import ENDPOINTS
 from tests.k8s.cluster import Cluster, Obj, Workload, selects, title_of
 
 FOREIGN: Final = {
     "kube-system": {"k8s-app": "kube-dns"},
     "monitoring": {"app.kubernetes.io/name": "prometheus"},
     "ingress-nginx": {"app.kubernetes.io/name": "ingress-nginx"},
+    "observability": {"app.kubernetes.io/name": "opentelemetry-collector"},
 }
 """Namespaces of others that policies may name, with the labels of the pods that matter there."""
 NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
@@ -80,6 +83,20 @@ def what_is_needed_is_open(cluster: Cluster) -> Iterator[str]:
             yield f"{name} does not reach the internet"
     if "clickhouse" not in pods:
         yield from _needed_by_gke(cluster, pods)
+    yield from _needed_by_traces(cluster, pods)
+
+
+def _needed_by_traces(cluster: Cluster, pods: dict[str, Workload]) -> Iterator[str]:
+    """Yield whose spans go nowhere; setup makes none."""
+    for name, pod in pods.items():
+        if not pod.is_ours or not pod.runs_for_ever:
+            continue
+        settings = cluster.environment(pod.containers[0])
+        for address in filter(None, map(settings.get, ENDPOINTS)):
+            url = urlsplit(address)
+            namespace = (url.hostname or "").split(".")[1]
+            if not _leaves(cluster, pod, FOREIGN[namespace], namespace, url.port or 80):
+                yield f"{name} does not reach the collector {address}"
 
 
 def _needed(pods: dict[str, Workload]) -> Iterator[tuple[str, str, int]]:

@@ -8,11 +8,17 @@ from urllib.parse import urlsplit
 
 from sluice.core.errors import ConfigError
 from sluice.settings import Settings, load_settings
+from sluice.tracing.variables import ENDPOINTS, tracing_wanted
 from tests.k8s.cluster import Cluster, Obj, Workload
 
 KNOWN: Final = {f"SLUICE_{name.upper()}" for name in Settings.model_fields}
-OTHER: Final = {"HOME", "PUBSUB_EMULATOR_HOST"}
+OTHER: Final = {
+    *("HOME", "PUBSUB_EMULATOR_HOST"),
+    *(*ENDPOINTS, "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
+}
 """Variables that the libraries read."""
+WAREHOUSE_USERS: Final = {"gateway": "gateway", "setup": "setup"}
+"""Whose password of ClickHouse a component has; all others have the worker's."""
 FOLDERS: Final = {
     "gateway": ("SLUICE_TENANTS_FILE", "SLUICE_RUN_FILES_DIR", "SLUICE_WORKFLOWS_DIR"),
     "worker-amplitude": ("SLUICE_TENANTS_FILE",),
@@ -38,6 +44,8 @@ def settings_are_taken(cluster: Cluster) -> Iterator[str]:
             except ConfigError as error:
                 yield f"{workload.title} would not start: {error}"
                 continue
+        if isinstance(refused := tracing_wanted(cluster.environment(container)), str):
+            yield f"{workload.title} exports no traces: {refused}"
         if settings.pubsub_project is None:
             yield f"{workload.title} uses a queue in its own disk"
         if workload.component in {"gateway", *FOLDERS} and settings.host != "0.0.0.0":  # noqa: S104 - asked, not bound
@@ -45,12 +53,17 @@ def settings_are_taken(cluster: Cluster) -> Iterator[str]:
 
 
 def secrets_are_given_to_who_needs_them(cluster: Cluster) -> Iterator[str]:
-    """Gateways sign with one secret; all know the warehouse; who needs no secret has none."""
+    """Gateways sign with one secret; each has its own user of the warehouse, and nothing more."""
     for workload, container in _ours(cluster):
-        given = {one["name"] for one in container["env"] if "valueFrom" in one}
-        wanted = {"SLUICE_WAREHOUSE_URL"}
+        given = {
+            (one["name"], one["valueFrom"]["secretKeyRef"]["name"])
+            for one in container["env"]
+            if "valueFrom" in one
+        }
+        user = WAREHOUSE_USERS.get(workload.component, "worker")
+        wanted = {("SLUICE_WAREHOUSE_URL", f"sluice-warehouse-{user}")}
         if workload.component == "gateway":
-            wanted.add("SLUICE_JWT_SECRET")
+            wanted.add(("SLUICE_JWT_SECRET", "sluice-jwt"))
         if given != wanted:
             yield f"{workload.title} is given {sorted(given)} and needs {sorted(wanted)}"
         if "tenants" in workload.volumes and workload.component not in FOLDERS:

@@ -12,6 +12,7 @@ from sluice.queue.pubsub_plan import (
     EDITOR_ROLE,
     PUBLISHER_ROLE,
     SUBSCRIBER_ROLE,
+    VIEWER_ROLE,
     Net,
     Subscription,
     differences,
@@ -22,6 +23,7 @@ from sluice.queue.pubsub_wire import Names
 
 NAMES = Names("some-project")
 PLAN = plan_of(NAMES, {"events": ("warehouse", "amplitude"), "commands": ("workflows",)})
+KEPT = plan_of(NAMES, keep_days=7)
 PLANNED = PLAN.subscriptions[0]
 ELSEWHERE = Net(topic=NAMES.topic("other"), max_attempts=5)
 
@@ -46,10 +48,18 @@ def test_every_process_has_the_narrowest_role_on_single_things() -> None:
         ("worker", PUBLISHER_ROLE, "topic"),
         ("Pub/Sub itself", PUBLISHER_ROLE, "topic"),
         ("Pub/Sub itself", SUBSCRIBER_ROLE, "subscription"),
+        ("setup", VIEWER_ROLE, "project"),
+        ("setup", SUBSCRIBER_ROLE, "subscription"),
         ("setup", EDITOR_ROLE, "project"),
     }
     gateway = {one.resource for one in PLAN.grants if one.process == "gateway"}
     assert gateway == {NAMES.topic("events"), NAMES.topic("commands")}
+    sought = {
+        short(one.resource)
+        for one in PLAN.grants
+        if (one.process, one.role) == ("setup", SUBSCRIBER_ROLE)
+    }
+    assert sought == {"sluice-warehouse", "sluice-amplitude"}  # a command must not come again
 
 
 def test_subscription_as_planned_does_not_differ() -> None:
@@ -97,7 +107,9 @@ def test_commands_make_everything_of_the_plan() -> None:
         assert f"topics create {short(topic)}\n" in text
     for one in PLAN.subscriptions:
         assert f"subscriptions create {short(one.name)} --topic {short(one.topic)} " in text
-    assert text.count("add-iam-policy-binding") == len(PLAN.grants) - 1  # setup's own is not there
+    assert text.count("add-iam-policy-binding") == len(PLAN.grants) - 1
+    assert EDITOR_ROLE not in text  # who ran the commands has nothing left to make
+    assert "topics create sluice-events --message-retention-duration 7d\n" in gcloud(KEPT)
     assert "--max-delivery-attempts 100" in update_command(PLANNED)
 
 
@@ -108,3 +120,15 @@ def test_terraform_refers_only_to_what_it_declares() -> None:
     assert used <= declared
     assert len(declared) == len(re.findall("^resource", text, re.MULTILINE))
     assert text.count("{") == text.count("}")
+
+
+def test_commands_and_terraform_make_the_same_accounts_and_roles() -> None:
+    commands, resources = gcloud(KEPT), terraform(KEPT)
+    accounts = re.findall(r"service-accounts create ([\w-]+)", commands)
+    assert re.findall(r'account_id = "([\w-]+)"', resources) == accounts
+    assert accounts == ["sluice-gateway", "sluice-worker", "sluice-setup"]
+    given = re.findall(r"--role (\S+)", commands)
+    assert re.findall(r'role +=\s"([^"]+)"', resources) == given
+    assert commands.count("--message-retention-duration") == resources.count(
+        "message_retention_duration"
+    )
