@@ -19,6 +19,8 @@ from worker.lot import Lot
 MAX_SENTENCES: Final = 20
 PROBLEM: Final = "forwarding waits for the worker's own files; its log says for which"
 """What tenants are told while the worker cannot begin; the cause names its paths."""
+MAX_TOLD: Final = 10_000
+"""Tenants; of one more, the one told longest ago is told again, with the same record."""
 STALE_S: Final = 120.0
 """So long after its end a hold without events says nothing: nobody tried again since."""
 
@@ -71,13 +73,29 @@ def _reasons(holds: Mapping[str, Hold]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
 
 
-def announce(tenant: str, project: Hold, ledger: Notes) -> None:
-    """Log that a project began to wait, and tell the tenant where it is the tenant's to mend."""
-    if project.failures != 1:
-        return
-    log.warning("Forwarding waits", tenant=tenant, reason=project.reason, detail=project.detail)
-    if project.reason == "bad_credentials":
-        ledger.add_record(_credentials_record(tenant, project))
+class Announcer:
+    """Says that projects wait: to the log, and to tenants where it is theirs to mend."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+        """Of each tenant, since when the refusal lasts that it was told of last."""
+
+    def announce(self, tenant: str, project: Hold, ledger: Notes) -> None:
+        """Say that a project has to wait (once more); its tenant hears of it once.
+
+        The record's id is a function of tenant and ``since``, which is in the lot: a worker that
+        starts anew writes the same record again, in case the one before it could not.
+        """
+        if project.failures == 1:
+            log.warning(
+                "Forwarding waits", tenant=tenant, reason=project.reason, detail=project.detail
+            )
+        if project.reason == "bad_credentials" and self._told.get(tenant) != project.since:
+            ledger.add_record(_credentials_record(tenant, project))
+            self._told.pop(tenant, None)
+            self._told[tenant] = project.since
+            if len(self._told) > MAX_TOLD:
+                del self._told[next(iter(self._told))]
 
 
 def _credentials_record(tenant: str, hold: Hold) -> ErrorRecord:
