@@ -143,14 +143,31 @@ async def test_tails_of_a_tenant_are_bounded_and_a_closed_one_makes_room(api: Se
             assert int(full.headers["Retry-After"]) >= 1
 
         async def is_free() -> bool:
-            # A client that hung up is noticed at the next look.
-            try:
-                async with own_tail(api):
-                    return True
-            except AssertionError:
-                return False
+            return await opens(api)  # a client that hung up is noticed at the next look
 
         await poll_until(is_free, within_s=10, every_s=0.2, what="room for a tail")
+
+
+async def opens(api: Segops) -> bool:
+    """Open one more tail; whether there was room."""
+    try:
+        async with own_tail(api):
+            return True
+    except AssertionError:
+        return False
+
+
+async def test_client_that_leaves_before_the_answer_begins_keeps_no_room(api: Segops) -> None:
+    bearer = ("Authorization", f"Bearer {api.read_token}")
+    for _ in range(MAX_TAILS_OF_TENANT):
+        async with connect(api.url) as (_, writer):
+            writer.write(request_bytes(TAIL, method="GET", headers=[bearer]))
+            await writer.drain()
+
+    async def is_free() -> bool:
+        return await opens(api)
+
+    await poll_until(is_free, within_s=4, every_s=0.2, what="room for a tail")
 
 
 async def test_client_of_http_1_0_gets_the_stream_without_chunks(api: Segops) -> None:
