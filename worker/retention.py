@@ -10,6 +10,7 @@ when a count has ended that was under way.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ import structlog
 
 from sluice.core.errors import ConfigError, WarehouseError
 from sluice.core.tenant import KEPT_FOR_GOOD, Tenant
+from sluice.telemetry import RETENTION_LAST_SUCCESS
 from sluice.tenants import TenantsFile
 from sluice.warehouse import retention
 from sluice.warehouse.client import Warehouse
@@ -70,6 +72,7 @@ class Retention:
                 is_failing = True
                 pause_s = RETRY_S
             else:
+                RETENTION_LAST_SUCCESS.set(time.time())
                 if is_failing:
                     log.info("What tenants keep no longer is removed again")
                 is_failing = False

@@ -1,6 +1,7 @@
 """Events leave the real engine when their tenant keeps them no longer, and nothing else does."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -8,11 +9,13 @@ import pytest
 
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import Tenant
+from sluice.telemetry import render_metrics
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.queries import Query
 from sluice.warehouse.retention import REMOVALS
 from tests.support.poll import poll_until
+from tests.support.telemetry import sum_of
 from tests.support.worker_rig import Rig, make_event
 from worker.retention import Retention, cut_offs
 
@@ -126,6 +129,35 @@ async def test_totals_of_hours_that_are_removed_are_looked_for_again_soon(rig: R
 
         _ = await poll_until(nothing_is_left, within_s=20, what="nothing is left")
         stop.set()
+
+
+def last_success() -> float:
+    """Return when retention last did its work, as the metrics say."""
+    return sum_of(
+        render_metrics().decode(), "sluice_warehouse_retention_last_success_timestamp_seconds"
+    )
+
+
+async def test_metrics_say_when_retention_last_did_its_work(rig: Rig) -> None:
+    path = rig.settings.tenants_path
+    TenantsFile(path).add_tenant("acme")
+    good = path.read_text()
+    retention = Retention(rig.warehouse, path)
+    began = time.time()
+
+    async def look() -> None:
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(retention.run(stop))
+            await asyncio.sleep(0)  # it has begun; it ends with what it is at
+            stop.set()
+
+    path.write_text("tenants = 3")
+    await look()
+    assert last_success() < began
+    path.write_text(good)
+    await look()
+    assert last_success() >= began
 
 
 async def test_retention_shorter_than_stats_look_back_is_refused(rig: Rig) -> None:
