@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from structlog.testing import capture_logs
+
 from sluice.core.errors import ErrorRecord, ErrorType
 from sluice.core.outcomes import Fate, Outcome
 from worker.core.holds import Hold
@@ -56,3 +58,33 @@ def test_tenant_is_not_told_of_what_it_cannot_mend() -> None:
     records = Records()
     Announcer().announce("acme", replace(REFUSED, reason="unavailable"), records)
     assert records.noted == []
+
+
+def test_log_tells_of_a_wait_once_and_then_seldom_with_the_tries_since() -> None:
+    clock = [0.0]
+    announcer = Announcer(monotonic=lambda: clock[0])
+    with capture_logs() as lines:
+        for second in range(1_300):  # as fast as Amplitude may ever be asked
+            clock[0] = float(second)
+            announcer.announce("acme", replace(REFUSED, failures=second + 1), Records())
+    assert [line.get("left_out") for line in lines] == [None, 599, 599]
+    assert {line["tenant"] for line in lines} == {"acme"}
+
+
+def test_log_tells_of_a_new_reason_at_once_and_not_of_each_change_between_two() -> None:
+    clock = [0.0]
+    announcer = Announcer(monotonic=lambda: clock[0])
+    away = replace(REFUSED, reason="unavailable")
+    with capture_logs() as lines:
+        for second in range(60):
+            clock[0] = float(second)
+            announcer.announce("acme", REFUSED if second % 2 else away, Records())
+        announcer.announce("other", REFUSED, Records())
+        clock[0] = 60.0
+        announcer.announce("acme", away, Records())
+    assert [(line["tenant"], line["reason"], line.get("left_out")) for line in lines] == [
+        ("acme", "unavailable", None),
+        ("acme", "bad_credentials", None),
+        ("other", "bad_credentials", None),
+        ("acme", "unavailable", 29),
+    ]
