@@ -5,8 +5,9 @@
   their own, which the next look serves too.
 * Each watcher has one piece that waits for it. While it waits, newer ones are merged into it: a
   slow reader costs no more than a quick one, and hears how many events were left off.
-* Bounds: ``MAX_TAILS`` watchers, ``MAX_TAILS_OF_TENANT`` of one tenant; who does not begin to read
-  within ``OPEN_WITHIN_S`` is forgotten; ``LOOKS_AT_ONCE`` looks at the warehouse at a time.
+* Bounds: ``MAX_TAILS`` watchers, ``MAX_TAILS_OF_TENANT`` of one tenant; who hangs up before the
+  first look is over is forgotten within ``GONE_WITHIN_S``, and who does not begin to read within
+  ``OPEN_WITHIN_S`` after it; ``LOOKS_AT_ONCE`` looks at the warehouse at a time.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from gateway.core.tail import (
     merged,
     types_of,
 )
+from gateway.waiting import first_of
 from sluice.core.errors import WarehouseError
 from sluice.telemetry import HTTP_OPEN_TAILS
 from sluice.warehouse.tail import StoredEvent, TailAsk, Tailed, TailFilter
@@ -40,11 +42,13 @@ MAX_TAILS_OF_TENANT: Final = 4
 EVERY_S: Final = 1.0
 REACH_S: Final = 300
 """How far back a tail goes on that was away."""
-OPEN_WITHIN_S: Final = 10.0
+GONE_WITHIN_S: Final = 1.0
+OPEN_WITHIN_S: Final = 2.0
 LOOKS_AT_ONCE: Final = 2
 
 Look = Callable[[str, TailFilter, TailAsk], Awaitable[Tailed]]
-Full = Literal["tenant", "gateway", "stopping"]
+Refusal = Literal["tenant", "gateway", "stopping", "gone"]
+"""Which bound is reached, or why else nobody watches."""
 
 _log = logging.getLogger(__name__)
 
@@ -131,6 +135,7 @@ class Feed:
         else:
             self._position = advanced(found.groups, now_ms=found.now_ms)
             for watcher in self.watchers:
+                watcher.joined_at = self._monotonic()  # it could not read before
                 if watcher.position is None or watcher.position.floor_ms > found.now_ms:
                     watcher.position = self._position
             return True
@@ -224,9 +229,20 @@ class Tails:
                 task.cancel()
 
     async def join(
-        self, tenant: str, which: TailFilter, position: Position | None
-    ) -> Watcher | Full:
-        """Return a new watcher, or which bound is reached.
+        self,
+        tenant: str,
+        which: TailFilter,
+        position: Position | None,
+        *,
+        is_gone: Callable[[], bool] = lambda: False,
+    ) -> Watcher | Refusal:
+        """Return a new watcher, or why there is none.
+
+        Args:
+            tenant: Whose events.
+            which: Which of them.
+            position: Where to go on; None: from now.
+            is_gone: Says whether who asked has hung up.
 
         Raises:
             WarehouseError: What is there now could not be read.
@@ -249,10 +265,14 @@ class Tails:
         watcher = feed.join(position)
         self._count()
         try:
-            await feed.began.wait()
+            while not (is_gone() or feed.began.is_set()):
+                await first_of(feed.began, within_s=GONE_WITHIN_S)
         except asyncio.CancelledError:
             self._leave(feed, watcher)
             raise
+        if is_gone():
+            self._leave(feed, watcher)
+            return "gone"
         if feed.fault is not None:
             self._leave(feed, watcher)
             raise feed.fault

@@ -5,15 +5,18 @@ A process that Sluice starts serves until SIGTERM, SIGINT or SIGHUP sets its sto
 nothing: what it held is durable or was never acknowledged.
 
 A supervised process also ends when its supervisor does, however that died: it holds the read end
-of a pipe whose write end nobody but the supervisor has.
+of a pipe whose write end nobody but the supervisor has. Its event loop says ``ALIVE`` on standard
+output every ``BEAT_S``, so that the supervisor can tell one that hangs.
 """
 
 import asyncio
 import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import uvloop
@@ -22,6 +25,9 @@ from sluice.core.errors import SluiceError
 
 ORPHAN_GRACE_S: Final = 1.0
 """How long a process whose supervisor died may take to end; its ports are wanted again."""
+BEAT_S: Final = 1.0
+ALIVE: Final = b"alive"
+"""The line that a supervised process says every ``BEAT_S``."""
 CANCEL_GRACE_S: Final = 1.0
 """Time-outs are shorter inside than outside: a part that keeps its own is never cancelled."""
 
@@ -61,6 +67,7 @@ async def _serve(serve: Serve, stop_timeout_s: float, *, is_supervised: bool) ->
             on_signals(ask_to_stop)
             if is_supervised:
                 watch_supervisor(lambda: loop.call_soon_threadsafe(ask_to_stop))
+                loop.call_later(BEAT_S, _beat, loop)
             await serve(stop)
     except TimeoutError as error:
         if not deadline.expired():
@@ -90,6 +97,16 @@ def watch_supervisor(act: Callable[[], object]) -> None:
         timer.start()
 
     threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
+
+
+def _beat(loop: asyncio.AbstractEventLoop) -> None:
+    """Say, now and every ``BEAT_S``, that the loop runs, for as long as it does."""
+    output = sys.stdout.fileno()
+    # A supervisor that hangs itself reads nothing: what the pipe has no room for is not said.
+    if select.select([], [output], [], 0)[1]:
+        with suppress(OSError):  # it is gone
+            os.write(output, ALIVE + b"\n")
+    loop.call_later(BEAT_S, _beat, loop)
 
 
 def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -258,6 +258,10 @@ COPIES_DELETED: Final = Counter(
     "Stored later copies that were deleted; no total counted them.",
     registry=REGISTRY,
 )
+RETENTION_LAST_SUCCESS: Final = LocalGauge(
+    "sluice_warehouse_retention_last_success_timestamp_seconds",
+    "When what tenants keep no longer was last looked for and ordered to go, in Unix time.",
+)
 ROLLUP_SECONDS: Final = Histogram(
     "sluice_warehouse_rollup_duration_seconds",
     "Time of recomputing the touched hours once.",
@@ -352,9 +356,7 @@ RUNS_ENDED: Final = Counter(
     registry=REGISTRY,
 )
 RUN_TRANSITIONS: Final = Counter(
-    "sluice_runs_transitions_total",
-    "Rows of workflow runs that became durable.",
-    registry=REGISTRY,
+    "sluice_runs_transitions_total", "Rows of workflow runs that became durable.", registry=REGISTRY
 )
 RUN_COMMANDS: Final = Counter(
     "sluice_runs_commands_total",
@@ -388,9 +390,7 @@ BUILD_INFO: Final = Gauge(
     registry=REGISTRY,
 )
 LOOP_LAG: Final = LocalHistogram(
-    "sluice_loop_lag_seconds",
-    "How late a timer of the event loop fired; four times a second.",
-    (),
+    "sluice_loop_lag_seconds", "How late a timer of the event loop fired; four times a second.", ()
 )
 SIBLINGS_LEFT_OUT: Final = LocalCounter(
     "sluice_process_left_out_total",

@@ -7,7 +7,7 @@ lot. A crash in between sends some again, with the same ``insert_id``.
 import asyncio
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from heapq import nsmallest
 from typing import Final
 
@@ -27,7 +27,7 @@ from worker.ledger import Notes
 from worker.lot import MAX_PAGE_BYTES, Lot, LotError
 from worker.lot_rows import Parked
 from worker.mapping import Mapping
-from worker.troubles import announce
+from worker.troubles import Announcer
 from worker.waiting import wait_for_event
 
 LOOK_EVERY_S: Final = 0.2
@@ -56,6 +56,17 @@ def pauses_of(settings: Settings) -> Pauses:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What of one tenant is tried next."""
+
+    users: list[str] | None
+    """Whose own holds have ended; None: what waits under the project's hold."""
+    limit: int
+    """How many events at most: of each user, or of all."""
+    rows: list[Parked]
+
+
 class Drainer:
     """Empties the lot."""
 
@@ -68,8 +79,10 @@ class Drainer:
         mapping: Mapping,
         pauses: Pauses,
         erasures: Erasures,
+        announcer: Announcer,
     ) -> None:
         self._lot = lot
+        self._announcer = announcer
         self._erasures = erasures
         self._forwarder = forwarder
         self._ledger = ledger
@@ -99,7 +112,18 @@ class Drainer:
         now = time.time()
         if project is not None:
             return project.has_rows and is_due(project, now=now, pauses=self._pauses)
-        return any(is_due(hold, now=now, pauses=self._pauses) for hold in holds.values())
+        return bool(self._due_users(tenant, 1))
+
+    def _due_users(self, tenant: str, limit: int) -> list[str]:
+        """Return the users whose own hold has ended, the longest ended first."""
+        holds = self._lot.holds.get(tenant, {})
+        now = time.time()
+        due = (
+            user
+            for user, hold in holds.items()
+            if user != EVERYBODY and is_due(hold, now=now, pauses=self._pauses)
+        )
+        return nsmallest(limit, due, key=lambda user: holds[user].until)
 
     async def _drain(self, tenant: str, stop: asyncio.Event) -> None:
         while not stop.is_set() and self._is_due(tenant):
@@ -139,23 +163,13 @@ class Drainer:
                 await self._one_page(tenant, config, is_trial=is_trial)
 
     async def _one_page(self, tenant: str, config: AmplitudeConfig, *, is_trial: bool) -> None:
-        holds = self._lot.holds[tenant]
-        project = holds.get(EVERYBODY)
-        users: list[str] | None = None
-        if project is not None:
-            limit = TRIAL_EVENTS if is_trial else PAGE_EVENTS
-        else:
-            now = time.time()
-            due = (
-                user for user, hold in holds.items() if is_due(hold, now=now, pauses=self._pauses)
-            )
-            users = nsmallest(PAGE_USERS, due, key=lambda user: holds[user].until)
-            limit = min(self._eps.get(tenant, DEFAULT_EPS), PAGE_EVENTS)
-        max_bytes = TRIAL_BYTES if is_trial else MAX_PAGE_BYTES
-        rows = await self._lot.page(tenant, users, limit=limit, max_bytes=max_bytes)
+        page = await self._page(tenant, is_trial=is_trial)
+        rows, users = page.rows, page.users
         if not rows:
             await self._lot.let_go(tenant, users or [EVERYBODY])
             return
+        holds = self._lot.holds[tenant]
+        project = holds.get(EVERYBODY)
         await self._erasures.ensure_fresh()
         known = self._erasures.known
         live = [row for row in rows if not known.covers_row(tenant, row.received_at, row.row)]
@@ -174,7 +188,10 @@ class Drainer:
                 self._ledger.add_record(one.record)
         new = self._new_holds(tenant, rows, settled, users)
         if settled.held is not None:
-            announce(tenant, new[EVERYBODY], self._ledger)
+            # Kept before it is told: where the word cannot be written now, the next try is no
+            # other refusal.
+            await self._lot.settle(tenant, [], {(tenant, EVERYBODY): new[EVERYBODY]})
+            self._announcer.announce(tenant, new[EVERYBODY], self._ledger)
         self._note(settled, holds, holds | new)
         await self._ledger.flush()
         stays = {item.place for item in (*settled.parked, *settled.left)}
@@ -183,7 +200,26 @@ class Drainer:
         if users is not None and settled.held is None:
             # Those of whom the page had all: else they took places of others in the next ones.
             counts = Counter(row.user_id for row in rows)
-            await self._lot.let_go(tenant, [user for user in users if counts[user] < limit])
+            ended = [user for user in users if counts[user] < page.limit]
+            if project is not None and items:
+                ended.append(EVERYBODY)
+            await self._lot.let_go(tenant, ended)
+
+    async def _page(self, tenant: str, *, is_trial: bool) -> _Page:
+        max_bytes = TRIAL_BYTES if is_trial else MAX_PAGE_BYTES
+        if self._lot.hold_of(tenant) is None:
+            users = self._due_users(tenant, PAGE_USERS)
+            limit = min(self._eps.get(tenant, DEFAULT_EPS), PAGE_EVENTS)
+        else:
+            limit = TRIAL_EVENTS if is_trial else PAGE_EVENTS
+            rows = await self._lot.page(tenant, None, limit=limit, max_bytes=max_bytes)
+            # Where all that waits is of users with holds of their own, the refusal came as one of
+            # them was tried: were the project let go, each try would look like the first refusal.
+            users = self._due_users(tenant, 1) if is_trial and not rows else []
+            if not users:
+                return _Page(None, limit, rows)
+        rows = await self._lot.page(tenant, users, limit=limit, max_bytes=max_bytes)
+        return _Page(users, limit, rows)
 
     def _new_holds(
         self, tenant: str, rows: list[Parked], settled: Settled, users: list[str] | None

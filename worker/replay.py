@@ -39,6 +39,7 @@ from worker.pace import Pace
 from worker.replay_files import BUSY, ReplayFiles
 from worker.replay_ledger import ReplayLedger
 from worker.replay_pages import Page, ReplayPages
+from worker.troubles import Announcer
 
 T = TypeVar("T")
 
@@ -117,6 +118,7 @@ class Replay:
             mapping=self._mapping,
             pauses=self._pauses,
             erasures=self._erasures,
+            announcer=Announcer(),
         )
         self._settled = 0
         self._moved_at = 0.0

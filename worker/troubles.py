@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import NAMESPACE_OID, uuid5
@@ -12,6 +12,7 @@ import structlog
 from sluice.core.errors import ErrorRecord, ErrorType
 from sluice.core.event import format_ts
 from worker.core.holds import EVERYBODY, Hold
+from worker.core.repeats import Repeats
 from worker.delivery import Waiting
 from worker.ledger import Notes
 from worker.lot import Lot
@@ -19,6 +20,12 @@ from worker.lot import Lot
 MAX_SENTENCES: Final = 20
 PROBLEM: Final = "forwarding waits for the worker's own files; its log says for which"
 """What tenants are told while the worker cannot begin; the cause names its paths."""
+MAX_TOLD: Final = 10_000
+"""Tenants; of one more, the one told longest ago is told again, with the same record."""
+NEW_EVERY_S: Final = 60.0
+"""A project that waits, goes on and waits again for the same reason has a line at most so often."""
+SAME_EVERY_S: Final = 600.0
+"""One that waits on."""
 STALE_S: Final = 120.0
 """So long after its end a hold without events says nothing: nobody tried again since."""
 
@@ -71,13 +78,44 @@ def _reasons(holds: Mapping[str, Hold]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
 
 
-def announce(tenant: str, project: Hold, ledger: Notes) -> None:
-    """Log that a project began to wait, and tell the tenant where it is the tenant's to mend."""
-    if project.failures != 1:
-        return
-    log.warning("Forwarding waits", tenant=tenant, reason=project.reason, detail=project.detail)
-    if project.reason == "bad_credentials":
-        ledger.add_record(_credentials_record(tenant, project))
+class Announcer:
+    """Says that projects wait: to the log, and to tenants where it is theirs to mend."""
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lines = Repeats()
+        self._told: dict[str, float] = {}
+        """Of each tenant, since when the refusal lasts that it was told of last."""
+
+    def announce(self, tenant: str, project: Hold, ledger: Notes) -> None:
+        """Say that a project has to wait (once more); its tenant hears of it once.
+
+        The record's id is a function of tenant and ``since``, which is in the lot: a worker that
+        starts anew writes the same record again, in case the one before it could not.
+        """
+        self._log(tenant, project)
+        if project.reason == "bad_credentials" and self._told.get(tenant) != project.since:
+            ledger.add_record(_credentials_record(tenant, project))
+            self._told.pop(tenant, None)
+            self._told[tenant] = project.since
+            if len(self._told) > MAX_TOLD:
+                del self._told[next(iter(self._told))]
+
+    def _log(self, tenant: str, project: Hold) -> None:
+        """Write a line for a new reason at once, then few, with the tries left out since."""
+        every_s = NEW_EVERY_S if project.failures == 1 else SAME_EVERY_S
+        key = f"{tenant}\x00{project.reason}"
+        left_out = self._lines.due(key, now=self._monotonic(), every_s=every_s)
+        if left_out is None:
+            return
+        fields: dict[str, object] = {"left_out": left_out} if left_out else {}
+        log.warning(
+            "Forwarding waits",
+            tenant=tenant,
+            reason=project.reason,
+            detail=project.detail,
+            **fields,
+        )
 
 
 def _credentials_record(tenant: str, hold: Hold) -> ErrorRecord:

@@ -6,7 +6,7 @@ a destination, and why, is the tenant's own alone.
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -19,31 +19,41 @@ ConditionWord = Literal["ok", "degraded", "full", "unavailable"]
 
 MAX_HEARTBEAT_AGE_S: Final = 30.0
 MAX_BACKLOG_AGE_S: Final = 60.0
+MAX_AGE_S: Final = 10**10
+"""Some hundred years: no worker has seen anything that is older."""
+MAX_COUNT: Final = 2**53 - 1
+"""What every reader of JSON takes as it is written (RFC 8259, section 6)."""
+
+Age = Annotated[float, msgspec.Meta(ge=0, le=MAX_AGE_S)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
 class WorkerDestination(msgspec.Struct, frozen=True):
     """What the worker's ``/status`` says of one destination, as far as it is needed here."""
 
-    backlog_age_s: float = 0.0
-    backlog_events: int = 0
+    backlog_age_s: Age = 0.0
+    backlog_events: Count = 0
     breaker: BreakerWord = "closed"
     state: Word = "ok"
     detail: str = ""
-    parked_events: int = 0
+    parked_events: Count = 0
     troubles: Sequence[str] = ()
 
 
 class Freshness(msgspec.Struct, frozen=True):
     """Seconds from received to visible, of all events that became visible in the last minute."""
 
-    p50: float
-    p99: float
+    p50: Age
+    p99: Age
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """What the worker's ``/status`` says, as far as it is needed here."""
+    """What the worker's ``/status`` says, as far as it is needed here.
 
-    heartbeat_age_s: float
+    Numbers that no worker can have are not shown to anybody: decoding refuses them.
+    """
+
+    heartbeat_age_s: Age
     destinations: Mapping[str, WorkerDestination] = {}
     freshness_s: Freshness | None = None
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from aiohttp import hdrs
+from aiohttp.web import BaseRequest
 
 from gateway.core.answers import Answer, Stream, refused, slow_down, unavailable
 from gateway.core.auth import LEEWAY_S
@@ -14,7 +15,7 @@ from gateway.core.tail import last_piece, piece, read_position
 from gateway.dispatch import Exchange, Route
 from gateway.readers import Readers
 from gateway.routes.reads import RETRY_AFTER_S, last_value, unanswered
-from gateway.tails import MAX_TAILS, MAX_TAILS_OF_TENANT, Full, Tails, Watcher
+from gateway.tails import MAX_TAILS, MAX_TAILS_OF_TENANT, Refusal, Tails, Watcher
 from sluice.core.errors import ErrorType, Rejected, WarehouseError
 from sluice.core.event import MAX_EVENT_TYPE_CHARS, MAX_USER_ID_CHARS
 from sluice.core.tenant import Directory
@@ -66,7 +67,9 @@ class TailRoutes:
         tenant, until = reader.tenant.slug, (reader.expires_at or 0.0) + LEEWAY_S
         last_id = exchange.request.headers.get("Last-Event-ID", "")
         try:
-            watcher = await self.tails.join(tenant, which, read_position(last_id))
+            watcher = await self.tails.join(
+                tenant, which, read_position(last_id), is_gone=lambda: _is_gone(exchange.request)
+            )
         except WarehouseError as error:
             return unanswered(error)
         if not isinstance(watcher, Watcher):
@@ -122,8 +125,10 @@ def parse_filter(given: dict[str, str | None]) -> TailFilter | Rejected:
     return TailFilter(**{name: text or "" for name, text in given.items()})
 
 
-def no_room(full: Full) -> Answer:
+def no_room(full: Refusal) -> Answer:
     """Return the refusal of a tail too many, or of one while the server stops."""
+    if full == "gone":  # nobody reads it
+        return Answer(200, b"", CONTENT_TYPE, _HEADERS, stream=Stream(None, _nothing))
     if full == "tenant":
         return slow_down(
             Rejected(
@@ -137,6 +142,10 @@ def no_room(full: Full) -> Answer:
         return unavailable(ErrorType.OVERLOADED, detail, retry_after_s=RETRY_AFTER_S)
     detail = "This server is stopping; retry."
     return unavailable(ErrorType.SHUTTING_DOWN, detail, retry_after_s=1)
+
+
+def _is_gone(request: BaseRequest) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 async def _wait(event: asyncio.Event, within_s: float) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from gateway.core.status import WorkerStatus
 from sluice.cli.checks_queue import check_queue
 from sluice.cli.checks_shopify import check_shops
 from sluice.cli.checks_workflows import check_workflows
@@ -32,6 +33,7 @@ from sluice.warehouse.queries import Query
 LOW_DISK_BYTES: Final = 1024 * MIB
 NO_DISK_BYTES: Final = 100 * MIB
 PROCESSES: Final = ("gateway", "worker")
+NOT_SLUICE: Final = "what answers there is not Sluice"
 OTHER_VARIABLES: Final = ("SLUICE_URL", "SLUICE_API_KEY", "SLUICE_TOKEN")
 """Not settings of a server, but options of ``sluice send`` and ``sluice workflow``."""
 
@@ -235,23 +237,21 @@ async def _worker(url: str) -> Finding:
     if isinstance(status, str):
         remedy = f"{RUN}, or set SLUICE_WORKER_URL"
         return Finding("worker", "fail", f"no answer at {url} ({status})", remedy)
-    ill = {
-        name: each
-        for name, each in status.get("destinations", {}).items()
-        if each.get("state") != "ok"
-    }
+    try:
+        destinations = msgspec.convert(status, WorkerStatus).destinations
+    except msgspec.ValidationError:
+        return Finding("worker", "fail", f"no answer at {url} ({NOT_SLUICE})", RUN)
+    ill = {name: each for name, each in destinations.items() if each.state != "ok"}
     waiting = [
-        f"{name}: {trouble}"
-        for name, each in status.get("destinations", {}).items()
-        for trouble in each.get("troubles", [])
+        f"{name}: {trouble}" for name, each in destinations.items() for trouble in each.troubles
     ]
     more = f" (and {len(waiting) - 1} more)" if len(waiting) > 1 else ""
     for name, each in ill.items():
-        if detail := each.get("detail"):
-            return Finding("worker", "fail", f"{name} gets no events: {detail}")
+        if each.detail:
+            return Finding("worker", "fail", f"{name} gets no events: {each.detail}")
     if ill:
         slow = [
-            f"{name} ({each.get('backlog_age_s', 0):.0f} s behind, breaker {each.get('breaker')})"
+            f"{name} ({each.backlog_age_s:.0f} s behind, breaker {each.breaker})"
             for name, each in ill.items()
         ]
         remedy = "see that the destination answers"
@@ -282,7 +282,10 @@ def _why(ready: dict[str, Any] | str) -> tuple[str, str | None]:
         return "", None
     since = queue.get("since")
     if isinstance(since, int | float):
-        since = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
+        try:
+            since = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
+        except (OverflowError, ValueError, OSError):
+            since = None
     return str(queue.get("detail", "")), since if isinstance(since, str) else None
 
 
@@ -292,7 +295,7 @@ async def _get(url: str) -> dict[str, Any] | str:
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
             return msgspec.json.decode(await answer.read(), type=dict[str, Any])
-    except msgspec.DecodeError:
-        return "what answers there is not Sluice"
+    except (msgspec.DecodeError, RecursionError):  # the last where it is nested too deeply
+        return NOT_SLUICE
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return reason_of(error)

@@ -163,6 +163,10 @@ Whichever process takes the scrape asks the others and answers for all: every se
 share (bytes stored, ages and backlogs of queue and spool) are the same in each: take `max without
 (process)`, not the sum.
 
+A process that hangs goes on being given connections, so scrapes that reach it fail. After 30
+seconds without a sign of life it is killed and started again, with a line in the log and a new
+`process_start_time_seconds`.
+
 `/metrics` asks for no credential. It names tenants by their slugs and holds nothing of events;
 keep it, as `/readyz`, from the public by your ingress."""
 

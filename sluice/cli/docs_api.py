@@ -132,7 +132,7 @@ def _typed(schema: Schema) -> str:
         words += f" of {_kind(schema['items'])}"
     if schema.get("format"):
         words += f" ({schema['format']})"
-    least = [f"from {schema[one]:,} {word}" for one, word in LEAST.items() if one in schema]
+    least = [f"from {schema[one]:,} {word}".strip() for one, word in LEAST.items() if one in schema]
     most = [f"to {schema[one]:,} {word}" for one, word in MOST.items() if one in schema]
     return " ".join([words, *least, *most]).strip()
 

@@ -1,8 +1,9 @@
 """``sluice gateway --processes N``: several gateways on one port, kept alive and stopped together.
 
 Each listens on the port for itself (``SO_REUSEPORT``): the system spreads new connections over all,
-and one that ends or dies takes only its own connections with it. They meet in a private folder to
-answer for each other's metrics (``gateway.siblings``).
+and one that ends or dies takes only its own connections with it. One that hangs would go on being
+given its share: it is killed after ``HUNG_AFTER_S`` and started again. They meet in a private
+folder to answer for each other's metrics (``gateway.siblings``).
 """
 
 import asyncio
@@ -21,11 +22,14 @@ from sluice.lifecycle import CANCEL_GRACE_S, first_cause, on_signals
 from sluice.settings import Settings
 
 START_TIMEOUT_S: Final = 60.0
+HUNG_AFTER_S: Final = 30.0
+"""A gateway whose event loop says nothing for so long is killed. What it answered with 202 is
+durable; a client of what it has not answered sends that again."""
 KILL_GRACE_S: Final = 0.5
 """A gateway ends itself after its time to stop; this much later it is killed."""
 
 
-def run_gateways(settings: Settings, processes: int) -> int:
+def run_gateways(settings: Settings, processes: int, *, hung_after_s: float = HUNG_AFTER_S) -> int:
     """Run so many gateways until a signal; return the exit status.
 
     Raises:
@@ -34,7 +38,7 @@ def run_gateways(settings: Settings, processes: int) -> int:
     """
     with _reserved(settings) as port, _meeting_place(settings) as folder:
         try:
-            asyncio.run(_supervise(settings, port, processes, folder))
+            asyncio.run(_supervise(settings, port, processes, folder, hung_after_s))
         except BaseExceptionGroup as group:
             cause = first_cause(group)
             if isinstance(cause, PartRefusedError):
@@ -72,7 +76,9 @@ def _meeting_place(settings: Settings) -> Iterator[Path]:
         yield Path(folder)
 
 
-async def _supervise(settings: Settings, port: int, processes: int, folder: Path) -> None:
+async def _supervise(
+    settings: Settings, port: int, processes: int, folder: Path, hung_after_s: float
+) -> None:
     stop = asyncio.Event()
     on_signals(stop.set)
     report = reporter(settings)
@@ -87,6 +93,7 @@ async def _supervise(settings: Settings, port: int, processes: int, folder: Path
             environment,
             report,
             name=f"gateway {number}",
+            hung_after_s=hung_after_s,
         )
         for number in range(processes)
     ]

@@ -40,8 +40,8 @@ def gateway(
 ) -> None:
     """Run the HTTP edge: takes events, queues them durably, answers reads.
 
-    With --processes N one that dies is started again, and /metrics of any of them answers for all.
-    With --reuse-port a new gateway may take over
+    With --processes N one that dies or hangs is started again, and /metrics of any of them answers
+    for all. With --reuse-port a new gateway may take over
     from an old one on the same port.
 
     Example: `sluice gateway --host 0.0.0.0 --port 8080 --processes 4`

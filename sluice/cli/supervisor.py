@@ -2,7 +2,8 @@
 
 * Each part is a process in a session of its own, so that Ctrl-C reaches only the supervisor, and
   holds the read end of a pipe from it, so that the part ends when the supervisor is killed.
-* A part that dies starts again, ever more slowly (``core.restarts``), with a line on stderr.
+* A part that dies starts again, ever more slowly (``core.restarts``), with a line on stderr. One
+  that hangs is killed first, where that is asked for.
 * Stopping goes step by step: in ``sluice run`` as the data flows (gateway, worker, warehouse), with
   ``sluice gateway --processes`` all at once. What has not ended by the end of its step is killed,
   which loses nothing.
@@ -13,11 +14,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from sluice.core.restarts import Restarts
+from sluice.lifecycle import ALIVE, BEAT_S
 
 MAX_LINE_BYTES: Final = 65_536
 READY: Final = b"ready"
@@ -68,8 +71,19 @@ class Part:
         *,
         name: str | None = None,
         program: Program = SLUICE,
+        hung_after_s: float | None = None,
     ) -> None:
-        """Take the words after ``sluice``, the variables besides our own, and where to report."""
+        """Take the words after ``sluice``, the variables besides our own, and where to report.
+
+        Args:
+            words: The words after ``sluice``.
+            environment: The variables besides our own.
+            report: Takes what is said of it, a line each.
+            name: What it is called there; None: by its first word.
+            program: What runs.
+            hung_after_s: It is killed when its event loop gave no sign of life for so long after
+                the first (``sluice.lifecycle``); None: never.
+        """
         self.name = name or words[0]
         self.address = ""
         """What it said after ``ready``, the last time."""
@@ -80,6 +94,9 @@ class Part:
         self._was_ready = False
         self._environment = variables_for(words[0], os.environ | environment)
         self._report = report
+        self._hung_after_s = hung_after_s
+        self._silent_s: float | None = None
+        """Since its last word; None until its first sign of life."""
         self._stopping = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
 
@@ -99,7 +116,8 @@ class Part:
             if status == CONFIG_STATUS and not self._was_ready:
                 raise PartRefusedError(self.name)
             wait_s = restarts.wait_s(lived_s=clock() - started)
-            self._report(f"{self.name} {in_words(status)}; starting again in {wait_s:g} s")
+            ended = f"{in_words(status)} because it hung" if self._is_hung else in_words(status)
+            self._report(f"{self.name} {ended}; starting again in {wait_s:g} s")
             await self._pause(wait_s)
 
     async def stop(self, *, within_s: float) -> None:
@@ -127,19 +145,42 @@ class Part:
             start_new_session=True,
         )  # fmt: skip
         self._process = process
+        self._silent_s = None
         try:
-            if process.stdout is not None:
-                await self._listen(process.stdout)
-            return await process.wait()
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(self._kill_when_it_hangs(process))
+                if process.stdout is not None:
+                    await self._listen(process.stdout)
+                status = await process.wait()
+                watching.cancel()
+            return status
         finally:
             self.is_ready.clear()
             if process.returncode is None:
                 process.kill()
                 await process.wait()
 
+    @property
+    def _is_hung(self) -> bool:
+        limit_s, silent_s = self._hung_after_s, self._silent_s
+        return limit_s is not None and silent_s is not None and silent_s >= limit_s
+
+    async def _kill_when_it_hangs(self, process: asyncio.subprocess.Process) -> None:
+        # Counted, not by the clock: where this process was held up as well, as on a machine that
+        # was frozen, the other's words wait to be read and no more than one second is counted.
+        while not self._is_hung:
+            await asyncio.sleep(BEAT_S)
+            if self._silent_s is not None:
+                self._silent_s += BEAT_S
+        self._report(f"{self.name} gave no sign of life for {self._hung_after_s:g} s")
+        with suppress(ProcessLookupError):
+            process.kill()
+
     async def _listen(self, stdout: asyncio.StreamReader) -> None:
         line = b""
         while chunk := await stdout.read(MAX_LINE_BYTES):
+            if self._silent_s is not None:
+                self._silent_s = 0.0
             *whole, line = (line + chunk).split(b"\n")
             for each in whole:
                 self._take(each)
@@ -152,6 +193,8 @@ class Part:
             self._was_ready = True
             self.address = line.removeprefix(READY).strip().decode(errors="replace")
             self.is_ready.set()
+        elif line == ALIVE:
+            self._silent_s = 0.0
         elif line:
             print(line.decode(errors="replace"), file=sys.stderr, flush=True)
 

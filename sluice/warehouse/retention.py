@@ -24,6 +24,10 @@ _TIMES: Final = {
 }
 """What belongs to events, and the time by which each row goes."""
 
+COUNTED: Final = ("touched_hours", "rollups")
+"""What is made of events, and of such that come late, while they are removed: removed once more
+behind them."""
+
 _WHERE: Final = {
     table: "tenant IN {tenants:Array(String)} AND toUnixTimestamp(@time@) < transform("
     "toString(tenant), {tenants:Array(String)}, {cut_offs:Array(UInt32)}, toUInt32(0))".replace(

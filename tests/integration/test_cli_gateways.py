@@ -1,11 +1,12 @@
 """``sluice gateway --processes``: several gateways on one port, as a person runs them."""
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,13 +28,15 @@ EVENTS = 60
 
 
 @contextmanager
-def running_gateways(data_dir: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running_gateways(
+    data_dir: Path, *options: str, program: Sequence[str] = ("-m", "sluice.cli", "gateway")
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the command until the block ends; yield it and the address that it said."""
     data_dir.mkdir(exist_ok=True)
     settings = {"DATA_DIR": str(data_dir), "PORT": "0", "LOG_FORMAT": "json"}
     with (data_dir / "log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "sluice.cli", "gateway", *options],
+            [sys.executable, *program, *options],
             env=environment(settings), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=log, text=True, start_new_session=True,
         )  # fmt: skip
@@ -85,6 +88,46 @@ async def test_gateways_share_a_port_and_one_that_dies_is_replaced(tmp_path: Pat
     assert process.returncode == 0
     async with open_queue(settings) as queue:
         assert (await queue.backlog("warehouse")).events >= EVENTS
+
+
+HANGS_SOON = (
+    "from sluice.cli.gateways import run_gateways; from sluice.settings import load_settings;"
+    "run_gateways(load_settings(), 2, hung_after_s=3)"
+)
+
+
+async def test_gateway_that_hangs_is_replaced_and_what_it_accepted_is_kept(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=tmp_path)
+    api_key = TenantsFile(settings.tenants_path).add_tenant("acme")
+    with running_gateways(tmp_path, program=("-c", HANGS_SOON)) as (process, url):
+        before = children_of(process.pid)
+        statuses = [await post(url, api_key) for _ in range(EVENTS)]
+        async with asyncio.TaskGroup() as tasks:
+            sent = [tasks.create_task(post(url, api_key)) for _ in range(EVENTS)]
+            hung = max(before)
+            os.kill(hung, signal.SIGSTOP)
+            # It is given connections until it is killed; nobody who waits there is told 202.
+
+            async def is_replaced() -> bool:
+                now = children_of(process.pid)
+                return len(now) == 2 and hung not in now
+
+            await poll_until(is_replaced, within_s=WITHIN_S, what="another gateway runs")
+        statuses += [task.result() for task in sent]
+
+        async def speaks_for_all() -> bool:
+            return sorted(processes_in(await scrape(url))) == ["0", "1"]
+
+        await poll_until(speaks_for_all, within_s=WITHIN_S, what="all answer")
+        statuses += [await post(url, api_key) for _ in range(EVENTS)]
+        assert before - children_of(process.pid) == {hung}
+        log = (tmp_path / "log").read_text()
+        assert "gave no sign of life for 3 s" in log
+        assert "died (signal 9) because it hung; starting again in" in log
+    assert set(statuses) <= {202, 0}
+    assert statuses[:EVENTS] == statuses[-EVENTS:] == [202] * EVENTS
+    async with open_queue(settings) as queue:
+        assert (await queue.backlog("warehouse")).events >= statuses.count(202)
 
 
 async def scrape(url: str) -> str:

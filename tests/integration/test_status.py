@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -163,11 +164,20 @@ async def test_worker_that_hangs_hides_nothing_of_the_others(tmp_path: Path) -> 
         await poll_until(when_asked_again, within_s=30)
 
 
-async def test_status_says_that_the_worker_is_away_when_its_answer_is_nested_too_deeply(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"heartbeat_age_s":0,"x":' + b"[" * 60_000,
+        b'{"heartbeat_age_s":0,"destinations":{"warehouse":{"backlog_events":-7}}}',
+        b'{"heartbeat_age_s":1e999}',
+    ],
+    ids=["nested too deeply", "less than none", "for ever"],
+)
+async def test_status_says_that_the_worker_is_away_when_its_answer_makes_no_sense(
+    tmp_path: Path, body: bytes
 ) -> None:
     async def answer(_request: web.Request) -> web.Response:
-        return web.Response(body=b'{"heartbeat_age_s":0,"x":' + b"[" * 60_000)
+        return web.Response(body=body)
 
     async with (
         worker_that_answers(answer) as url,
@@ -176,6 +186,7 @@ async def test_status_says_that_the_worker_is_away_when_its_answer_is_nested_too
         found = await gateway.ask("GET", STATUS, gateway.bearer())
         assert found.status == 200
         assert found.json["health"]["worker"]["state"] in {"unknown", "error"}
+        assert {one["state"] for one in found.json["destinations"]} == {"unknown"}
 
 
 async def test_status_is_200_with_what_is_known_when_worker_and_warehouse_are_away(

@@ -109,6 +109,25 @@ async def test_tail_goes_on_after_the_last_id(api: Segops) -> None:
         assert [event["payload"] for event in await resumed.when(2)][1:] == [{"new": "number"}]
 
 
+async def test_last_id_of_another_tenant_shows_nothing_of_it_and_hides_nothing(
+    api: Segops, shared: SharedParts
+) -> None:
+    async with shared.new_client() as other:
+        async with own_tail(other) as others:
+            assert_queued(await other.track({**EVENT, "payload": {"theirs": 1}}))
+            await others.when(1)
+        assert_queued(await other.track({**EVENT, "payload": {"theirs": 2}}))
+        assert_queued(await api.track({**EVENT, "payload": {"ours": 1}}))
+        await other.rows_when(2)
+        await api.rows_when(1)
+        async with own_tail(api, headers={"Last-Event-ID": others.last_id}) as tail:
+            assert [event["payload"] for event in await tail.when(1)] == [{"ours": "number"}]
+            assert_queued(await other.track({**EVENT, "payload": {"theirs": 3}}))
+            assert_queued(await api.track({**EVENT, "payload": {"ours_too": 1}}))
+            shown = [event["payload"] for event in await tail.when(2)]
+            assert shown[1:] == [{"ours_too": "number"}]
+
+
 async def test_tail_is_refused_like_every_read(client: Segops, sign: TokenMaker) -> None:
     assert_refused(await client.ask("GET", TAIL), 401, "auth_missing")
     key = await client.ask("GET", TAIL, headers={"Authorization": f"ApiKey {client.api_key}"})
@@ -143,14 +162,31 @@ async def test_tails_of_a_tenant_are_bounded_and_a_closed_one_makes_room(api: Se
             assert int(full.headers["Retry-After"]) >= 1
 
         async def is_free() -> bool:
-            # A client that hung up is noticed at the next look.
-            try:
-                async with own_tail(api):
-                    return True
-            except AssertionError:
-                return False
+            return await opens(api)  # a client that hung up is noticed at the next look
 
         await poll_until(is_free, within_s=30, every_s=0.2, what="room for a tail")
+
+
+async def opens(api: Segops) -> bool:
+    """Open one more tail; whether there was room."""
+    try:
+        async with own_tail(api):
+            return True
+    except AssertionError:
+        return False
+
+
+async def test_client_that_leaves_before_the_answer_begins_keeps_no_room(api: Segops) -> None:
+    bearer = ("Authorization", f"Bearer {api.read_token}")
+    for _ in range(MAX_TAILS_OF_TENANT):
+        async with connect(api.url) as (_, writer):
+            writer.write(request_bytes(TAIL, method="GET", headers=[bearer]))
+            await writer.drain()
+
+    async def is_free() -> bool:
+        return await opens(api)
+
+    await poll_until(is_free, within_s=4, every_s=0.2, what="room for a tail")
 
 
 async def test_client_of_http_1_0_gets_the_stream_without_chunks(api: Segops) -> None:

@@ -34,7 +34,6 @@ from sluice.telemetry import ERASED, PARKED_EVENTS
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse
 from worker.amplitude_client import AmplitudeClient
-from worker.core.erasures import Erased
 from worker.core.holds import EVERYBODY, is_due
 from worker.core.lane import Item, Settled
 from worker.core.settling import Moment, UserHolds, by_hold, covered, holds_of
@@ -46,8 +45,9 @@ from worker.forwarder import Forwarder, jitter
 from worker.ledger import Ledger
 from worker.lot import Lot, LotError
 from worker.lot_rows import ToPark
-from worker.mapping import Mapping, Skipped
-from worker.troubles import announce, sentences, waiting_of
+from worker.mapping import Mapping
+from worker.prepared import Prepared, by_tenant, leave_out_erased
+from worker.troubles import Announcer, sentences, waiting_of
 from worker.waiting import wait_for_event
 
 NAME: Final = "amplitude"
@@ -64,14 +64,6 @@ MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """Smaller than the warehouse's: each event is held as it came and as it goes."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Prepared:
-    """What of one envelope is to be forwarded."""
-
-    items: list[Item] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -106,6 +98,7 @@ class AmplitudeDestination:
         self._pauses = pauses_of(settings)
         self._erasures = Erasures(warehouse, on_new=self._look_for_erased)
         self._looks_left = 0
+        self._announcer = Announcer()
         self._drainer = Drainer(
             lot=self._lot,
             forwarder=self._forwarder,
@@ -113,6 +106,7 @@ class AmplitudeDestination:
             mapping=self._mapping,
             pauses=self._pauses,
             erasures=self._erasures,
+            announcer=self._announcer,
         )
         self._is_open = False
         self._problem = ""
@@ -178,14 +172,14 @@ class AmplitudeDestination:
         except WarehouseError as error:
             raise RetryLaterError(str(error)) from error
         if self._erasures.known.tenants:
-            await asyncio.to_thread(_leave_out_erased, batch, self._erasures.known)
+            await asyncio.to_thread(leave_out_erased, batch, self._erasures.known)
         for prepared in batch:
             for skipped in prepared.skipped:
                 self._ledger.add_outcome(skipped.outcome)
                 if skipped.record is not None:
                     self._ledger.add_record(skipped.record)
             prepared.skipped = []
-        sent = await self._send(_by_tenant(batch))
+        sent = await self._send(by_tenant(batch))
         kept = await self._settle(sent)
         ids = {id(item) for item in kept}
         for prepared in batch:
@@ -309,7 +303,7 @@ class AmplitudeDestination:
             had = before.get(EVERYBODY)
             has_rows = had is not None and had.has_rows
             holds[EVERYBODY] = replace(project, has_rows=has_rows)
-            announce(one.tenant, project, self._ledger)
+            self._announcer.announce(one.tenant, project, self._ledger)
         return holds
 
     def _is_away(self, new: dict[str, UserHolds]) -> bool:
@@ -354,32 +348,6 @@ class AmplitudeDestination:
             old = [item for item in items if (tenant, item.event_id) in were_there]
             for item in old:
                 self._ledger.add(Fate.PARKED, [item], "catching_up", at=item.received_at)
-
-
-def _leave_out_erased(batch: Sequence[Prepared], known: Erased) -> None:
-    gone = 0
-    for prepared in batch:
-        items = [
-            item
-            for item in prepared.items
-            if not known.covers_row(item.tenant, item.received_at, item.row)
-        ]
-        gone += len(prepared.items) - len(items)
-        prepared.items = items
-        prepared.skipped = [
-            one
-            for one in prepared.skipped
-            if not known.covers_user(one.outcome.tenant, one.user_id, one.outcome.received_at)
-        ]
-    ERASED.labels(NAME).inc(gone)
-
-
-def _by_tenant(batch: Sequence[Prepared]) -> dict[str, list[Item]]:
-    found: dict[str, list[Item]] = {}
-    for prepared in batch:
-        for item in prepared.items:
-            found.setdefault(item.tenant, []).append(item)
-    return found
 
 
 @asynccontextmanager

@@ -159,13 +159,21 @@ async def test_tenant_is_told_of_a_refused_key_that_shows_when_what_waited_is_se
         await there.become("parked", *events)
         await amplitude.set(revoked=True, release=True)
 
-        async def is_told() -> bool:
+        async def told() -> list[str]:
             records = await read_errors(there.rig.warehouse, TENANT, 50)
-            return [record.error_type for record in records] == ["destination_credentials"]
+            return [record.error_type for record in records]
 
-        await poll_until(is_told, within_s=30, what="the tenant is told")
+        await poll_until(told, within_s=30, what="the tenant is told")
         [trouble] = (await there.status(address))["troubles"]
         assert trouble.startswith("acme: bad_credentials since ")
+
+        async def was_refused_often() -> bool:
+            requests = (await amplitude.counters())["requests"]["/2/httpapi"]
+            return bool(requests.get("400", 0) > 4)
+
+        await poll_until(was_refused_often, within_s=30, what="the key was refused a few times")
+        assert await told() == ["destination_credentials"]  # once, however often it was tried
+        assert (await there.status(address))["troubles"] == [trouble]
         await amplitude.set(revoked=False)
         await there.become("delivered", *events)
         assert await there.taken() == ids(events)

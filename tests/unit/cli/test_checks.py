@@ -15,6 +15,7 @@ SAID = {
         ("Pub/Sub does not answer.", "2023-11-14T22:13:20Z"),
     ),
     "without time": ({"queue": {"condition": "full", "detail": "x"}}, ("x", None)),
+    "for ever": ({"queue": {**DOWN, "since": 1e300}}, ("Pub/Sub does not answer.", None)),
     "all well": ({"queue": {**DOWN, "condition": "ok"}}, ("", None)),
     "says nothing": ({"ready": True}, ("", None)),
     "no answer": ("connection refused", ("", None)),
@@ -28,10 +29,30 @@ def test_why_and_since_when_are_the_gateways_own_words(
     assert _why(ready) == words
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"destinations": []},
+        {"heartbeat_age_s": 0, "destinations": {"x": {"parked_events": -1}}},
+    ],
+)
+async def test_what_answers_nonsense_is_no_worker(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]
+) -> None:
+    async def get(_: str) -> dict[str, Any]:
+        return said
+
+    monkeypatch.setattr(checks, "_get", get)
+    found = await _worker("http://127.0.0.1:8082")
+    assert found.detail == "no answer at http://127.0.0.1:8082 (what answers there is not Sluice)"
+
+
 async def test_a_destination_that_is_degraded_is_named_with_what_it_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     status = {
+        "heartbeat_age_s": 0.1,
         "destinations": {
             "amplitude": {
                 "backlog_age_s": 9.2,
@@ -40,7 +61,7 @@ async def test_a_destination_that_is_degraded_is_named_with_what_it_answered(
                 "detail": "",
                 "troubles": ["demo: unavailable since … (Amplitude answered 503)"],
             }
-        }
+        },
     }
 
     async def get(_: str) -> dict[str, Any]:

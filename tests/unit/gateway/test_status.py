@@ -134,6 +134,25 @@ class IdleQueue:
         )
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"heartbeat_age_s": -0.1},
+        {"heartbeat_age_s": 1e300},
+        {"destinations": {"warehouse": {"backlog_age_s": -1}}},
+        {"destinations": {"warehouse": {"backlog_age_s": 1e300}}},
+        {"destinations": {"warehouse": {"backlog_events": -1}}},
+        {"destinations": {"warehouse": {"backlog_events": 2**53}}},
+        {"destinations": {"warehouse": {"parked_events": -1}}},
+        {"freshness_s": {"p50": -0.5, "p99": 1}},
+        {"freshness_s": {"p50": 0.5, "p99": -1}},
+    ],
+)
+def test_what_no_worker_can_say_is_no_answer_of_one(lie: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"heartbeat_age_s": 0.0, **lie}, WorkerStatus)
+
+
 async def test_word_of_health_holds_since_it_changed_and_says_why() -> None:
     clock = [AT]
     monotonic = [100.0]

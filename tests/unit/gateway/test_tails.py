@@ -245,6 +245,46 @@ async def test_tails_are_bounded_for_each_tenant_and_in_all() -> None:
         assert store.most_at_once <= 2
 
 
+async def test_client_that_is_gone_before_the_first_look_keeps_no_room() -> None:
+    store = Store()
+    async with running(store) as tails:
+        store.gate.clear()  # the warehouse takes its time
+        gone = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            joins = [
+                tasks.create_task(tails.join("acme", ANY, None, is_gone=gone.is_set))
+                for _ in range(MAX_TAILS_OF_TENANT)
+            ]
+            await poll_until(lambda: store.looks.total() == 1, what="the first look")
+            assert await tails.join("acme", ANY, None) == "tenant"
+            gone.set()
+        assert [join.result() for join in joins] == ["gone"] * MAX_TAILS_OF_TENANT
+        store.gate.set()
+        await joined(tails)
+
+
+async def test_client_that_is_gone_after_the_first_look_keeps_no_room() -> None:
+    async with running(Store()) as tails:
+        for _ in range(2 * MAX_TAILS_OF_TENANT):
+            assert await tails.join("acme", ANY, None, is_gone=lambda: True) == "gone"
+        await joined(tails)
+
+
+async def test_watcher_has_its_time_to_read_however_long_the_first_look_took() -> None:
+    store = Store()
+    clock = [0.0]
+    async with running(store, monotonic=lambda: clock[0]) as tails:
+        store.gate.clear()
+        async with asyncio.TaskGroup() as tasks:
+            join = tasks.create_task(joined(tails))
+            await poll_until(lambda: store.looks.total() == 1, what="the first look")
+            clock[0] += OPEN_WITHIN_S + 1
+            store.gate.set()
+        with tails.watching(join.result()):
+            await looks(store)
+            assert not join.result().is_over
+
+
 async def test_watcher_who_never_reads_is_forgotten() -> None:
     store = Store()
     clock = [0.0]
