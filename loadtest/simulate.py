@@ -112,7 +112,8 @@ def loss_table(rate: float) -> str:
     return table(
         [
             "events a request", "used before", "gateways + workers + cores",
-            "without an answer, at most", "503 while it was away", "most backlog", "caught up after",
+            "without an answer, at most", "503 while it was away", "most backlog",
+            "caught up after",
         ],
         rows,
     )  # fmt: skip
