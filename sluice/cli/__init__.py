@@ -16,6 +16,7 @@ COMMANDS: Final[dict[str, str]] = {
     "replay": "replay",
     "rewind": "rewind",
     "receipt": "receipt",
+    "cost": "cost",
     "webhook": "webhook",
     "workflow": "workflow",
     "doctor": "doctor",

@@ -18,6 +18,7 @@ from gateway.sources.shopify_privacy import PRIVACY_TOPICS
 from gateway.sources.shopify_topics import TOPICS, TRIGGERED
 from sluice import telemetry
 from sluice.cli.docs_api import api_page, table_lines
+from sluice.cli.docs_cost import cost_tables
 from sluice.core.amplitude_properties import AMPLITUDE
 from sluice.core.errors import ERRORS
 from sluice.core.property import Property
@@ -92,6 +93,12 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     pubsub = docs / "pubsub.md"
     if pubsub.exists():
         yield pubsub, _pubsub_page(pubsub.read_text(encoding="utf-8"))
+    cost = docs / "cost.md"
+    if cost.exists():
+        text = cost.read_text(encoding="utf-8")
+        for name, part in cost_tables().items():
+            text = put_between(text, part, name)
+        yield cost, text
     yield from _monitoring(root)
 
 

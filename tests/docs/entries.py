@@ -68,6 +68,9 @@ ENTRIES: Final[Mapping[tuple[str, str], Parsed | Run]] = {
     ("docs/loadtest.md", "python3 -m venv"): Parsed(
         "it installs Locust; tests/unit/loadtest has the file's own test"
     ),
+    ("docs/capacity.md", ".venv/bin/python -m loadtest.simulate"): Parsed(
+        "half a minute of load; tests/unit/loadtest/test_capacity.py has the model's tests"
+    ),
     ("docs/contributing.md", "make check"): Parsed("these tests are part of that"),
     ("docs/quickstart.md", "make run"): Parsed("as in the README"),
     ("docs/quickstart.md", "export SLUICE_API_KEY="): Run({"sk_live_…": "{key}"}),
