@@ -165,6 +165,27 @@ def generate(plan: Plan, *, cores: set[int], generators: int = 1) -> Seen:
         raise
 
 
+def requests_of(
+    url: str, api_key: str, bodies: Path, *, headers: Path | None = None
+) -> list[Request]:
+    """Return a request for each body.
+
+    Args:
+        url: With the path.
+        api_key: Of the tenant.
+        bodies: One JSON body a line.
+        headers: For each body an object of more headers.
+    """
+    path = urlsplit(url).path
+    lines = bodies.read_bytes().splitlines()
+    more = headers.read_bytes().splitlines() if headers else [b"{}"] * len(lines)
+    own = {"Authorization": f"ApiKey {api_key}"}
+    return [
+        Request("post", build_request(path, body, own | orjson.loads(each)))
+        for body, each in zip(lines, more, strict=True)
+    ]
+
+
 def drive(
     url: str,
     api_key: str,
@@ -176,30 +197,36 @@ def drive(
     count: int = MAX_REQUESTS,
     headers: Path | None = None,
 ) -> dict[str, float]:
-    """Send bodies in a closed loop and return the figures; every answer has to be 2xx.
+    """Send bodies in a closed loop; see ``requests_of`` and ``send``."""
+    requests = requests_of(url, api_key, bodies, headers=headers)
+    return send(url, requests, cores=cores, connections=connections, seconds=seconds, count=count)
+
+
+def send(
+    url: str,
+    requests: list[Request],
+    *,
+    cores: set[int],
+    connections: int = 64,
+    seconds: float = 5.0,
+    count: int = MAX_REQUESTS,
+    rate: float = 0.0,
+) -> dict[str, float]:
+    """Send requests and return the figures; every answer has to be 2xx.
 
     Args:
-        url: With the path.
-        api_key: Of the tenant.
-        bodies: One JSON body a line.
+        url: Of the server.
+        requests: Sent in this order, again and again.
         cores: Of the generator.
         connections: At once.
         seconds: Bound of the time.
         count: Bound of the requests.
-        headers: For each body an object of more headers.
+        rate: Requests a second of an open loop; 0: a closed loop.
 
     Raises:
         RuntimeError: An answer was not 2xx, or none came.
     """
-    path = urlsplit(url).path
-    lines = bodies.read_bytes().splitlines()
-    more = headers.read_bytes().splitlines() if headers else [b"{}"] * len(lines)
-    own = {"Authorization": f"ApiKey {api_key}"}
-    requests = [
-        Request("post", build_request(path, body, own | orjson.loads(each)))
-        for body, each in zip(lines, more, strict=True)
-    ]
-    phase = Phase(name="load", seconds=seconds, count=count)
+    phase = Phase(name="load", seconds=seconds, count=count, rate=rate)
     plan = Plan(url=url, requests=requests, phases=[phase], connections=connections)
     seen = generate(plan, cores=cores)
     if any(status[0] != "2" for status in seen.statuses) or seen.broken_connections:
