@@ -6,6 +6,7 @@ frame. Frames put behind each other are a valid zstd stream, so the warehouse co
 bodies on without decoding them.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, get_args
 
@@ -27,6 +28,19 @@ OldKind = Literal["runs"]
 READABLE_KINDS: Final[tuple[Kind | OldKind, ...]] = (*KINDS, *get_args(OldKind))
 
 _ENCODER: Final = msgspec.json.Encoder()
+
+
+class _Compressor(threading.local):
+    """Each thread's own, because one thread at a time may use it.
+
+    It is kept, because to make one costs as much as to compress 15 KB.
+    """
+
+    def __init__(self) -> None:
+        self.compress: Final = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress
+
+
+_COMPRESSOR: Final = _Compressor()
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -118,7 +132,7 @@ def seal(rows: Rows, *, envelope_id: str) -> Envelope:
         kind=rows.kind,
         count=rows.count,
         raw_bytes=len(rows.data),
-        body=zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(rows.data),
+        body=_COMPRESSOR.compress(rows.data),
         traces=pack_contexts(rows.traces) if rows.traces else "",
     )
 
