@@ -28,7 +28,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Protocol, Self
 from uuid import uuid4
 
@@ -293,8 +292,11 @@ class Publisher:
             self._measure(group.size / max(elapsed, 1e-6))
 
     async def _store(self, group: _Group) -> Unstored | None:
-        envelopes = await self._seal(group)
-        group.rows.clear()
+        if group.size <= SEAL_INLINE_BYTES:
+            envelopes = self._seal(gather(group.rows))
+        else:
+            bodies = _bodies_of(group.rows)
+            envelopes = await self._loop.run_in_executor(self._threads, self._seal, bodies)
         try:
             await self._queue.publish(self._topic, envelopes)
         except QueueFullError as error:
@@ -312,23 +314,14 @@ class Publisher:
         PUBLISH_ROWS.observe((), count)
         return None
 
-    async def _seal(self, group: _Group) -> list[Envelope]:
-        if group.size <= SEAL_INLINE_BYTES:
-            bodies = gather(group.rows)
-        else:
-            large: list[Rows] = []
-            small: list[Rows] = []
-            for rows in group.rows:
-                (large if len(rows.data) > SEAL_INLINE_BYTES else small).append(rows)
-            bodies = large + gather(small)
+    def _seal(self, bodies: Sequence[Rows]) -> list[Envelope]:
+        envelopes = []
         for rows in bodies:
             if len(rows.traces) > MAX_CARRIED:
                 over = len(set(rows.traces)) - MAX_CARRIED
                 TRACE_CONTEXTS_DROPPED.labels("envelope").inc(max(0, over))
-        work = partial(_seal_all, [(rows, self._new_id()) for rows in bodies])
-        if group.size <= SEAL_INLINE_BYTES:
-            return work()
-        return await self._loop.run_in_executor(self._threads, work)
+            envelopes.append(seal(rows, envelope_id=self._new_id()))
+        return envelopes
 
     def _measure(self, bytes_per_s: float) -> None:
         old = self._bytes_per_s
@@ -342,8 +335,12 @@ class Publisher:
         self._threads.shutdown(wait=False)
 
 
-def _seal_all(bodies: Sequence[tuple[Rows, str]]) -> list[Envelope]:
-    return [seal(rows, envelope_id=envelope_id) for rows, envelope_id in bodies]
+def _bodies_of(waiting: Sequence[Rows]) -> list[Rows]:
+    large: list[Rows] = []
+    small: list[Rows] = []
+    for rows in waiting:
+        (large if len(rows.data) > SEAL_INLINE_BYTES else small).append(rows)
+    return large + gather(small)
 
 
 def _broken(detail: str) -> Unstored:
