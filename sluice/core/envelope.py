@@ -6,7 +6,6 @@ frame. Frames put behind each other are a valid zstd stream, so the warehouse co
 bodies on without decoding them.
 """
 
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, get_args
 
@@ -28,19 +27,9 @@ OldKind = Literal["runs"]
 READABLE_KINDS: Final[tuple[Kind | OldKind, ...]] = (*KINDS, *get_args(OldKind))
 
 _ENCODER: Final = msgspec.json.Encoder()
-
-
-class _Compressor(threading.local):
-    """Each thread's own, because one thread at a time may use it.
-
-    It is kept, because to make one costs as much as to compress 15 KB.
-    """
-
-    def __init__(self) -> None:
-        self.compress: Final = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress
-
-
-_COMPRESSOR: Final = _Compressor()
+_IDLE: Final[list[zstandard.ZstdCompressor]] = []
+"""Compressors that nobody uses now, at most as many as threads that ever compressed at once. To
+make one costs as much as to compress 15 KB, and one may be used by one thread at a time."""
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -132,9 +121,19 @@ def seal(rows: Rows, *, envelope_id: str) -> Envelope:
         kind=rows.kind,
         count=rows.count,
         raw_bytes=len(rows.data),
-        body=_COMPRESSOR.compress(rows.data),
+        body=_compress(rows.data),
         traces=pack_contexts(rows.traces) if rows.traces else "",
     )
+
+
+def _compress(data: bytes) -> bytes:
+    try:
+        compressor = _IDLE.pop()
+    except IndexError:
+        compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+    body = compressor.compress(data)
+    _IDLE.append(compressor)
+    return body
 
 
 def unseal(envelope: Envelope) -> bytes:
