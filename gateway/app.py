@@ -59,6 +59,7 @@ from gateway.worker_link import WorkerLink
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import Directory
 from sluice.credentials import session_secret
+from sluice.heap import keep_freed_memory
 from sluice.loop_lag import watch_loop
 from sluice.queue import messaging_system, open_edge_queue
 from sluice.queue.protocol import Queue
@@ -245,6 +246,7 @@ async def serve(
         ConfigError: The address cannot be listened on, or a file of the data dir is broken.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    keep_freed_memory()
     note_build(settings.revision)
     tenants = TenantsFile(settings.tenants_path)
     jwks = JwksSource(settings.jwks_url) if settings.jwks_url else None

@@ -7,12 +7,20 @@ may still be good, and the rules decide.
 from collections.abc import Sequence
 from typing import Final, TypeGuard
 
+import msgspec
+
 from gateway.core.event_rules import is_event_type
 from sluice.core.errors import ErrorType
 from sluice.core.event import MAX_PAYLOAD_DEPTH
 
 _SEPARATOR: Final = "|"
-_OPEN: Final = ord("{")
+_NOT_TEXT: Final = b"\xff"
+"""Separates texts whose every character may be anything: it is no part of UTF-8."""
+_NO_BRACKET: Final = bytes(set(range(256)) - set(b"{[" + _NOT_TEXT))
+_TOO_MANY: Final = b"{" * (MAX_PAYLOAD_DEPTH + 1)
+_GREATEST: Final = bytearray(b"{")
+"""No JSON text is as great as one that begins so, but objects. A ``bytearray``, because only that
+compares itself with a ``Raw`` as it stands."""
 
 
 def are_plain_ids(values: Sequence[object], *, limit: int) -> TypeGuard[Sequence[str]]:
@@ -49,11 +57,10 @@ def are_times(values: Sequence[str | ErrorType | None]) -> TypeGuard[Sequence[st
     return ErrorType not in map(type, values)
 
 
-def are_shallow_objects(payloads: Sequence[bytes]) -> bool:
+def are_shallow_objects(payloads: Sequence[bytes | msgspec.Raw]) -> bool:
     """Whether every JSON text is an object that cannot be nested too deep."""
-    return {text[0] for text in payloads} == {_OPEN} and not [
-        text
-        for text in payloads
-        # In most the last brace is the first: then only brackets are left to count.
-        if text.count(b"[") + (text.count(b"{") if text.rfind(b"{") else 1) > MAX_PAYLOAD_DEPTH
-    ]
+    if not all(map(_GREATEST.__le__, payloads)):
+        return False
+    # What opens nothing is dropped from all at once; what is left is short.
+    opened = _NOT_TEXT.join(payloads).translate(None, _NO_BRACKET).replace(b"[", b"{")
+    return _TOO_MANY not in opened

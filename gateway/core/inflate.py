@@ -30,7 +30,8 @@ class Inflater:
         self._stream: Stream | None = None
         self._frames = 0
         self._waiting = b""
-        self._body = bytearray()
+        self._body: bytes | bytearray = b""
+        """One piece as it came, which a small body is, or several behind each other."""
 
     @property
     def held_bytes(self) -> int:
@@ -39,7 +40,7 @@ class Inflater:
 
     def feed(self, data: bytes) -> None:
         """Take more compressed bytes; they wait for ``step``."""
-        self._waiting += data
+        self._waiting = self._waiting + data if self._waiting else data
 
     def step(self, limit: int = _STEP_BYTES) -> bool:
         """Inflate at most ``limit`` bytes of what waits; return whether there may be more to do.
@@ -56,7 +57,12 @@ class Inflater:
             piece, self._waiting = stream.inflate(self._waiting, limit)
         except STREAM_ERRORS as error:
             raise UndecodableError(self._encoding) from error
-        self._body += piece
+        if not self._body:
+            self._body = piece
+        else:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += piece
         if len(self._body) > self._max_bytes:
             raise InflatedTooLargeError(self._encoding)
         if stream.is_done:

@@ -171,7 +171,7 @@ def _parse_track(body: bytes, terms: Terms) -> Candidate | list[Rejected]:
     except msgspec.DecodeError:
         return _parse_odd_track(text, terms)
     return judge(
-        _typed_fields(event, bytes(event.payload)),
+        _typed_fields(event),
         terms,
         client_id=terms.idempotency_key,
         index=None,
@@ -206,10 +206,9 @@ def _parse_batch(body: bytes, terms: Terms) -> Batch | Rejected:
     wrong = _wrong_count(len(events))
     if wrong is not None:
         return wrong
-    payloads = [bytes(event.payload) for event in events]
-    if _may_hold_oversized(text, payloads):
+    if _may_hold_oversized(text, events):
         return _parse_odd_batch(text, terms)
-    return _judge_typed(events, payloads, terms)
+    return _judge_typed(events, terms)
 
 
 def _parse_odd_batch(text: bytes, terms: Terms) -> Batch | Rejected:
@@ -286,7 +285,7 @@ def _judge_raw(
     return msgspec.structs.replace(verdict, payload=kept_payload, normalised=why)
 
 
-def _judge_typed(events: Sequence[_Event], payloads: Sequence[bytes], terms: Terms) -> Batch:
+def _judge_typed(events: Sequence[_Event], terms: Terms) -> Batch:
     """Judge a batch whose every field has an easy type.
 
     This is what the edge spends its time in. All events are looked at together, column by column;
@@ -298,7 +297,7 @@ def _judge_typed(events: Sequence[_Event], payloads: Sequence[bytes], terms: Ter
     spans = [(0, len(events))]
     while spans:
         begin, end = spans.pop()
-        if _take_columns(candidates, events[begin:end], payloads[begin:end], terms, begin):
+        if _take_columns(candidates, events[begin:end], terms, begin):
             continue
         if end - begin > MAX_SPAN_JUDGED:
             middle = (begin + end) // 2
@@ -306,7 +305,7 @@ def _judge_typed(events: Sequence[_Event], payloads: Sequence[bytes], terms: Ter
             continue
         for index in range(begin, end):
             verdict = judge(
-                _typed_fields(events[index], payloads[index]),
+                _typed_fields(events[index]),
                 terms,
                 client_id=terms.client_id(index),
                 index=index,
@@ -321,20 +320,24 @@ def _judge_typed(events: Sequence[_Event], payloads: Sequence[bytes], terms: Ter
 def _take_columns(
     candidates: Candidates,
     events: Sequence[_Event],
-    payloads: Sequence[bytes],
     terms: Terms,
     begin: int,
 ) -> bool:
     """Add the events, the first of which is number ``begin``, if all are plainly good."""
-    user_ids = [event.user_id if terms.uid is None else terms.uid for event in events]
+    user_ids: Sequence[str | int | None]
+    if terms.uid is None:
+        user_ids = [event.user_id for event in events]
+    else:
+        user_ids = [terms.uid] * len(events)
     event_types = [event.event_type for event in events]
     event_ids = [event.event_id for event in events]
-    anonymous_ids = [event.anonymous_id or "" for event in events]
+    anonymous_ids = [event.anonymous_id or None for event in events]
+    payloads = [event.payload for event in events]
     if not (
         are_plain_ids(user_ids, limit=MAX_USER_ID_CHARS)
         and are_event_types(event_types, strict=terms.strict)
         and are_plain_or_missing(event_ids, limit=MAX_EVENT_ID_CHARS)
-        and are_plain_or_missing([one or None for one in anonymous_ids], limit=MAX_USER_ID_CHARS)
+        and are_plain_or_missing(anonymous_ids, limit=MAX_USER_ID_CHARS)
         and are_shallow_objects(payloads)
     ):
         return False
@@ -349,28 +352,35 @@ def _take_columns(
         user_ids=user_ids,
         event_types=event_types,
         occurred_ats=occurred_ats,
-        payloads=[event.payload for event in events],
+        payloads=payloads,
         client_ids=client_ids,
-        anonymous_ids=anonymous_ids,
+        anonymous_ids=_texts(anonymous_ids),
     )
     return True
 
 
-def _typed_fields(event: _Event, payload: bytes) -> Fields:
+def _texts(values: Sequence[str | None]) -> Sequence[str]:
+    if values.count(None) == len(values):
+        return [""] * len(values)
+    return [value or "" for value in values]
+
+
+def _typed_fields(event: _Event) -> Fields:
     return Fields(
         event.user_id,
         event.event_type,
         event.occurred_at,
-        payload,
+        bytes(event.payload),
         event.event_id,
         event.anonymous_id,
     )
 
 
-def _may_hold_oversized(text: bytes, payloads: Sequence[bytes]) -> bool:
+def _may_hold_oversized(text: bytes, events: Sequence[_Event]) -> bool:
     # An event cannot be longer than all that is not in the payloads of the others.
     if len(text) <= MAX_EVENT_BYTES:
         return False
+    payloads = [bytes(event.payload) for event in events]
     # One that is ``{}`` may not have been sent at all.
     sizes = [0 if payload == EMPTY_PAYLOAD else len(payload) for payload in payloads]
     return len(text) - sum(sizes) + max(sizes) > MAX_EVENT_BYTES

@@ -27,6 +27,9 @@ OldKind = Literal["runs"]
 READABLE_KINDS: Final[tuple[Kind | OldKind, ...]] = (*KINDS, *get_args(OldKind))
 
 _ENCODER: Final = msgspec.json.Encoder()
+_IDLE: Final[list[zstandard.ZstdCompressor]] = []
+"""Compressors that nobody uses now, at most as many as threads that ever compressed at once. To
+make one costs as much as to compress 15 KB, and one may be used by one thread at a time."""
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -118,9 +121,19 @@ def seal(rows: Rows, *, envelope_id: str) -> Envelope:
         kind=rows.kind,
         count=rows.count,
         raw_bytes=len(rows.data),
-        body=zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(rows.data),
+        body=_compress(rows.data),
         traces=pack_contexts(rows.traces) if rows.traces else "",
     )
+
+
+def _compress(data: bytes) -> bytes:
+    try:
+        compressor = _IDLE.pop()
+    except IndexError:
+        compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+    body = compressor.compress(data)
+    _IDLE.append(compressor)
+    return body
 
 
 def unseal(envelope: Envelope) -> bytes:

@@ -31,6 +31,16 @@ _COMMON_LINES: Final = re.compile(
     r"(?:.{10}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?Z\n)*+", re.ASCII
 ).fullmatch
 """Times in UTC, one a line, whose days are looked at apart."""
+_AS_ZEROS: Final = bytes.maketrans(b"0123456789", b"0" * 10)
+_SHAPES: Final = frozenset(
+    {b"0000-00-00T00:00:00Z\n"}
+    | {b"0000-00-00T00:00:00.%sZ\n" % (b"0" * digits) for digits in range(1, 10)}
+)
+"""A time in UTC and its line feed, with every digit made a zero."""
+_HOUR_AT: Final = len("YYYY-MM-DDT")
+_MINUTE_AT: Final = len("YYYY-MM-DDTHH:")
+_SECOND_AT: Final = len("YYYY-MM-DDTHH:MM:")
+_LAST_HOUR: Final = tuple(b"23")
 _WHOLE_SECONDS: Final = len("YYYY-MM-DDTHH:MM:SS")
 _UTC: Final = "+00:00"
 _ISO: Final = re.compile(
@@ -72,10 +82,24 @@ def parse_all_occurred_at(values: Sequence[object]) -> Sequence[str | ErrorType 
         lines = "\n".join(values) + "\n"  # type: ignore[arg-type]  # what is no text raises
     except TypeError:
         return list(map(parse_occurred_at, values))
-    is_one_a_line = lines.count("\n") == len(values)
-    if is_one_a_line and all(map(_is_day, _days(lines, values))) and _COMMON_LINES(lines):
+    if _are_common(lines, len(values)) and all(map(_is_day, _days(lines, values))):
         return lines[:-2].split("Z\n")
     return list(map(parse_occurred_at, values))
+
+
+def _are_common(lines: str, count: int) -> bool:
+    """Whether so many times are written as nearly all clients do, whatever their days."""
+    text = lines.encode() if lines.isascii() else b""
+    width = text.find(b"\n") + 1
+    shape = text.translate(_AS_ZEROS)
+    if shape[:width] not in _SHAPES or shape != shape[:width] * count:
+        return lines.count("\n") == count and _COMMON_LINES(lines) is not None
+    # All are of one length: what stands at one place of each of them is one slice.
+    if (text[_MINUTE_AT::width] + text[_SECOND_AT::width]).strip(b"012345"):
+        return False
+    tens = text[_HOUR_AT::width]
+    hours = zip(tens, text[_HOUR_AT + 1 :: width], strict=True)
+    return not tens.strip(b"01") or max(hours) <= _LAST_HOUR
 
 
 def _days(lines: str, values: Sequence[Any]) -> set[str]:
