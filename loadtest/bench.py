@@ -22,7 +22,7 @@ import aiohttp
 import orjson
 
 from loadtest import shopify
-from loadtest.freshness import measure_freshness
+from loadtest.freshness import RATE_PER_S, measure_freshness
 from loadtest.peers.direct_insert import rows_per_s
 from loadtest.peers.orjson_only import events_per_s
 from loadtest.plan import Request, build_request
@@ -46,6 +46,8 @@ SAMPLE = Path(__file__).parent.parent / "tests/data/wikiticker.first500.ndjson"
 PERFORMANCE = Path(__file__).parent.parent / "docs/performance.md"
 PIPELINE_EVENTS = 500_000
 BATCH_CONNECTIONS = 32
+STORED = b"SELECT count() FROM events WHERE tenant = {tenant:String}"
+VISIBLE = b"SELECT count() FROM events FINAL WHERE tenant = {tenant:String}"
 
 
 def median(measure: Callable[[], float], rounds: int) -> float:
@@ -213,14 +215,14 @@ def pipeline(folder: Path, bodies: Bodies, rounds: int) -> list[Row]:
             "0.60",
         ),
         Row(
-            "freshness at 5,000 events/s: 202 to visible in ClickHouse, p99",
+            f"freshness at {RATE_PER_S:,} events/s: 202 to visible in ClickHouse, p99",
             f"{fresh.visible_p99_s:.2f} s (p50 {fresh.visible_p50_s:.2f} s)",
             "",
             "",
             "1 s",
         ),
         Row(
-            "freshness at 5,000 events/s: 202 to visible in stats, worst",
+            f"freshness at {RATE_PER_S:,} events/s: 202 to visible in stats, worst",
             f"{fresh.stats_max_s:.2f} s (p50 {fresh.stats_p50_s:.2f} s)",
             "",
             "",
@@ -260,18 +262,22 @@ async def sent_until_visible(
         async with asyncio.timeout(180):
             while seen < events:
                 await asyncio.sleep(0.05)
-                seen = await _count(session, warehouse_url(data_dir), tenant)
+                # FINAL merges all rows for each look: twenty of them a second took a third of the
+                # warehouse's time. So it is asked for only once there may be enough.
+                seen = await _count(session, warehouse_url(data_dir), tenant, STORED)
+                if seen >= events:
+                    seen = await _count(session, warehouse_url(data_dir), tenant, VISIBLE)
         took = time.perf_counter() - start
         await task
     return events / took
 
 
-async def _count(session: aiohttp.ClientSession, url: str, tenant: str) -> int:
+async def _count(session: aiohttp.ClientSession, url: str, tenant: str, query: bytes) -> int:
     parts = urlsplit(url)
     async with session.post(
         f"http://{parts.hostname}:{parts.port}/",
         params={"param_tenant": tenant, "database": parts.path.strip("/")},
-        data=b"SELECT count() FROM events FINAL WHERE tenant = {tenant:String}",
+        data=query,
         headers={
             "Authorization": aiohttp.encode_basic_auth(parts.username or "", parts.password or "")
         },

@@ -27,7 +27,7 @@ class Freshness:
 async def measure_freshness(
     url: str, api_key: str, token: str, warehouse_url: str, tenant: str, *, seconds: float = 15
 ) -> Freshness:
-    """Send 5,000 events a second for a while, and watch both places from outside."""
+    """Send ``RATE_PER_S`` for a while, and watch both places from outside."""
     acked: dict[int, float] = {}
     visible: dict[int, float] = {}
     stats: list[tuple[float, int]] = []

@@ -155,9 +155,8 @@ def judge_plain(events: Sequence[TypedEvent], *, strict: bool) -> Candidates | N
     None where one may not be; then each is to be parsed alone.
     """
     candidates = Candidates()
-    payloads = [bytes(event.payload) for event in events]
     terms = Terms(strict=strict, idempotency_key=None, uid=None)
-    return candidates if _take_columns(candidates, events, payloads, terms, 0) else None
+    return candidates if _take_columns(candidates, events, terms, 0) else None
 
 
 def _parse_track(body: bytes, terms: Terms) -> Candidate | list[Rejected]:

@@ -30,6 +30,10 @@ IDENTIFY: Final = "context_identified"
 """The event type whose payload is about the user, not about what happened."""
 NAMESPACE: Final = UUID("6f6a3f0e-6d0c-5b7e-9c55-0f4a8a1b7d10")
 """Namespace of the version 5 ids. Changing it would make every client retry a new event."""
+DERIVED: Final = "5"
+"""The version's digit in the id of an event that the client named."""
+_VERSION_AT: Final = 14
+_ID_CHARS: Final = 36
 _TAILS: Final = [f"{number:03x}" for number in range(0x1000)]
 """The last three hexadecimal digits of an id."""
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
@@ -176,7 +180,12 @@ def _derive(scope: bytes, client_id: str) -> str:
 
 def is_derived(event_id: str) -> bool:
     """Whether the client named the event, so that a retry of it may come later."""
-    return event_id[14] == "5"
+    return event_id[_VERSION_AT] == DERIVED
+
+
+def versions_of(event_ids: Sequence[str]) -> str:
+    """Return the version's digit of each id, ``DERIVED`` or another; all have 36 characters."""
+    return "".join(event_ids)[_VERSION_AT::_ID_CHARS]
 
 
 def time_in_id(event_id: str) -> float | None:

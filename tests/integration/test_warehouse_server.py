@@ -224,6 +224,24 @@ async def test_curl_shapes_work_when_data_is_in_the_body_and_the_query_anywhere(
     assert orjson.loads(rows.headers["X-ClickHouse-Summary"])["read_rows"] == "5"
 
 
+async def test_data_of_an_insert_is_found_when_it_begins_late_and_holds_any_text(
+    warehouse: Warehouse, client: AsyncClient
+) -> None:
+    table = await make_table(client)
+    text = "é€😀" * 20_000
+    row = orjson.dumps({"a": 1, "b": text}) + b"\n"
+    # Of a head of 64 KiB the whole statement, a part of it, and one that ends within a character.
+    for number, comment in enumerate(("", "é" * 50_000, "x" + "€" * 80_000), start=1):
+        statement = f"INSERT INTO {table} /*{comment}*/ FORMAT JSONEachRow\n".encode()
+        reply = await send(warehouse.service, statement + row)
+        assert (reply.status, reply.body) == (200, b"")
+        stored = await send(
+            warehouse.service,
+            f"SELECT count(), countIf(b = repeat('é€😀', 20000)) FROM {table}",
+        )
+        assert stored.body == f"{number}\t{number}\n".encode()
+
+
 @pytest.mark.parametrize("account", ["service", "reader"])
 async def test_curl_reaches_the_database_when_it_is_given_the_whole_address(
     warehouse: Warehouse, account: str

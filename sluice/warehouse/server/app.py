@@ -134,19 +134,29 @@ class Server:
         return await self._statement(asked, text, answer)
 
     async def _find_insert(self, head: bytes, body: Body, call: Call) -> tuple[str, Insert | None]:
-        """Read the body as far as needed; leave it at the first byte of an INSERT's data."""
+        """Read the body as far as needed; leave it at the first byte of an INSERT's data.
+
+        No more than is needed is decoded: one read may give megabytes of rows, and this is the
+        event loop. Where the URL has the whole statement, nothing of the body is.
+        """
         size = HEAD_BYTES
+        is_read = not head
         while True:
-            head += await body.read(size)
-            text = head.decode("utf-8", "surrogateescape")
-            insert = find_insert(text, default_format=call.default_format, is_whole=body.is_at_end)
+            if is_read and len(head) < size:
+                head += await body.read(size - len(head))
+            is_whole = body.is_at_end and len(head) <= size
+            text = head[:size].decode("utf-8", "surrogateescape")
+            insert = find_insert(text, default_format=call.default_format, is_whole=is_whole)
             if insert is not None:
-                body.push_back(text[insert.data_at :].encode("utf-8", "surrogateescape"))
+                data_at = len(text[: insert.data_at].encode("utf-8", "surrogateescape"))
+                body.push_back(head[data_at:])
                 return text, insert
-            if body.is_at_end or len(head) > MAX_HEAD_BYTES or not _is_insert(text):
-                head += await body.whole(MAX_STATEMENT_BYTES)
-                return _decode(head), None
-            size *= 2
+            if is_read:
+                if is_whole or size > MAX_HEAD_BYTES or not _is_insert(text):
+                    head += await body.whole(MAX_STATEMENT_BYTES)
+                    return _decode(head), None
+                size *= 2
+            is_read = True
 
     async def _read_form(self, request: web.BaseRequest, asked: Asked) -> Asked:
         pairs = list(request.query.items())

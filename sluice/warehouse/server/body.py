@@ -12,6 +12,8 @@ from sluice.warehouse.server.codecs import Decoder, decoder, undecodable
 from sluice.warehouse.server.errors import StatementError
 
 PORTION: Final = 1024 * 1024
+READ_BYTES: Final = 128 * 1024
+"""Decoded at once at most, so that what it decodes to stays within the caches."""
 INLINE_BYTES: Final = 16 * 1024
 MAX_STATEMENT_BYTES: Final = 16 * 1024 * 1024
 
@@ -73,7 +75,10 @@ class Body:
 
     async def _next(self) -> bytes:
         try:
-            data = await self._content.readany()
+            if self._is_plain:
+                data = await self._content.readany()
+            else:
+                data = await self._content.read(READ_BYTES)
         except (HttpProcessingError, ClientConnectionError, web.RequestPayloadError) as error:
             raise undecodable(f"whole: {error}") from None
         self._is_at_end = not data

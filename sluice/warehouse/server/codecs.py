@@ -90,7 +90,8 @@ def decoder(encoding: str) -> Decoder:
         case "deflate":
             return _Members("deflate", zlib.decompressobj)
         case "zstd":
-            return _Members("zstd", lambda: zstandard.ZstdDecompressor().decompressobj())
+            # One context for all frames: each of its own would touch its memory for the first time.
+            return _Members("zstd", zstandard.ZstdDecompressor().decompressobj)
         case "lz4":
             return _Members("lz4", lz4.frame.LZ4FrameDecompressor)
         case other:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.core.event import (
+    DERIVED,
     NAMESPACE,
     NEW_ID_RANDOM_BYTES,
     Candidate,
@@ -19,6 +20,7 @@ from sluice.core.event import (
     new_event_ids,
     stamp,
     stamp_batch,
+    versions_of,
 )
 
 RECEIVED_AT = "2026-04-25T14:32:00.123456"
@@ -56,6 +58,11 @@ def test_new_ids_are_distinct_ascending_uuids_of_version_7(
         assert str(uuid) == text
         assert (uuid.version, uuid.variant, uuid.int >> 80) == (7, RFC_4122, now_ms)
         assert not is_derived(text)
+
+
+@given(st.lists(st.one_of(st.uuids(version=5), st.uuids(version=4)).map(str)))
+def test_versions_of_ids_are_those_that_each_says(ids: list[str]) -> None:
+    assert [digit == DERIVED for digit in versions_of(ids)] == [is_derived(one) for one in ids]
 
 
 def test_new_ids_do_not_overflow_when_the_random_part_is_at_its_end() -> None:
