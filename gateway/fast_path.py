@@ -45,6 +45,7 @@ ANSWERED_AT_ONCE: Final = 256
 QUEUED: Final = 202
 
 _PATHS: Final = frozenset({TRACK_PATH, f"{TRACK_PATH}/"})
+_SCHEME: Final = "apikey "
 _log = logging.getLogger(__name__)
 
 
@@ -114,8 +115,9 @@ class FastPath:
             or message.should_close
             or message.version.minor != 1
             or not is_plain(message.headers)
+            or not message.headers[hdrs.AUTHORIZATION].lower().startswith(_SCHEME)
         ):
-            return None
+            return None  # of a session too: its token would be verified twice for each request
         directory = self._directory()
         who = authenticate_ingest(
             message.headers.getall(hdrs.AUTHORIZATION),
@@ -151,7 +153,8 @@ class FastPath:
         ):
             return False
         event = read_plain(data[begin:])
-        if event is None:
+        # Many clients send a number, or none, as user_id: not worth a look together with others.
+        if event is None or not isinstance(event.user_id, str):
             return False
         slug = grant.tenant.slug
         of_tenant = self._gathered.get(slug)

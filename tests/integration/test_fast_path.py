@@ -13,7 +13,11 @@ from yarl import URL
 
 from gateway import fast_path
 from gateway.connection import Connection
+from gateway.publisher import Publisher, Unstored
 from gateway.reply import render_queued
+from sluice.core.envelope import Envelope
+from sluice.core.errors import ErrorType
+from sluice.queue.local import LocalQueue
 from sluice.telemetry import EVENTS_ACCEPTED, HTTP_FAST_PATH
 from sluice.tenants import TenantsFile
 from tests.support.gateway import EVENT, TENANT, TRACK, Gateway, running_gateway, stored_rows
@@ -297,6 +301,57 @@ async def test_only_the_connection_ends_whose_answer_fails(
         monkeypatch.undo()
         assert (await gateway.send(gateway.track_bytes())).status == 202
     assert len((await stored_rows(gateway.settings))["events"]) == 9
+
+
+async def test_rows_for_which_there_is_no_room_are_refused_as_on_the_long_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room for the body, but its row is longer."""
+
+    def refuse(_publisher: Publisher, size: int) -> Unstored | None:
+        return None if size <= len(EVENT) else Unstored(ErrorType.OVERLOADED, "full", 2)
+
+    async with running_gateway(tmp_path) as gateway, on_fast_path(gateway) as client:
+        monkeypatch.setattr(Publisher, "refuse", refuse)
+        answer = await client.send(EVENT)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+        monkeypatch.undo()
+        assert (await client.send(EVENT)).status == 202
+    assert len((await stored_rows(gateway.settings))["events"]) == 4
+
+
+async def test_what_waits_behind_a_request_is_dropped_when_the_client_hangs_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on the long way; so reading goes on while something waits."""
+    gate = asyncio.Event()
+    publish = LocalQueue.publish
+    started: list[str] = []
+
+    async def wait_and_publish(
+        queue: LocalQueue, topic: str, envelopes: Sequence[Envelope]
+    ) -> None:
+        started.append(topic)
+        await gate.wait()
+        await publish(queue, topic, envelopes)
+
+    lost: list[Connection] = []
+    end = Connection.connection_lost
+
+    def note_end(connection: Connection, exc: BaseException | None) -> None:
+        lost.append(connection)
+        end(connection, exc)
+
+    async with running_gateway(tmp_path) as gateway, on_fast_path(gateway) as client:
+        monkeypatch.setattr(LocalQueue, "publish", wait_and_publish)
+        monkeypatch.setattr(Connection, "connection_lost", note_end)
+        client.writer.write(gateway.track_bytes())
+        await poll_until(lambda: started, what="the first is on its way")
+        client.writer.write(gateway.track_bytes())
+        client.writer.write_eof()
+        await poll_until(lambda: lost, what="the end is noticed")
+        gate.set()
+    assert len((await stored_rows(gateway.settings))["events"]) == 4
 
 
 async def test_client_that_never_reads_is_cut_off(
