@@ -23,7 +23,7 @@ from tests.support.prometheus import complaints
 from tests.support.stack import environment
 from tests.support.telemetry import sum_of
 
-WITHIN_S = 30
+WITHIN_S = 90
 EVENTS = 60
 
 
@@ -92,7 +92,7 @@ async def test_gateways_share_a_port_and_one_that_dies_is_replaced(tmp_path: Pat
 
 HANGS_SOON = (
     "from sluice.cli.gateways import run_gateways; from sluice.settings import load_settings;"
-    "run_gateways(load_settings(), 2, hung_after_s=3)"
+    "run_gateways(load_settings(), 2, hung_after_s=5)"
 )
 
 
@@ -122,7 +122,7 @@ async def test_gateway_that_hangs_is_replaced_and_what_it_accepted_is_kept(tmp_p
         statuses += [await post(url, api_key) for _ in range(EVENTS)]
         assert before - children_of(process.pid) == {hung}
         log = (tmp_path / "log").read_text()
-        assert "gave no sign of life for 3 s" in log
+        assert "gave no sign of life for 5 s" in log
         assert "died (signal 9) because it hung; starting again in" in log
     assert set(statuses) <= {202, 0}
     assert statuses[:EVENTS] == statuses[-EVENTS:] == [202] * EVENTS

