@@ -82,7 +82,7 @@ class Part:
             name: What it is called there; None: by its first word.
             program: What runs.
             hung_after_s: It is killed when its event loop gave no sign of life for so long after
-                the first (``sluice.lifecycle``); None: never.
+                it was ready or the first (``sluice.lifecycle``); None: never.
         """
         self.name = name or words[0]
         self.address = ""
@@ -193,6 +193,7 @@ class Part:
             self._was_ready = True
             self.address = line.removeprefix(READY).strip().decode(errors="replace")
             self.is_ready.set()
+            self._silent_s = 0.0  # a sign of life, too: it may hang before its first beat
         elif line == ALIVE:
             self._silent_s = 0.0
         elif line:
