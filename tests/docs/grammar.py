@@ -66,6 +66,7 @@ RECORDED: Final[Mapping[str, frozenset[str]]] = {
     "gcloud auth configure-docker": frozenset(),
     "gcloud pubsub topics create": frozenset({"--message-retention-duration"}),
     "gcloud pubsub topics update": frozenset({"--message-retention-duration"}),
+    "gcloud pubsub topics describe": frozenset(),
     "gcloud pubsub topics add-iam-policy-binding": frozenset({"--role", "--member"}),
     "gcloud pubsub subscriptions add-iam-policy-binding": frozenset({"--role", "--member"}),
     "gcloud pubsub subscriptions create": frozenset(
@@ -87,8 +88,8 @@ RECORDED: Final[Mapping[str, frozenset[str]]] = {
     "gcloud projects add-iam-policy-binding": frozenset({"--role", "--member", "--condition"}),
     "gcloud container clusters create": frozenset(
         {"--region", "--workload-pool", "--enable-dataplane-v2", "--gateway-api", "--addons",
-         "--release-channel", "--machine-type", "--num-nodes", "--enable-autoscaling",
-         "--min-nodes", "--max-nodes", "--scopes"}
+         "--cluster-version", "--machine-type", "--num-nodes", "--enable-autoscaling",
+         "--min-nodes", "--max-nodes"}
     ),
     "gcloud container clusters get-credentials": frozenset({"--region"}),
     "gcloud artifacts repositories create": frozenset({"--repository-format", "--location"}),
@@ -111,7 +112,7 @@ NOT_HERE: Final = frozenset({"docker", "kind", "gcloud", "kubectl"})
 PLAIN: Final = frozenset(
     {"cp", "mkdir", "export", "cat", "sed", "sh", "openssl", "git", "printf", "sha256sum", "echo",
      "cd", "head", "date", "test", "rm", "mv", "grep", "df", "ss", "awk", "sort", "uniq", "tail",
-     "fuser", "find"}
+     "fuser", "find", "sleep"}
 )  # fmt: skip
 """Programs of every machine, whose words are not looked at."""
 _FLAG: Final = re.compile(r"--?[a-zA-Z][\w-]*")
@@ -255,7 +256,7 @@ def _recorded(words: tuple[str, ...]) -> str:
     else:
         return f"`{' '.join(words[:4])}` is not recorded in tests/docs/grammar.py"
     for word in words[length:]:
-        if word in {"sluice", "cli"} or word.startswith("sluice-"):
+        if word in {"sluice", "cli"} or word.startswith(("sluice-", "sluice:")):
             break  # an image, a container, a service: what follows is its own
         flag = word.partition("=")[0]
         if flag.startswith("-") and flag not in {*options, "-"}:
