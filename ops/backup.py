@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Backs a whole Sluice up while it runs (`sluice run`), and restores it. Needs Python alone.
 
-The archive goes to stdout: queue, tables, tenants, secrets and the files of runs:
+The archive goes to stdout: queue, tables, tenants, secrets, documents and files of runs:
 
     python ops/backup.py --data-dir sluice-data > sluice.tar
     docker exec -i sluice python - < ops/backup.py > sluice.tar
@@ -28,7 +28,10 @@ ANSWERED_WITHIN_S = 3600
 """ClickHouse copies its parts before it answers; a disk of some 100 GB takes less."""
 BACKUPS = Path("warehouse/backups")
 """The one folder into which the embedded warehouse may write, in the data dir."""
-COPIED = ("tenants.toml", "jwt.secret", "warehouse.url", "warehouse.reader.url", "files")
+COPIED = (
+    *("tenants.toml", "jwt.secret", "warehouse.url", "warehouse.reader.url"),
+    *("files", "workflows"),
+)
 """What does not change while it is read: whoever writes these renames whole files."""
 
 

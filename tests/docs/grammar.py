@@ -112,7 +112,7 @@ NOT_HERE: Final = frozenset({"docker", "kind", "gcloud", "kubectl"})
 PLAIN: Final = frozenset(
     {"cp", "mkdir", "export", "cat", "sed", "sh", "openssl", "git", "printf", "sha256sum", "echo",
      "cd", "head", "date", "test", "rm", "mv", "grep", "df", "ss", "awk", "sort", "uniq", "tail",
-     "fuser", "find", "sleep"}
+     "fuser", "find", "sleep", "umask"}
 )  # fmt: skip
 """Programs of every machine, whose words are not looked at."""
 _FLAG: Final = re.compile(r"--?[a-zA-Z][\w-]*")
