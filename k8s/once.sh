@@ -36,7 +36,5 @@ printf '%s\n' "$objects" |
 		{\"op\": \"replace\", \"path\": \"/metadata/name\", \"value\": \"sluice-once-$command\"},
 		{\"op\": \"replace\", \"path\": \"/spec/backoffLimit\", \"value\": 0},
 		{\"op\": \"replace\", \"path\": \"/spec/activeDeadlineSeconds\", \"value\": 3600},
-		{\"op\": \"replace\", \"path\": \"/spec/ttlSecondsAfterFinished\", \"value\": 3600},
-		{\"op\": \"replace\", \"path\": \"/spec/template/spec/restartPolicy\", \"value\": \"Never\"},
 		{\"op\": \"replace\", \"path\": \"/spec/template/spec/containers/0/args\", \"value\": [$words]}
 	]"

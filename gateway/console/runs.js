@@ -17,6 +17,9 @@ const TONES = {
 };
 const STOPPABLE = new Set(["scheduled", "started", "in progress"]);
 const ENDED = new Set(["succeeded", "failed", "canceled"]);
+// Types that succeed also with a result that somebody has to look at.
+const WITH_RESULT = new Set(["reconcile", "replay", "erase"]);
+const ASKED_AT_ONCE = 5;
 
 const took = (one, from) =>
   one.ended_at ? seconds((moment(one.ended_at) - moment(from)) / 1000) : "–";
@@ -28,12 +31,13 @@ export class Runs {
   #shownText = "";
   #timer = null;
   #round = 0;
+  #results = new Map();
 
   constructor(context) {
     this.#context = context;
     this.#panel = new Panel("runs", {
       everyMs: EVERY_MS,
-      load: (api) => api.get(`${PATH}?limit=${LIMIT}&with_total=true`),
+      load: (api) => this.#load(api),
       show: (found) => this.#showList(found),
       context,
     });
@@ -82,12 +86,39 @@ export class Runs {
     document.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
   }
 
+  async #load(api) {
+    const found = await api.get(`${PATH}?limit=${LIMIT}&with_total=true`);
+    await this.#learnResults(api, found.data);
+    return found;
+  }
+
+  // The list has no outputs. What a run that ended came to stays, so each is asked once, a few in a round.
+  async #learnResults(api, runs) {
+    const known = this.#results;
+    this.#results = new Map(runs.filter(({ id }) => known.has(id)).map(({ id }) => [id, known.get(id)]));
+    const asked = runs.filter(({ id, state, type }) => state === "succeeded" && WITH_RESULT.has(type) && !this.#results.has(id));
+    for (const { id } of asked.slice(0, ASKED_AT_ONCE)) {
+      try {
+        this.#results.set(id, resultOf(await api.get(`${PATH}/${encodeURIComponent(id)}?view=verbose`)));
+      } catch (error) {
+        if (!(error instanceof Refused)) throw error;
+        return; // another round
+      }
+    }
+  }
+
+  // A word beside "succeeded" where that alone would say that all is well.
+  #caution(run) {
+    const result = this.#results.get(run.id);
+    return result?.word && result.tone !== "ok" ? make("div", { class: "small" }, badge("warn", result.word)) : null;
+  }
+
   #showList(found) {
     if (!found.data.length) return "No runs yet. Replays, erasures, reconciliations and your own documents show here.";
     say(byId("runs-note"), found.total > found.data.length
       ? `The newest ${found.data.length} of ${plural(found.total, "run")}.` : `${plural(found.total, "run")}.`);
     replaceKept(byId("run-rows"), found.data.map((run) => make("tr", { "data-run": run.id },
-      make("td", { "data-label": "State" }, badge(TONES[run.state] ?? "off", run.state)),
+      make("td", { "data-label": "State" }, badge(TONES[run.state] ?? "off", run.state), this.#caution(run)),
       make("th", { scope: "row", "data-label": "Run" }, foreign(run.name), make("div", { class: "muted small" }, make("code", {}, run.id), ` · ${run.type}`),
         run.error ? make("div", { class: "problem small" }, told(run.error.message)) : null),
       make("td", { "data-label": "Started" }, time(run.created_at)),

@@ -2,13 +2,14 @@
 
 import os
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser
 
-from tests.console.page import SHOWN_WITHIN_S, Console, opened
+from tests.console.page import AXE, SHOWN_WITHIN_S, Console, opened
 from tests.console.rig import (
     ARABIC,
     LETTERS,
@@ -20,10 +21,13 @@ from tests.console.rig import (
     read,
     send_hostile,
     send_wikiticker,
+    start,
     start_run,
 )
+from tests.faults.recovery.clickhouse import ask
 from tests.support.poll import poll_until
-from tests.support.segops import Segops
+from tests.support.segops import Segops, assert_queued
+from tests.support.shared import SharedParts
 
 pytestmark = pytest.mark.timeout(300)  # a real browser, on a machine that may be busy
 NAMES = {"pubsub_topic": "Queue", "worker": "Worker", "clickhouse": "Warehouse"}
@@ -318,6 +322,32 @@ async def hides_the_token(console: Console, token: str) -> None:
     assert token not in kept
     assert token.rpartition(".")[2] not in kept
     assert not [one for one in console.requests if token in one]
+
+
+async def test_console_says_in_the_list_that_a_reconciliation_does_not_add_up(
+    rig: Rig, browser: Browser
+) -> None:
+    """It has succeeded, as it found what is missing: the state alone would say that all is well."""
+    slug, api_key, _ = rig.stack.new_tenant()
+    async with rig.client(slug, api_key) as api:
+        lost = assert_queued(await api.track({"user_id": "u-1", "event_type": "lost"}))
+        await api.rows_when(1)
+        url = SharedParts(rig.stack).warehouse_url
+        await ask(url, "DELETE FROM events WHERE event_id = {lost:UUID}", lost=lost)
+        today = datetime.now(UTC).strftime("%Y-%m-%d")
+        run_id = await start(api, config_id="cg-reconcile", range_from=today)
+        async with opened(browser, rig.stack.url) as console:
+            await console.sign_in(rig.token(slug))
+            await console.says(f"[data-run='{run_id}']", "does not add up")
+            row = f"[data-run='{run_id}'] .badge"
+            assert [_words(one) for one in await console.texts(row)] == [
+                "succeeded",
+                "does not add up",
+            ]
+            assert await console.page.locator(f"{row}.warn").count() == 1
+            if AXE.exists():
+                assert await console.violations("#runs") == []
+            console.assert_quiet()
 
 
 async def test_console_stops_a_run_once_it_was_asked_twice(rig: Rig, browser: Browser) -> None:

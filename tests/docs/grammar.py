@@ -32,14 +32,15 @@ RECORDED: Final[Mapping[str, frozenset[str]]] = {
     "docker build": frozenset({"--build-arg", "--secret", "--target", "-t", "--push"}),
     "docker run": frozenset(
         {"--name", "--read-only", "--cap-drop", "--security-opt", "--tmpfs", "-v", "-p", "--rm",
-         "-d", "--restart", "--memory"}
+         "-d", "-i", "--restart", "--memory", "--entrypoint"}
     ),
-    "docker exec": frozenset(),
+    "docker exec": frozenset({"-i"}),
     "docker inspect": frozenset({"--format"}),
     "docker logs": frozenset({"-f", "--since"}),
     "docker push": frozenset(),
     "docker tag": frozenset(),
     "docker stats": frozenset({"--no-stream"}),
+    "docker start": frozenset(),
     "docker stop": frozenset(),
     "docker rm": frozenset(),
     # Docker Compose 2; `make image-test` has it read compose.yaml itself
@@ -62,8 +63,10 @@ RECORDED: Final[Mapping[str, frozenset[str]]] = {
     "gcloud services enable": frozenset(),
     "gcloud beta services identity create": frozenset({"--service"}),
     "gcloud auth application-default login": frozenset(),
+    "gcloud auth configure-docker": frozenset(),
     "gcloud pubsub topics create": frozenset({"--message-retention-duration"}),
     "gcloud pubsub topics update": frozenset({"--message-retention-duration"}),
+    "gcloud pubsub topics describe": frozenset(),
     "gcloud pubsub topics add-iam-policy-binding": frozenset({"--role", "--member"}),
     "gcloud pubsub subscriptions add-iam-policy-binding": frozenset({"--role", "--member"}),
     "gcloud pubsub subscriptions create": frozenset(
@@ -84,10 +87,15 @@ RECORDED: Final[Mapping[str, frozenset[str]]] = {
     "gcloud secrets add-iam-policy-binding": frozenset({"--role", "--member"}),
     "gcloud projects add-iam-policy-binding": frozenset({"--role", "--member", "--condition"}),
     "gcloud container clusters create": frozenset(
-        {"--region", "--workload-pool", "--enable-dataplane-v2", "--gateway-api", "--addons"}
+        {"--region", "--workload-pool", "--enable-dataplane-v2", "--gateway-api", "--addons",
+         "--cluster-version", "--machine-type", "--num-nodes", "--enable-autoscaling",
+         "--min-nodes", "--max-nodes"}
     ),
     "gcloud container clusters get-credentials": frozenset({"--region"}),
     "gcloud artifacts repositories create": frozenset({"--repository-format", "--location"}),
+    "gcloud artifacts repositories add-iam-policy-binding": frozenset(
+        {"--location", "--role", "--member"}
+    ),
     "gcloud certificate-manager dns-authorizations create": frozenset({"--domain"}),
     "gcloud certificate-manager dns-authorizations describe": frozenset(),
     "gcloud certificate-manager certificates create": frozenset(
@@ -104,7 +112,7 @@ NOT_HERE: Final = frozenset({"docker", "kind", "gcloud", "kubectl"})
 PLAIN: Final = frozenset(
     {"cp", "mkdir", "export", "cat", "sed", "sh", "openssl", "git", "printf", "sha256sum", "echo",
      "cd", "head", "date", "test", "rm", "mv", "grep", "df", "ss", "awk", "sort", "uniq", "tail",
-     "fuser", "sqlite3"}
+     "fuser", "find", "sleep", "umask"}
 )  # fmt: skip
 """Programs of every machine, whose words are not looked at."""
 _FLAG: Final = re.compile(r"--?[a-zA-Z][\w-]*")
@@ -248,7 +256,7 @@ def _recorded(words: tuple[str, ...]) -> str:
     else:
         return f"`{' '.join(words[:4])}` is not recorded in tests/docs/grammar.py"
     for word in words[length:]:
-        if word in {"sluice", "cli"} or word.startswith("sluice-"):
+        if word in {"sluice", "cli"} or word.startswith(("sluice-", "sluice:")):
             break  # an image, a container, a service: what follows is its own
         flag = word.partition("=")[0]
         if flag.startswith("-") and flag not in {*options, "-"}:

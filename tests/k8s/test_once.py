@@ -31,8 +31,11 @@ def without_args(job: Obj) -> Obj:
     template = job["spec"]["template"]
     [container] = template["spec"]["containers"]
     kept = {key: one for key, one in container.items() if key != "args"}
-    pod = {key: one for key, one in template["spec"].items() if key != "restartPolicy"}
-    return {"labels": template["metadata"]["labels"], **pod, "containers": [kept]}
+    return {
+        "labels": template["metadata"]["labels"],
+        **template["spec"],
+        "containers": [kept],
+    }
 
 
 @pytest.mark.parametrize("overlay", ["dev", "kind", "gke"])

@@ -1,11 +1,13 @@
 """``sluice run`` on one machine: a backup while it runs, the disk is lost, all comes back."""
 
 import asyncio
+import os
 import random
 import shutil
-import sqlite3
+import subprocess
+import sys
+import tarfile
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -15,22 +17,20 @@ from tests.faults.broker.trial import Report
 from tests.faults.kill_test import Stack
 from tests.faults.oracle import Oracle
 from tests.faults.processes import Part
-from tests.faults.recovery.clickhouse import back_up, restore
 from tests.faults.stored import Ledger
 from tests.faults.traffic import Sender, client_session
 
 TENANT: Final = "home"
 EVENT_TYPE: Final = "home"
-COPIED: Final = ("tenants.toml", "jwt.secret", "warehouse.url", "warehouse.reader.url")
+SCRIPT: Final = Path(__file__).parents[3] / "ops/backup.py"
 
 
 async def back_up_and_restore(
     folder: Path, report: Report, *, seconds: float, seed: int, rate_per_s: int
 ) -> None:
     """Back up under load, lose everything, restore, and compare with what clients were told."""
-    data_dir, backup = folder / "data", folder / "backup"
+    data_dir, backup = folder / "data", folder / "sluice.tar"
     data_dir.mkdir(mode=0o700)
-    backup.mkdir(mode=0o700)
     oracle = Oracle()
     stack = Stack(data_dir, {})
     try:
@@ -79,39 +79,34 @@ async def back_up_and_restore(
     report.say("home: all there", f"{time.monotonic() - lost_at:.1f} s after the loss")
 
 
-async def _back_up(data_dir: Path, to: Path) -> None:
-    """The queue first: what leaves it meanwhile is in the warehouse by then."""
-    await asyncio.to_thread(_copy_queue, data_dir / "queue.sqlite", to / "queue.sqlite")
-    url = (data_dir / "warehouse.url").read_text().strip()
-    await back_up(url, data_dir / "warehouse", to / "warehouse")
-    for name in COPIED:
-        shutil.copy2(data_dir / name, to / name)
+async def _back_up(data_dir: Path, archive: Path) -> None:
+    await asyncio.to_thread(_run, data_dir, archive)
 
 
-def _copy_queue(source: Path, target: Path) -> None:
-    with (
-        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as here,
-        closing(sqlite3.connect(target)) as there,
-    ):
-        here.backup(there)
-
-
-def _copy_back(backup: Path, data_dir: Path) -> None:
-    data_dir.mkdir(mode=0o700)
-    for name in (*COPIED, "queue.sqlite"):
-        shutil.copy2(backup / name, data_dir / name)
-
-
-async def _restored(data_dir: Path, backup: Path) -> Path:
-    """Make a data dir from a backup: files first, then the warehouse alone, then the rest."""
-    _copy_back(backup, data_dir)
+async def _restored(data_dir: Path, archive: Path) -> Path:
+    """Make a data dir from an archive: files first, then the warehouse alone, then the rest."""
+    await asyncio.to_thread(_unpack, archive, data_dir)
     stack = Stack(data_dir, {})
     warehouse = Part(["sluice.cli", "warehouse"], stack.environment, data_dir / "warehouse.log")
     stack.log.close()
     await warehouse.start()
     try:
-        url = (data_dir / "warehouse.url").read_text().strip()
-        await restore(url, data_dir / "warehouse", backup / "warehouse")
+        await asyncio.to_thread(_run, data_dir, None)
     finally:
         await warehouse.stop()
     return data_dir
+
+
+def _unpack(archive: Path, data_dir: Path) -> None:
+    data_dir.mkdir(mode=0o700)
+    with tarfile.open(archive) as packed:
+        packed.extractall(data_dir, filter="data")
+
+
+def _run(data_dir: Path, archive: Path | None) -> None:
+    """Run the script as it is run in a container, from stdin; without an archive it restores."""
+    words = [sys.executable, "-", "--data-dir", str(data_dir), *([] if archive else ["--restore"])]
+    with SCRIPT.open("rb") as script, (archive or Path(os.devnull)).open("wb") as out:
+        subprocess.run(words, stdin=script, stdout=out, check=True)  # noqa: S603 - ours
+    left = list((data_dir / "warehouse/backups").iterdir())
+    assert left == [], "a backup stays in the data dir"

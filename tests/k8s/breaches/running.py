@@ -29,6 +29,11 @@ BREACHES: Final[Breaches] = {
         ("gke", setting("SLUICE_STOP_DELAY_S", "50"), "needs 76.0 s"),
         ("gke", put(WAREHOUSE, "POD terminationGracePeriodSeconds", 20), "is given 20"),
     ],
+    rules.jobs_leave_their_logs: [
+        ("gke", put(SETUP, "POD restartPolicy", "OnFailure"), "started anew"),
+        ("gke", put(SETUP, "spec ttlSecondsAfterFinished", 600), "gone 600 s after"),
+        ("gke", put(SETUP, "spec activeDeadlineSeconds", 900), "930 s are needed"),
+    ],
     rules.memory_fits_what_was_measured: [
         ("gke", put(GATEWAY, "BOX resources requests memory", "64Mi"), "requests less"),
         ("gke", put(AMPLITUDE, "BOX resources limits memory", "350Mi"), "may take less"),

@@ -12,6 +12,9 @@ from tests.k8s.cluster import ROOT, Cluster, Obj, Workload, amount
 PROBES: Final = {"startupProbe": "/livez", "readinessProbe": "/readyz", "livenessProbe": "/livez"}
 KUBELET_GRACE_S: Final = 5
 """What a pod is given beyond the time that the process needs."""
+JOB_KEPT_S: Final = 3600
+JOB_TRY_S: Final = 300
+"""A try of the setup Job waits no longer for what is not there yet (`--wait 5m`)."""
 MEASURED: Final = {
     "gateway": ("performance.md", r"gateway alone, peak memory \| (\d+) MB"),
     "worker-warehouse": ("performance.md", r"worker under that load, peak memory \| (\d+) MB"),
@@ -63,6 +66,20 @@ def there_is_time_to_stop(cluster: Cluster) -> Iterator[str]:
         granted = workload.pod.get("terminationGracePeriodSeconds", 30)
         if granted < needed:
             yield f"{workload.title} needs {needed} s to stop and is given {granted}"
+
+
+def jobs_leave_their_logs(cluster: Cluster) -> Iterator[str]:
+    """Whoever comes to a Job that failed reads why: no pod is gone before it was looked at."""
+    for job in cluster.of("Job"):
+        name, spec = job["metadata"]["name"], job["spec"]
+        if spec["template"]["spec"].get("restartPolicy") != "Never":
+            yield f"{name}: a pod that is started anew is removed with its log when it is given up"
+        if spec.get("ttlSecondsAfterFinished", JOB_KEPT_S) < JOB_KEPT_S:
+            yield f"{name} is gone {spec['ttlSecondsAfterFinished']} s after it failed"
+        tries = spec.get("backoffLimit", 6) + 1
+        needed = tries * JOB_TRY_S + sum(10 * 2**at for at in range(tries - 1))
+        if spec.get("activeDeadlineSeconds", needed) < needed:
+            yield f"{name} is killed in its last try, whose log goes with it: {needed} s are needed"
 
 
 def memory_fits_what_was_measured(cluster: Cluster) -> Iterator[str]:
@@ -146,6 +163,7 @@ RULES: Final = (
     processes_that_stay_have_probes,
     readiness_waits_longer_than_its_answer_takes,
     there_is_time_to_stop,
+    jobs_leave_their_logs,
     memory_fits_what_was_measured,
     disks_hold_what_settings_allow,
     what_waits_outlives_its_pod,
