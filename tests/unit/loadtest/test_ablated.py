@@ -160,7 +160,8 @@ def test_a_service_runs_on_asyncios_own_loop_when_uvloop_is_taken_away() -> None
 
 def test_the_answer_is_aiohttps_own_when_the_slim_one_is_taken_away() -> None:
     def reply(answer: Answer) -> aiohttp.web.StreamResponse:
-        return cast("Any", vars(gateway.dispatch)["Reply"])(answer, "r-1")
+        make = cast("Callable[..., aiohttp.web.StreamResponse]", vars(gateway.dispatch)["Reply"])
+        return make(answer, "r-1")
 
     assert not isinstance(reply(queued_one("e-1")), aiohttp.web.Response)
     with taken_away(["slim-reply"]):
