@@ -194,7 +194,7 @@ def measure(folder: Path, jar: Path, rounds: int, seconds: float) -> str:
     ]
     head = ["service", "requests", "events/s", "µs of its processor an event"]
     head += ["µs of all processes an event", "refused"]
-    counted = f"Medians of {done} rounds of {seconds:g} s."
+    counted = f"Rounds: {done}, of {seconds:g} s each; the figures are medians."
     return f"{measured_on()}{counted}\n\n{ratios(rows)}\n{table(head, details)}"
 
 
