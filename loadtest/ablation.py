@@ -1,8 +1,8 @@
 """``python -m loadtest.ablation``: what each design decision of the gateway brings.
 
 Gateways that lack one decision each (``loadtest.ablated``) and a whole one are bound to one core,
-the load generator to the other, and all are measured in turns, round after round. The share of a
-decision is the ratio of the whole one to the one without it in the same round; the table has the
+the load generator to the other. In each round each is measured right beside the whole one, now
+before it, now behind it; the share of a decision is the ratio of the two, and the table has the
 medians. Processor time is disturbed least by what else the machine does.
 
 What only the long way does (``gateway.fast_path`` passes it by) is taken away from a gateway
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -101,9 +101,23 @@ KINDS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one measurement gave."""
+
+    per_s: float
+    """Events a second."""
+    cpu_us: float
+    """Processor time of an event."""
+
+
+Pairs = dict[tuple[str, tuple[str, ...]], list[tuple[Figures, Figures]]]
+"""By kind of request and what is lacking: the figures with and without, side by side."""
+
+
 @dataclass(slots=True)
 class Variant:
-    """One gateway, and what was measured with it."""
+    """One gateway."""
 
     url: str
     api_key: str
@@ -111,23 +125,18 @@ class Variant:
     data_dir: Path
     accepted: int = 0
     """Events that were answered with 202."""
-    per_s: dict[str, list[float]] = field(default_factory=dict)
-    """Events a second, by kind of request."""
-    cpu_us: dict[str, list[float]] = field(default_factory=dict)
-    """Processor time of an event, by kind of request."""
 
     def warm_up(self, kind: Kind, requests: list[Request]) -> None:
         """Send for a moment, so that nothing is done for the first time later."""
         self._send(kind, requests, WARM_UP_S)
 
-    def measure(self, kind: Kind, requests: list[Request], seconds: float) -> None:
+    def measure(self, kind: Kind, requests: list[Request], seconds: float) -> Figures:
         """Send in a closed loop, and count the processor time."""
         before = cpu_s(self.pid)
         figures = self._send(kind, requests, seconds)
         used = cpu_s(self.pid) - before
         events = figures["requests"] * kind.events
-        self.per_s.setdefault(kind.name, []).append(events / figures["seconds"])
-        self.cpu_us.setdefault(kind.name, []).append(used / events * 1e6)
+        return Figures(events / figures["seconds"], used / events * 1e6)
 
     def _send(self, kind: Kind, requests: list[Request], seconds: float) -> dict[str, float]:
         figures = send(
@@ -178,22 +187,31 @@ def measure(folder: Path, rounds: int, seconds: float) -> str:
     lacking = list(dict.fromkeys(names for kind in KINDS for names in kind.variants))
     with gateways(folder, lacking) as found:
         by_names = dict(zip(lacking, found, strict=True))
-        for number in range(rounds + 1):
+        for kind in KINDS:
+            for names in kind.variants:
+                variant = by_names[names]
+                variant.warm_up(kind, requests_of(kind, variant.api_key, lines))
+        pairs: Pairs = {}
+        for number in range(1, rounds + 1):
             say(f"ablation: round {number} of {rounds}")
             for kind in KINDS:
-                for names in kind.variants:
-                    variant = by_names[names]
-                    requests = requests_of(kind, variant.api_key, lines)
-                    if number:
-                        variant.measure(kind, requests, seconds)
-                    else:
-                        variant.warm_up(kind, requests)
+                for names, other in zip(kind.variants, kind.beside, strict=True):
+                    if names == other:
+                        continue
+                    both = [by_names[other], by_names[names]]
+                    turns = both if number % 2 else both[::-1]
+                    seen = [
+                        one.measure(kind, requests_of(kind, one.api_key, lines), seconds)
+                        for one in turns
+                    ]
+                    pair = (seen[0], seen[1]) if number % 2 else (seen[1], seen[0])
+                    pairs.setdefault((kind.name, names), []).append(pair)
     for names, variant in by_names.items():
         stored = variant.stored()
         if stored < variant.accepted:
             message = f"{without(names)}: {variant.accepted} accepted, {stored} stored"
             raise RuntimeError(message)
-    return "\n".join([measured_on(), *(shares(kind, by_names) for kind in KINDS)])
+    return "\n".join([measured_on(), *(shares(kind, pairs) for kind in KINDS)])
 
 
 def requests_of(kind: Kind, api_key: str, lines: list[bytes]) -> list[Request]:
@@ -214,21 +232,33 @@ def without(names: tuple[str, ...]) -> str:
     return DECISIONS[names[0]].what
 
 
-def shares(kind: Kind, by_names: dict[tuple[str, ...], Variant]) -> str:
+def shares(kind: Kind, pairs: Pairs) -> str:
     """Return the table of one kind of request."""
+    digits = 0 if kind.events == 1 else 2
+    wholes = [
+        pair[0]
+        for names, other in zip(kind.variants, kind.beside, strict=True)
+        if names and not other
+        for pair in pairs[kind.name, names]
+    ]
     rows = []
-    for names, other in zip(kind.variants, kind.beside, strict=True):
-        mine, base = by_names[names], by_names[other]
-        rate = ratio(base.per_s[kind.name], mine.per_s[kind.name])
-        cost = ratio(mine.cpu_us[kind.name], base.cpu_us[kind.name])
-        is_base = names == other
+    for names in kind.variants:
+        seen = pairs.get((kind.name, names), [])
+        mine = [pair[1] for pair in seen] or wholes
+        shared = (
+            [
+                f"{median(with_it.per_s / without_it.per_s for with_it, without_it in seen):.2f}",
+                f"{median(without_it.cpu_us / with_it.cpu_us for with_it, without_it in seen):.2f}",
+            ]
+            if seen
+            else ["", ""]
+        )
         rows.append(
             [
                 without(names),
-                f"{median(mine.per_s[kind.name]):,.0f}",
-                f"{median(mine.cpu_us[kind.name]):.{0 if kind.events == 1 else 2}f}",
-                "" if is_base else f"{rate:.2f}",
-                "" if is_base else f"{cost:.2f}",
+                f"{median(one.per_s for one in mine):,.0f}",
+                f"{median(one.cpu_us for one in mine):.{digits}f}",
+                *shared,
             ]
         )
     name = "`track`, without" if kind.events == 1 else f"batches of {kind.events}, without"
@@ -242,16 +272,11 @@ def shares(kind: Kind, by_names: dict[tuple[str, ...], Variant]) -> str:
     return table(head, rows)
 
 
-def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Return the median of the ratios, round by round."""
-    return median(a / b for a, b in zip(above, below, strict=True))
-
-
 def main() -> int:
     """Measure, print the tables, and keep them if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--write", action="store_true", help="keep it in docs/performance.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sluice-ablation-") as name:

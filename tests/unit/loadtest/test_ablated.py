@@ -18,7 +18,7 @@ from gateway.publisher import Publisher
 from gateway.sources.segops import parse_batch, parse_track, read_plain
 from gateway.stamps import Stamps
 from loadtest.ablated import DECISIONS, taken_away
-from loadtest.ablation import ALL, KINDS, ratio, without
+from loadtest.ablation import ALL, KINDS, Figures, shares, without
 from loadtest.counts import SAMPLE, batch_work, count_requests, counted
 from sluice.core.envelope import Envelope, Rows, unseal
 from sluice.core.errors import Rejected
@@ -81,8 +81,14 @@ def test_every_decision_is_measured_when_the_ablation_runs() -> None:
     assert without(ALL) == "all of these"
 
 
-def test_share_is_the_median_of_the_rounds_when_one_of_them_was_disturbed() -> None:
-    assert ratio([10.0, 30.0, 8.0], [5.0, 1.0, 4.0]) == 2.0
+def test_share_is_the_median_of_the_pairs_when_one_of_them_was_disturbed() -> None:
+    kind = KINDS[0]
+    pair = (Figures(per_s=10.0, cpu_us=4.0), Figures(per_s=5.0, cpu_us=6.0))
+    disturbed = (Figures(per_s=10.0, cpu_us=4.0), Figures(per_s=1.0, cpu_us=90.0))
+    pairs = {(kind.name, names): [pair, disturbed, pair] for names in kind.variants if names}
+    first, second = shares(kind, pairs).splitlines()[2:4]
+    assert first.endswith("| 10 | 4 |  |  |")
+    assert second.endswith("| 5 | 6 | 2.00 | 1.50 |")
 
 
 async def test_server_has_no_fast_path_when_it_is_taken_away() -> None:
