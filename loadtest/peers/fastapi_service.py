@@ -2,15 +2,19 @@
 
 FastAPI on uvicorn validates with pydantic; ``google-cloud-pubsub``'s publisher takes one message an
 event and batches them as it does by default. 202 is said when the broker has all of a request, so
-the promise is the same as Sluice's on Pub/Sub. ``fastapi_consumer`` is the other half.
+the promise is the same as Sluice's on Pub/Sub. With ``--hands-over`` it has the habit of most
+examples instead: 202 is said when the client library has the events, which are lost if the service
+dies before the library has sent them. ``fastapi_consumer`` is the other half.
 """
 
 import argparse
 import asyncio
 import hashlib
 import hmac
+import logging
 import os
 import uuid
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -23,8 +27,10 @@ TENANT = "peer"
 MAX_BATCH = 2_000
 
 app = FastAPI()
+app.state.hands_over = False
 publisher = pubsub_v1.PublisherClient()
 topic = publisher.topic_path(os.environ["PEER_PROJECT"], os.environ["PEER_TOPIC"])
+log = logging.getLogger(__name__)
 key_digest = hashlib.sha256(os.environ["PEER_API_KEY"].encode()).digest()
 
 
@@ -63,14 +69,27 @@ def tenant_of(authorization: Annotated[str, Header()]) -> str:
 Tenant = Annotated[str, Depends(tenant_of)]
 
 
+def note_failure(future: "Future[str]") -> None:
+    """Log what the broker did not take, where nobody waits for it."""
+    if future.exception() is not None:
+        log.error("an event was not published", exc_info=future.exception())
+
+
 async def publish(events: list[Event], tenant: str) -> list[str]:
-    """Publish each event as a message; return when the broker has them all."""
+    """Publish each event as a message; return when the broker has them all.
+
+    With ``--hands-over`` that is when the client library has them.
+    """
     now = datetime.now(UTC)
     stored = [
         StoredEvent(**event.model_dump(), tenant=tenant, event_id=uuid.uuid4(), received_at=now)
         for event in events
     ]
     futures = [publisher.publish(topic, each.model_dump_json().encode()) for each in stored]
+    if app.state.hands_over:
+        for future in futures:
+            future.add_done_callback(note_failure)
+        return [str(each.event_id) for each in stored]
     async with asyncio.timeout(30):
         for future in futures:
             await asyncio.wrap_future(future)
@@ -94,7 +113,9 @@ def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--hands-over", action="store_true", help="do not wait for the broker")
     options = parser.parse_args()
+    app.state.hands_over = options.hands_over
     uvicorn.run(app, host="127.0.0.1", port=options.port, access_log=False, log_level="warning")
 
 
