@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-BEGIN: Final = "<!-- bench:begin -->"
-END: Final = "<!-- bench:end -->"
+BEGIN: Final = "<!-- {}:begin -->"
+END: Final = "<!-- {}:end -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,12 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def keep(page: Path, text: str) -> None:
-    """Put a text between the marks of a page."""
-    before, rest = page.read_text().split(BEGIN, 1)
-    _, after = rest.split(END, 1)
-    page.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+def keep(page: Path, text: str, *, mark: str = "bench") -> None:
+    """Put a text between two marks of a page; ``mark`` is their name."""
+    begin, end = BEGIN.format(mark), END.format(mark)
+    before, rest = page.read_text().split(begin, 1)
+    _, after = rest.split(end, 1)
+    page.write_text(f"{before}{begin}\n{text}{end}{after}")
 
 
 def processor() -> str:
