@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MAX_SHAPES: Final = 4
 MAX_SHAPE_BYTES: Final = 1_024
 """How many heads a connection remembers, and how long one may be: 4 KiB in all."""
+MAX_HELD_BYTES: Final = 65_536
+"""Held behind a request in hand before reading pauses; what one read brings may come on top."""
 UNKNOWN: Final = -1
 
 _log = logging.getLogger(__name__)
@@ -89,9 +91,10 @@ class Connection(RequestHandler):
                 shape, begin, size = request
                 grant = self._grants.get(shape)
                 if grant is not None and begin + size == len(data) and self._is_idle():
-                    self._is_taken = grant.fast_path.take(grant, self, data, begin)
-                    if self._is_taken:
+                    self._is_taken = True  # before the call, which may already give it back
+                    if grant.fast_path.take(grant, self, data, begin):
                         return
+                    self._is_taken = False
             self._parse_and_learn(data, request)
 
     def _parse(self, data: bytes) -> None:
@@ -153,11 +156,13 @@ class Connection(RequestHandler):
         )
 
     def _hold(self, data: bytes) -> None:
-        """Keep what arrives behind a request that is in hand; no more is read until it is over."""
-        if data:
-            if not self._held:
-                self._pause_reading_for_buffer()
-            self._held += data
+        """Keep what arrives behind a request that is in hand; past the bound no more is read.
+
+        Up to there it is, as aiohttp reads on: or nobody saw that the client hung up.
+        """
+        self._held += data
+        if len(self._held) >= MAX_HELD_BYTES and not self._buffer_paused:
+            self._pause_reading_for_buffer()
 
     def answer(self, data: bytes, *, is_last: bool) -> None:
         """Write the answer to the request that the fast path has in hand, and go on."""
@@ -182,7 +187,8 @@ class Connection(RequestHandler):
     def _go_on(self) -> None:
         if self._held:
             held, self._held = self._held, b""
-            self._resume_reading_for_buffer()
+            if self._buffer_paused:
+                self._resume_reading_for_buffer()
             self.data_received(held)
 
     @property
@@ -200,7 +206,11 @@ class Connection(RequestHandler):
     def _process_keepalive(self) -> None:
         if self._is_taken:  # to aiohttp it looks idle
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        transport = self.transport
         super()._process_keepalive()
+        # A client that does not read its answers would keep a closed connection for good.
+        if transport is not None and transport.is_closing() and transport.get_write_buffer_size():
+            transport.abort()
 
     def cut_head(self) -> bool:
         """Close the connection if it still waits for the same head; whether it did."""

@@ -45,6 +45,7 @@ ANSWERED_AT_ONCE: Final = 256
 QUEUED: Final = 202
 
 _PATHS: Final = frozenset({TRACK_PATH, f"{TRACK_PATH}/"})
+_SCHEME: Final = "apikey "
 _log = logging.getLogger(__name__)
 
 
@@ -114,8 +115,9 @@ class FastPath:
             or message.should_close
             or message.version.minor != 1
             or not is_plain(message.headers)
+            or not message.headers[hdrs.AUTHORIZATION].lower().startswith(_SCHEME)
         ):
-            return None
+            return None  # of a session too: its token would be verified twice for each request
         directory = self._directory()
         who = authenticate_ingest(
             message.headers.getall(hdrs.AUTHORIZATION),
@@ -151,7 +153,8 @@ class FastPath:
         ):
             return False
         event = read_plain(data[begin:])
-        if event is None:
+        # Many clients send a number, or none, as user_id: not worth a look together with others.
+        if event is None or not isinstance(event.user_id, str):
             return False
         slug = grant.tenant.slug
         of_tenant = self._gathered.get(slug)
@@ -176,18 +179,14 @@ class FastPath:
         """Queue what is plainly good; where something is not, look for it by halves."""
         try:
             events = self._judge(tenant, taken)
+            is_queued = events is not None and self._offer(tenant, taken, events)
         except Exception:  # noqa: BLE001 - the top of these requests: the long way finds it too
             _log.warning("The fast path failed; the long way is taken", exc_info=True)
             self._give_back(taken)
             return
-        if events is not None:
-            told = [
-                (one.connection, event.event_id, one.started)
-                for one, event in zip(taken, events, strict=True)
-            ]
-            tell = partial(self._answer, tenant.slug, told)
-            self._publisher.offer(encode("events", events), tell)
-        elif len(taken) == 1:
+        if is_queued:
+            return
+        if events is not None or len(taken) == 1:
             self._give_back(taken)
         else:
             middle = len(taken) // 2
@@ -207,10 +206,25 @@ class FastPath:
             new_ids=self._stamps.new_ids(len(taken)),
         )
 
+    def _offer(self, tenant: Tenant, taken: Sequence[_Taken], events: Sequence[Event]) -> bool:
+        """Queue events; whether there was room for their rows, which are longer than the bodies."""
+        rows = encode("events", events)
+        if self._publisher.refuse(sum(len(one.data) for one in rows)) is not None:
+            return False
+        told = [
+            (one.connection, event.event_id, one.started)
+            for one, event in zip(taken, events, strict=True)
+        ]
+        self._publisher.offer(rows, partial(self._answer, tenant.slug, told))
+        return True
+
     def _give_back(self, taken: Sequence[_Taken]) -> None:
         for one in taken:
             self._app.leave()
-            one.connection.give_back(one.data)
+            try:
+                one.connection.give_back(one.data)
+            except Exception:  # noqa: BLE001 - of one client; the others have to go on
+                _end(one.connection)
 
     def _answer(self, slug: str, told: Sequence[_Told], outcome: Unstored | None) -> None:
         """Answer the requests of one group, some at once."""
@@ -222,15 +236,24 @@ class FastPath:
         HTTP_FAST_PATH.add(len(told))
         note = partial(self._app.note, TRACK, method=hdrs.METH_POST, tenant=slug)
         for connection, event_id, started in told:
-            request_id = self._new_request_id()
             is_last = self._app.is_leaving or connection.is_ending
             self._app.leave()
-            if outcome is None:
-                data = render_queued(event_id, request_id, is_last=is_last)
-                note(QUEUED, None, started, request_id=request_id)
-            else:
-                answer = unstored_answer(TRACK, outcome)
-                closes = "close" if is_last else None
-                data = render(answer, request_id=request_id, connection=closes)
-                note(answer.status, answer.error_type, started, request_id=request_id)
-            connection.answer(data, is_last=is_last)
+            try:
+                request_id = self._new_request_id()
+                if outcome is None:
+                    data = render_queued(event_id, request_id, is_last=is_last)
+                    note(QUEUED, None, started, request_id=request_id)
+                else:
+                    answer = unstored_answer(TRACK, outcome)
+                    closes = "close" if is_last else None
+                    data = render(answer, request_id=request_id, connection=closes)
+                    note(answer.status, answer.error_type, started, request_id=request_id)
+                connection.answer(data, is_last=is_last)
+            except Exception:  # noqa: BLE001 - of one client; the others have to go on
+                _end(connection)
+
+
+def _end(connection: Connection) -> None:
+    """End a connection that failed, as the event loop does, and spare the others of its group."""
+    _log.exception("A connection failed outside the application")
+    connection.force_close()

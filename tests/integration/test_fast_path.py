@@ -1,6 +1,7 @@
 """The fast path of ``track``: who takes it, and that nobody can tell but by the time."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,7 +9,15 @@ from typing import Any
 
 import orjson
 import pytest
+from yarl import URL
 
+from gateway import fast_path
+from gateway.connection import Connection
+from gateway.publisher import Publisher, Unstored
+from gateway.reply import render_queued
+from sluice.core.envelope import Envelope
+from sluice.core.errors import ErrorType
+from sluice.queue.local import LocalQueue
 from sluice.telemetry import EVENTS_ACCEPTED, HTTP_FAST_PATH
 from sluice.tenants import TenantsFile
 from tests.support.gateway import EVENT, TENANT, TRACK, Gateway, running_gateway, stored_rows
@@ -239,3 +248,137 @@ async def test_tenant_takes_the_long_way_when_it_gets_a_limit(tmp_path: Path) ->
             return HTTP_FAST_PATH.value() == before
 
         await poll_until(takes_the_long_way, what="the limit is counted")
+
+
+async def test_connection_goes_on_when_its_event_is_given_back_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As happens to the one whose body makes the gathered bytes too many to wait for more."""
+    monkeypatch.setattr(fast_path, "MAX_GATHERED_BYTES", 1)
+    async with running_gateway(tmp_path) as gateway, on_fast_path(gateway) as client:
+        assert (await client.send(b'{"user_id":"u","event_type":" spaced"}')).status == 400
+        assert (await client.send(EVENT)).status == 202
+
+
+@pytest.mark.parametrize("name", ["judge_plain", "stamp_batch", "encode"])
+async def test_long_way_answers_when_the_fast_path_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        message = "planted"
+        raise ValueError(message)
+
+    async with running_gateway(tmp_path) as gateway, on_fast_path(gateway) as client:
+        monkeypatch.setattr(fast_path, name, fail)
+        assert (await client.send(EVENT)).status == 202
+        monkeypatch.undo()
+        assert (await client.send(EVENT)).status == 202
+    assert len((await stored_rows(gateway.settings))["events"]) == 5
+
+
+async def test_only_the_connection_ends_whose_answer_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[str] = []
+
+    def fail_once(event_id: str, request_id: str, *, is_last: bool) -> bytes:
+        if failed:
+            return render_queued(event_id, request_id, is_last=is_last)
+        failed.append(event_id)
+        message = "planted"
+        raise ValueError(message)
+
+    async with (
+        running_gateway(tmp_path) as gateway,
+        on_fast_path(gateway) as one,
+        on_fast_path(gateway) as other,
+    ):
+        monkeypatch.setattr(fast_path, "render_queued", fail_once)
+        for client in (one, other):
+            client.writer.write(gateway.track_bytes())
+        answers = [await read_answer(client.reader) for client in (one, other)]
+        assert sorted(0 if answer is None else answer.status for answer in answers) == [0, 202]
+        monkeypatch.undo()
+        assert (await gateway.send(gateway.track_bytes())).status == 202
+    assert len((await stored_rows(gateway.settings))["events"]) == 9
+
+
+async def test_rows_for_which_there_is_no_room_are_refused_as_on_the_long_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room for the body, but its row is longer."""
+
+    def refuse(_publisher: Publisher, size: int) -> Unstored | None:
+        return None if size <= len(EVENT) else Unstored(ErrorType.OVERLOADED, "full", 2)
+
+    async with running_gateway(tmp_path) as gateway, on_fast_path(gateway) as client:
+        monkeypatch.setattr(Publisher, "refuse", refuse)
+        answer = await client.send(EVENT)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+        monkeypatch.undo()
+        assert (await client.send(EVENT)).status == 202
+    assert len((await stored_rows(gateway.settings))["events"]) == 4
+
+
+async def test_what_waits_behind_a_request_is_dropped_when_the_client_hangs_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on the long way; so reading goes on while something waits."""
+    gate = asyncio.Event()
+    publish = LocalQueue.publish
+    started: list[str] = []
+
+    async def wait_and_publish(
+        queue: LocalQueue, topic: str, envelopes: Sequence[Envelope]
+    ) -> None:
+        started.append(topic)
+        await gate.wait()
+        await publish(queue, topic, envelopes)
+
+    lost: list[Connection] = []
+    end = Connection.connection_lost
+
+    def note_end(connection: Connection, exc: BaseException | None) -> None:
+        lost.append(connection)
+        end(connection, exc)
+
+    async with running_gateway(tmp_path) as gateway, on_fast_path(gateway) as client:
+        monkeypatch.setattr(LocalQueue, "publish", wait_and_publish)
+        monkeypatch.setattr(Connection, "connection_lost", note_end)
+        client.writer.write(gateway.track_bytes())
+        await poll_until(lambda: started, what="the first is on its way")
+        client.writer.write(gateway.track_bytes())
+        client.writer.write_eof()
+        await poll_until(lambda: lost, what="the end is noticed")
+        gate.set()
+    assert len((await stored_rows(gateway.settings))["events"]) == 4
+
+
+async def test_client_that_never_reads_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers would keep the connection open for good, though it is idle."""
+    start, end = Connection.connection_made, Connection.connection_lost
+    lost: list[Connection] = []
+
+    def with_small_buffer(connection: Connection, transport: asyncio.BaseTransport) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        start(connection, transport)
+
+    def note_end(connection: Connection, exc: BaseException | None) -> None:
+        lost.append(connection)
+        end(connection, exc)
+
+    monkeypatch.setattr(Connection, "connection_made", with_small_buffer)
+    monkeypatch.setattr(Connection, "connection_lost", note_end)
+    loop = asyncio.get_running_loop()
+    async with running_gateway(tmp_path, keepalive_s=1) as gateway:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.settimeout(0)
+            address = URL(gateway.url)
+            await loop.sock_connect(client, (address.host, address.port))
+            for _ in range(100):
+                await loop.sock_sendall(client, gateway.track_bytes())
+            await poll_until(lambda: lost, what="the connection is cut")
+    assert len((await stored_rows(gateway.settings))["events"]) == 100
