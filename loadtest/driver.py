@@ -35,6 +35,8 @@ CONNECT_TRIES: Final = 3
 COARSE_S: Final = 0.002
 """Timers of the loop are this rough; what is nearer is waited for turn by turn."""
 LONGEST_US: Final = 2**32 - 1
+OK: Final = 200
+REDIRECTS: Final = 300
 AT_ONCE: Final = 8
 """Requests that are sent in one turn of the loop, when many are due."""
 OPENING: Final = 200
@@ -69,6 +71,7 @@ class Engine:
         self.without_retry_after = 0
         self.slow_statuses: Counter[int] = Counter()
         self._ceiling = 0.0
+        self._answered_at = 0.0
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> Seen:
@@ -139,9 +142,11 @@ class Engine:
         await self._drain()
         ended = time.perf_counter() - began
         if not rate:
-            self._ceiling = (len(self.columns.status) - before) / ended
+            good = sum(OK <= status < REDIRECTS for status in self.columns.status[before:])
+            self._ceiling = good / ended
             return ended
-        return min(ended, phase.seconds)
+        # A server that accepts all and answers late has done no more than it did until then.
+        return max(min(ended, phase.seconds), self._answered_at - began)
 
     async def _pace(self, rate: float, phase: Phase) -> None:
         """Have requests due one after the other, at their times."""
@@ -166,7 +171,8 @@ class Engine:
         now = time.perf_counter()
         self._deadline = now + phase.seconds
         self._left = min(phase.count, MAX_REQUESTS - len(self.columns.status))
-        while self._free and self._left > 0:
+        most = phase.at_once or len(self._free)
+        while self._free and self._left > 0 and len(self._in_flight) < most:
             self._left -= 1
             self._send(self._free.popleft(), now)
         with suppress(TimeoutError):
@@ -196,9 +202,12 @@ class Engine:
 
     def note(self, kind: int, due: float, status: int) -> None:
         """Count what became of one request."""
+        now = time.perf_counter()
+        if status != NO_ANSWER:
+            self._answered_at = now
         columns = self.columns
         columns.due_ms.append(int((due - self.start) * 1e3) if due > self.start else 0)
-        columns.latency_us.append(min(LONGEST_US, int((time.perf_counter() - due) * 1e6)))
+        columns.latency_us.append(min(LONGEST_US, int((now - due) * 1e6)))
         columns.status.append(status)
         columns.kind.append(kind)
         columns.phase.append(self.phase)
