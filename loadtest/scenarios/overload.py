@@ -10,10 +10,10 @@ from loadtest.plan import Phase, Request
 from loadtest.scenario import Inputs, Load, Scenario, Step, warm_up
 
 TIMES: Final = 3.0
-AT_ONCE: Final = {"track": 64, "batch": 32}
-"""Connections of the closed loop that finds the ceiling."""
-CONNECTIONS: Final = 1_024
-"""Of the open loop: so many requests may wait at the server at once."""
+AT_ONCE: Final = {"track": 0, "batch": 32}
+"""Connections of the closed loop that finds the ceiling; 0: all."""
+CONNECTIONS: Final = {"track": 1_024, "batch": 256}
+"""Of the open loop: so many requests may be at the server at once."""
 
 
 def steps(inputs: Inputs) -> list[Step]:
@@ -26,7 +26,7 @@ def steps(inputs: Inputs) -> list[Step]:
             Phase(name="overload", seconds=seconds, share=TIMES),
             Phase(name="recovery", seconds=seconds, share=0.5),
         )
-        return Load(inputs.plan(requests, *phases, connections=CONNECTIONS))
+        return Load(inputs.plan(requests, *phases, connections=CONNECTIONS[kind]))
 
     tracks, batches = inputs.tracks(), inputs.batches()
     return [warm_up(inputs, tracks), overload("track", tracks), overload("batch", batches)]
