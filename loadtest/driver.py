@@ -234,7 +234,7 @@ class Engine:
         """Replace a connection that the server closed."""
         if self.is_over:
             return
-        self.broken += 1
+        self.broken += not connection.is_last
         self._in_flight.discard(connection)
         if not self._in_flight:
             self._idle.set()
@@ -293,7 +293,16 @@ class Engine:
 class Connection(asyncio.Protocol):
     """One keep-alive connection with at most one request on its way."""
 
-    __slots__ = ("_buffer", "_due", "_engine", "_is_busy", "_kind", "_transport", "is_idle")
+    __slots__ = (
+        "_buffer",
+        "_due",
+        "_engine",
+        "_is_busy",
+        "_kind",
+        "_transport",
+        "is_idle",
+        "is_last",
+    )
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -303,6 +312,8 @@ class Connection(asyncio.Protocol):
         self._is_busy = False
         self.is_idle = False
         """Whether it is only held open."""
+        self.is_last = False
+        """Whether the server said that no further request is read here."""
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -331,8 +342,14 @@ class Connection(asyncio.Protocol):
         engine = self._engine
         status = int(buffer[9:12])
         engine.note(self._kind, self._due, status)
-        if status in {429, 503} and b"retry-after:" not in buffer[:head].lower():
-            engine.without_retry_after += 1
+        if status >= REDIRECTS:
+            told = buffer[:head].lower()
+            if status in {429, 503} and b"retry-after:" not in told:
+                engine.without_retry_after += 1
+            if b"\r\nconnection: close" in told:
+                self.is_last = True
+                self.close()
+                return
         engine.answered(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
