@@ -17,7 +17,6 @@ import resource
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
 from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
@@ -35,8 +34,7 @@ CONNECT_TRIES: Final = 3
 COARSE_S: Final = 0.002
 """Timers of the loop are this rough; what is nearer is waited for turn by turn."""
 LONGEST_US: Final = 2**32 - 1
-OK: Final = 200
-REDIRECTS: Final = 300
+OK, REDIRECTS = 200, 300
 AT_ONCE: Final = 8
 """Requests that are sent in one turn of the loop, when many are due."""
 OPENING: Final = 200
@@ -142,8 +140,8 @@ class Engine:
         await self._drain()
         ended = time.perf_counter() - began
         if not rate:
-            good = sum(OK <= status < REDIRECTS for status in self.columns.status[before:])
-            self._ceiling = good / ended
+            answers = self.columns.status[before:]
+            self._ceiling = sum(OK <= status < REDIRECTS for status in answers) / ended
             return ended
         # A server that accepts all and answers late has done no more than it did until then.
         return max(min(ended, phase.seconds), self._answered_at - began)
@@ -202,10 +200,9 @@ class Engine:
 
     def note(self, kind: int, due: float, status: int) -> None:
         """Count what became of one request."""
-        now = time.perf_counter()
+        now, columns = time.perf_counter(), self.columns
         if status != NO_ANSWER:
             self._answered_at = now
-        columns = self.columns
         columns.due_ms.append(int((due - self.start) * 1e3) if due > self.start else 0)
         columns.latency_us.append(min(LONGEST_US, int((now - due) * 1e6)))
         columns.status.append(status)
@@ -382,11 +379,6 @@ def raise_file_limit() -> None:
     """Allow as many open connections as this process may have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """Return the value below which ``share`` of the ordered values lie; 0 of none."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 
 async def drive(plan: Plan) -> Seen:
