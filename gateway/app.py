@@ -53,7 +53,7 @@ from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.siblings import Place, Siblings
 from gateway.stamps import Stamps
 from gateway.tails import Tails
-from gateway.token_keys import JwksSource, shared_secret
+from gateway.token_keys import JwksSource, load_verifier, shared_secret
 from gateway.traces import RequestTraces
 from gateway.worker_link import WorkerLink
 from sluice.core.errors import ConfigError
@@ -322,7 +322,7 @@ async def serve(
             publisher=publisher,
             rejections=parts.rejections,
             watchers=[
-                *(tenants.run, probe.watch, tails.run, http.sweep, watch_loop),
+                *(tenants.run, probe.watch, tails.run, http.sweep, watch_loop, load_verifier),
                 *([jwks.run] if jwks else []),
                 *([siblings.run] if siblings else []),
             ],

@@ -7,8 +7,9 @@ turn of the loop are judged, stamped and encoded together, as those of a batch, 
 group commit as all others; each is answered after its fsync, with the same bytes.
 
 Whatever is not plain goes the long way, which alone knows how to refuse: another head, an event
-that is not good at first sight, no room, a tenant with limits, tracing, the end of the process. So
-nothing here has words of its own, and turning it off changes only the speed.
+that is not good at first sight, a tenant with limits, tracing, the end of the process. Where there
+is no room the refusal is the publisher's, as on the long way. So nothing here has words of its own,
+and turning it off changes only the speed.
 """
 
 import asyncio
@@ -149,12 +150,18 @@ class FastPath:
             size > MAX_BODY_BYTES
             or grant.directory is not self._directory()
             or not self._app.may_hurry
-            or self._publisher.refuse(self._gathered_bytes + size) is not None
         ):
             return False
+        full = self._publisher.refuse(self._gathered_bytes + size)
+        if full is not None:
+            # Under overload the most are refused: that must cost less than to accept.
+            self._app.enter()
+            told = [(connection, "", time.perf_counter())]
+            self._loop.call_soon(self._answer, grant.tenant.slug, told, full)
+            return True
         event = read_plain(data[begin:])
-        # Many clients send a number, or none, as user_id: not worth a look together with others.
-        if event is None or not isinstance(event.user_id, str):
+        # Many send none: not worth a look together with others.
+        if event is None or event.user_id is None:
             return False
         slug = grant.tenant.slug
         of_tenant = self._gathered.get(slug)

@@ -7,10 +7,10 @@ happens at most every ten seconds.
 
 import asyncio
 import logging
+from importlib import import_module
 from typing import Any, Final
 
 import aiohttp
-import jwt
 import msgspec
 
 from gateway.core.auth import TokenKeys
@@ -48,6 +48,8 @@ def parse_jwks(document: bytes) -> TokenKeys:
     except msgspec.DecodeError as error:
         message = "not a JWKS document"
         raise ValueError(message) from error
+    import jwt  # as gateway.core.auth does it
+
     keys: dict[str, jwt.PyJWK] = {}
     for entry in entries[:MAX_KEYS]:
         try:
@@ -57,6 +59,11 @@ def parse_jwks(document: bytes) -> TokenKeys:
         if key.algorithm_name in FAMILY and key.public_key_use in {None, "sig"}:
             keys[key.key_id or ""] = key
     return TokenKeys(FAMILY, by_id=keys)
+
+
+async def load_verifier(_stop: asyncio.Event) -> None:
+    """Import what verifies tokens in a thread, so that the first token need not wait for it."""
+    await asyncio.to_thread(import_module, "jwt")
 
 
 class JwksSource:

@@ -283,7 +283,7 @@ def main() -> int:
         text = measure(Path(name), options.rounds, options.seconds)
     print(text)
     if options.write:
-        keep(PERFORMANCE, text, "ablation")
+        keep(PERFORMANCE, text, mark="ablation")
     return 0
 
 

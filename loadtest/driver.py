@@ -17,7 +17,6 @@ import resource
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
 from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
@@ -35,6 +34,7 @@ CONNECT_TRIES: Final = 3
 COARSE_S: Final = 0.002
 """Timers of the loop are this rough; what is nearer is waited for turn by turn."""
 LONGEST_US: Final = 2**32 - 1
+OK, REDIRECTS = 200, 300
 AT_ONCE: Final = 8
 """Requests that are sent in one turn of the loop, when many are due."""
 OPENING: Final = 200
@@ -69,6 +69,7 @@ class Engine:
         self.without_retry_after = 0
         self.slow_statuses: Counter[int] = Counter()
         self._ceiling = 0.0
+        self._answered_at = 0.0
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> Seen:
@@ -139,9 +140,11 @@ class Engine:
         await self._drain()
         ended = time.perf_counter() - began
         if not rate:
-            self._ceiling = (len(self.columns.status) - before) / ended
+            answers = self.columns.status[before:]
+            self._ceiling = sum(OK <= status < REDIRECTS for status in answers) / ended
             return ended
-        return min(ended, phase.seconds)
+        # A server that accepts all and answers late has done no more than it did until then.
+        return max(min(ended, phase.seconds), self._answered_at - began)
 
     async def _pace(self, rate: float, phase: Phase) -> None:
         """Have requests due one after the other, at their times."""
@@ -166,7 +169,8 @@ class Engine:
         now = time.perf_counter()
         self._deadline = now + phase.seconds
         self._left = min(phase.count, MAX_REQUESTS - len(self.columns.status))
-        while self._free and self._left > 0:
+        most = phase.at_once or len(self._free)
+        while self._free and self._left > 0 and len(self._in_flight) < most:
             self._left -= 1
             self._send(self._free.popleft(), now)
         with suppress(TimeoutError):
@@ -196,9 +200,11 @@ class Engine:
 
     def note(self, kind: int, due: float, status: int) -> None:
         """Count what became of one request."""
-        columns = self.columns
+        now, columns = time.perf_counter(), self.columns
+        if status != NO_ANSWER:
+            self._answered_at = now
         columns.due_ms.append(int((due - self.start) * 1e3) if due > self.start else 0)
-        columns.latency_us.append(min(LONGEST_US, int((time.perf_counter() - due) * 1e6)))
+        columns.latency_us.append(min(LONGEST_US, int((now - due) * 1e6)))
         columns.status.append(status)
         columns.kind.append(kind)
         columns.phase.append(self.phase)
@@ -225,7 +231,7 @@ class Engine:
         """Replace a connection that the server closed."""
         if self.is_over:
             return
-        self.broken += 1
+        self.broken += not connection.is_last
         self._in_flight.discard(connection)
         if not self._in_flight:
             self._idle.set()
@@ -284,7 +290,16 @@ class Engine:
 class Connection(asyncio.Protocol):
     """One keep-alive connection with at most one request on its way."""
 
-    __slots__ = ("_buffer", "_due", "_engine", "_is_busy", "_kind", "_transport", "is_idle")
+    __slots__ = (
+        "_buffer",
+        "_due",
+        "_engine",
+        "_is_busy",
+        "_kind",
+        "_transport",
+        "is_idle",
+        "is_last",
+    )
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -294,6 +309,8 @@ class Connection(asyncio.Protocol):
         self._is_busy = False
         self.is_idle = False
         """Whether it is only held open."""
+        self.is_last = False
+        """Whether the server said that no further request is read here."""
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -322,8 +339,14 @@ class Connection(asyncio.Protocol):
         engine = self._engine
         status = int(buffer[9:12])
         engine.note(self._kind, self._due, status)
-        if status in {429, 503} and b"retry-after:" not in buffer[:head].lower():
-            engine.without_retry_after += 1
+        if status >= REDIRECTS:
+            told = buffer[:head].lower()
+            if status in {429, 503} and b"retry-after:" not in told:
+                engine.without_retry_after += 1
+            if b"\r\nconnection: close" in told:
+                self.is_last = True
+                self.close()
+                return
         engine.answered(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -356,11 +379,6 @@ def raise_file_limit() -> None:
     """Allow as many open connections as this process may have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """Return the value below which ``share`` of the ordered values lie; 0 of none."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 
 async def drive(plan: Plan) -> Seen:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from loadtest.driver import quantile
+from loadtest.latencies import quantile
 
 RATE_PER_S = 5_000
 TICK_S = 0.02

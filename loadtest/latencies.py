@@ -59,3 +59,8 @@ class Latencies:
         latencies = cls()
         latencies._histogram.decode_and_add(text.encode())
         return latencies
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """Return the value below which ``share`` of the ordered values lie; 0 of none."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0

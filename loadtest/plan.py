@@ -47,6 +47,8 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     """Requests a second as a share of what the last closed loop of this plan reached."""
     count: int = MAX_REQUESTS
     """Ends the phase before its time."""
+    at_once: int = 0
+    """Connections that a closed loop uses; 0: all of them."""
 
 
 class Slow(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +146,10 @@ def share(plan: Plan, parts: int) -> list[Plan]:
                 requests=plan.requests[start:] + plan.requests[:start],
                 phases=[
                     msgspec.structs.replace(
-                        phase, rate=phase.rate / parts, count=_slice(phase.count, part, parts)
+                        phase,
+                        rate=phase.rate / parts,
+                        count=_slice(phase.count, part, parts),
+                        at_once=-(-phase.at_once // parts),
                     )
                     for phase in plan.phases
                 ],

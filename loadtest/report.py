@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
+
+BEGIN: Final = "<!-- {}:begin -->"
+END: Final = "<!-- {}:end -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,9 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def keep(page: Path, text: str, name: str = "bench") -> None:
-    """Put a text between the marks of that name on a page."""
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+def keep(page: Path, text: str, *, mark: str = "bench") -> None:
+    """Put a text between two marks of a page; ``mark`` is their name."""
+    begin, end = BEGIN.format(mark), END.format(mark)
     before, rest = page.read_text().split(begin, 1)
     _, after = rest.split(end, 1)
     page.write_text(f"{before}{begin}\n{text}{end}{after}")

@@ -24,7 +24,7 @@ import aiohttp
 import orjson
 
 from loadtest.bench import warehouse_url
-from loadtest.driver import quantile
+from loadtest.latencies import quantile
 from loadtest.processes import children, command, free_port, running
 from loadtest.report import measured_on, say, table
 

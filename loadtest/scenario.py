@@ -176,3 +176,16 @@ def ceiling_and_half(inputs: Inputs, requests: list[Request], connections: int =
         warm_up(inputs, requests),
         Load(inputs.plan(requests, *phases, connections=connections)),
     ]
+
+
+def beside(inputs: Inputs, *, slow: Slow | None = None, idle_connections: int = 0) -> list[Step]:
+    """Return the usual load, first alone, then beside clients that only hold something."""
+    seconds, rate = inputs.seconds_or(30) / 2, inputs.rate_or(500)
+    requests = inputs.tracks()
+    alone = Phase(name="without", seconds=seconds, rate=rate)
+    both = Phase(name="with", seconds=seconds, rate=rate)
+    return [
+        warm_up(inputs, requests),
+        Load(inputs.plan(requests, alone)),
+        Load(inputs.plan(requests, both, slow=slow, idle_connections=idle_connections)),
+    ]

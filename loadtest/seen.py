@@ -67,7 +67,7 @@ class Seen(msgspec.Struct):
     lag: str
     """Histogram of how late the generator itself sent; with a free connection, from when due."""
     durations_s: dict[str, float]
-    """How long each measured phase went on, until its last answer in a closed loop."""
+    """How long each measured phase went on, until its last answer."""
     cpu_s: float
     broken_connections: int
     without_retry_after: int

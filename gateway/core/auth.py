@@ -6,14 +6,15 @@ with the algorithms of the configured family only, and its times are judged here
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
-
-import jwt
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.session import AUDIENCE, read_token
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.tenant import ApiKey, Directory, Tenant, find_public_key
 from sluice.core.tokens import READ_SCOPE
+
+if TYPE_CHECKING:
+    from jwt import PyJWK
 
 MAX_TIME_S: Final = 1e11
 """Unix seconds beyond this are no time; not-a-number fails the comparison too."""
@@ -38,7 +39,6 @@ _OPTIONS: Final[Any] = {
 
 # A header or claim can be any JSON, and PyJWT lets some surprises through as builtin errors.
 _TOKEN_ERRORS: Final = (
-    jwt.PyJWTError,
     ValueError,
     TypeError,
     KeyError,
@@ -90,16 +90,16 @@ class TokenKeys:
 
     algorithms: tuple[str, ...]
     secret: str = field(default="", repr=False)
-    by_id: Mapping[str, jwt.PyJWK] = field(default_factory=dict)
+    by_id: "Mapping[str, PyJWK]" = field(default_factory=dict)
 
-    def find(self, algorithm: str, key_id: str | None) -> str | jwt.PyJWK | None:
+    def find(self, algorithm: str, key_id: str | None) -> "str | PyJWK | None":
         """Return the key for a token's header; None where there is no such key."""
         if algorithm not in self.algorithms:
             return None
         if self.secret:
             return self.secret
         if key_id is None and len(self.by_id) == 1:
-            key: jwt.PyJWK | None = next(iter(self.by_id.values()))
+            key: PyJWK | None = next(iter(self.by_id.values()))
         else:
             key = self.by_id.get(key_id or "")
         return key if key is not None and key.algorithm_name == algorithm else None
@@ -339,6 +339,8 @@ def _allows(claims: Mapping[str, Any], scope: str) -> bool:
 
 
 def _verify(token: str, keys: TokenKeys, *, now: float) -> dict[str, Any] | Denied:
+    import jwt  # the most expensive import of all, and most gateways see no token for a while
+
     try:
         header = jwt.get_unverified_header(token)
         algorithm, key_id = header["alg"], header.get("kid")
@@ -346,7 +348,7 @@ def _verify(token: str, keys: TokenKeys, *, now: float) -> dict[str, Any] | Deni
         if key is None:
             return _INVALID
         claims: dict[str, Any] = jwt.decode(token, key, algorithms=[algorithm], options=_OPTIONS)
-    except _TOKEN_ERRORS:
+    except (jwt.PyJWTError, *_TOKEN_ERRORS):
         return _INVALID
     expires, not_before = _time(claims.get("exp")), _time(claims.get("nbf", 0))
     if expires is None or not_before is None or not_before > now + LEEWAY_S:

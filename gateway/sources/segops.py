@@ -24,6 +24,7 @@ from gateway.core.event_rules import (
     Terms,
     judge,
     kind_of,
+    read_id,
     read_value,
 )
 from gateway.core.json_repair import reasons
@@ -144,9 +145,13 @@ def read_plain(body: bytes) -> TypedEvent | None:
     if isinstance(text, Rejected):
         return None
     try:
-        return _EVENT.decode(text)
+        event = _EVENT.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return None
+    if isinstance(event.user_id, int):  # many clients send a number
+        user_id = read_id(event.user_id, name="user_id", limit=MAX_USER_ID_CHARS)
+        event.user_id = user_id if isinstance(user_id, str) else None
+    return event
 
 
 def judge_plain(events: Sequence[TypedEvent], *, strict: bool) -> Candidates | None:

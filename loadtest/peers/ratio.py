@@ -238,7 +238,7 @@ def main() -> int:
         text = measure(Path(folder), jar, options.rounds, options.seconds)
     print(text)
     if options.write:
-        keep(PERFORMANCE, text, "peers")
+        keep(PERFORMANCE, text, mark="peers")
     return 0
 
 

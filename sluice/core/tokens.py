@@ -4,8 +4,6 @@ import re
 from datetime import datetime, timedelta
 from typing import Final
 
-import jwt
-
 from sluice.core.errors import ConfigError
 
 ALGORITHM: Final = "HS256"
@@ -45,6 +43,8 @@ def mint_read_token(
         "exp": now + timedelta(seconds=ttl_s),
         **({"name": name} if name else {}),
     }
+    import jwt  # as gateway.core.auth does it
+
     return jwt.encode(claims, secret, algorithm=ALGORITHM)
 
 

@@ -1,23 +1,20 @@
 """The one way to ClickHouse: inserts, reads and commands over HTTP.
 
-Alone imports ``clickhouse_connect`` and translates its exceptions. Inserts, reads and long
-statements have a connection pool each, so that none waits for another. Nothing is retried here:
-who calls decides. After a failure the address is read again, because the embedded warehouse may
-have come back with another port or password.
+Alone imports ``clickhouse_connect`` and translates its exceptions; it is imported in a thread, with
+the first connection, because a gateway answers before it needs the warehouse. Inserts, reads and
+long statements have a connection pool each, so that none waits for another. Nothing is retried
+here: who calls decides. After a failure the address is read again, because the embedded warehouse
+may have come back with another port or password.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import unquote, urlsplit
-
-import clickhouse_connect
-from clickhouse_connect.driver.asyncclient import AsyncClient
-from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
-from clickhouse_connect.driver.external import ExternalData
 
 from sluice.core.errors import WarehouseError, WarehouseUnavailableError
 from sluice.settings import Settings
@@ -33,6 +30,11 @@ from sluice.warehouse.topology import (
     read_settings,
     topology_of,
 )
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.asyncclient import AsyncClient
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+    from clickhouse_connect.driver.external import ExternalData
 
 Lane = Literal["insert", "read", "upkeep"]
 
@@ -190,20 +192,13 @@ class Warehouse:
         Raises:
             WarehouseError, WarehouseUnavailableError: As ``insert_rows``.
         """
-        sent = (
-            ExternalData(
-                file_name=external.name,
-                data=external.data,
-                fmt="TSV",
-                structure=external.structure,
-            )
-            if external
-            else None
-        )
         async with self._use("read") as client:
             settings = await self._see_all(client, query.sql)
             result = await client.query(
-                query.sql, parameters=params, settings=settings, external_data=sent
+                query.sql,
+                parameters=params,
+                settings=settings,
+                external_data=_sent(external) if external else None,
             )
             return [tuple(row) for row in result.result_rows]
 
@@ -257,7 +252,7 @@ class Warehouse:
         async with self._use("read") as client:
             await client.command("SELECT 1")
 
-    async def _see_all(self, client: AsyncClient, sql: str) -> dict[str, Any]:
+    async def _see_all(self, client: "AsyncClient", sql: str) -> dict[str, Any]:
         """Let the server catch up with the others, and return the settings of a read."""
         if not self._sees_all:
             return {}
@@ -266,18 +261,18 @@ class Warehouse:
             await client.command(statement)
         return dict(read_settings(topology))
 
-    async def _topology_of(self, client: AsyncClient) -> Topology:
+    async def _topology_of(self, client: "AsyncClient") -> Topology:
         if self._topology is None:
             engine = "" if self.is_embedded or self.cluster else await client.command(_ENGINE)
             self._topology = topology_of(str(engine), self.cluster)
         return self._topology
 
     @asynccontextmanager
-    async def _use(self, lane: Lane) -> AsyncIterator[AsyncClient]:
+    async def _use(self, lane: Lane) -> AsyncIterator["AsyncClient"]:
         try:
             async with asyncio.timeout(TIMEOUTS_S[lane]):
                 yield await self._client(lane)
-        except ClickHouseError as error:
+        except _failed() as error:
             self._is_doubtful = True
             raise _translated(error) from error
         except (TimeoutError, OSError) as error:
@@ -285,7 +280,7 @@ class Warehouse:
             message = f"the warehouse did not answer: {str(error) or 'time-out'}"
             raise WarehouseUnavailableError(message) from error
 
-    async def _client(self, lane: Lane) -> AsyncClient:
+    async def _client(self, lane: Lane) -> "AsyncClient":
         async with self._lock:
             if self._is_doubtful:
                 url = warehouse_url(self._settings)
@@ -299,11 +294,11 @@ class Warehouse:
                 client = self._clients[lane] = await self._connected(lane)
             return client
 
-    async def _connected(self, lane: Lane) -> AsyncClient:
+    async def _connected(self, lane: Lane) -> "AsyncClient":
         database = urlsplit(self._url).path.strip("/") or "default"
         try:
             return await self._connect(lane, database)
-        except ClickHouseError as error:
+        except _failed() as error:
             if getattr(error, "code", None) != UNKNOWN_DATABASE or not self._makes_database:
                 raise
         # The first process that comes makes the database.
@@ -315,9 +310,10 @@ class Warehouse:
             await client.close()
         return await self._connect(lane, database)
 
-    async def _connect(self, lane: Lane, database: str | None) -> AsyncClient:
+    async def _connect(self, lane: Lane, database: str | None) -> "AsyncClient":
         parts = urlsplit(self._url)
-        return await clickhouse_connect.get_async_client(
+        driver = await asyncio.to_thread(import_module, "clickhouse_connect")
+        client: AsyncClient = await driver.get_async_client(
             host=parts.hostname,
             port=parts.port,
             username=unquote(parts.username or "default"),
@@ -332,6 +328,7 @@ class Warehouse:
             client_name=f"sluice-{lane}",
             connector_limit=4,
         )
+        return client
 
     async def _close(self) -> None:
         clients, self._clients = self._clients, {}
@@ -352,7 +349,24 @@ def _tls(settings: Settings, *, has_password: bool) -> dict[str, Any]:
     return given
 
 
-def _translated(error: ClickHouseError) -> WarehouseError:
+def _failed() -> "type[ClickHouseError]":
+    """Return what the driver raises; asked only where something was raised."""
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    return ClickHouseError
+
+
+def _sent(external: External) -> "ExternalData":
+    from clickhouse_connect.driver.external import ExternalData
+
+    return ExternalData(
+        file_name=external.name, data=external.data, fmt="TSV", structure=external.structure
+    )
+
+
+def _translated(error: "ClickHouseError") -> WarehouseError:
+    from clickhouse_connect.driver.exceptions import OperationalError
+
     code = getattr(error, "code", None) or 0
     if code in AWAY or isinstance(error, OperationalError) or not code:
         return WarehouseUnavailableError(f"the warehouse did not answer: {error}", code=code)
