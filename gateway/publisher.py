@@ -9,8 +9,8 @@ Constraints, in order of weight:
 * A queue far away may be given the next group before it has answered the last: when that has been
   on its way for ``NEXT_AFTER_S`` or the group has ``LARGE_BYTES``, up to ``max_in_flight``. So a
   slow answer costs its own time once, not twice, and a quick one still makes large groups.
-* All requests of a group wait for one future that nobody can cancel, so a client that hangs up
-  takes nobody's rows with it: rows that were admitted are published.
+* All requests of a group wait for one future that nobody can cancel, or are told (``offer``), so a
+  client that hangs up takes nobody's rows with it: rows that were admitted are published.
 * Bytes are bounded from admission until the queue has answered. Past the bound the answer is
   ``overloaded``, with the seconds until there is room at the measured rate.
 * Whoever waits is answered within ``timeout_s``. A group that is still gathering then is thrown
