@@ -3,9 +3,12 @@
 Constraints, in order of weight:
 
 * ``None`` is returned only after the queue's own ``publish`` returned: after its fsync.
-* While one group is on its way to the queue the next one gathers. No timer makes anything linger: a
-  lone request is on its way after one turn of the loop, and under load groups grow by themselves,
-  also by what has arrived already and waits for its turn of the loop.
+* While one group is on its way to the queue the next one gathers. A lone request is on its way
+  after one turn of the loop, and under load groups grow by themselves, also by what has arrived
+  already and waits for its turn of the loop.
+* In between, where some hundred requests a second would each have a commit of their own, a small
+  group waits for as many as waited when the last commit ended, at most until ``SPACE_S`` after that
+  one began. Clients that wait for their answers are all in by then and go on at once.
 * A queue far away may be given the next group before it has answered the last: when that has been
   on its way for ``NEXT_AFTER_S`` or the group has ``LARGE_BYTES``, up to ``max_in_flight``. So a
   slow answer costs its own time once, not twice, and a quick one still makes large groups.
@@ -49,6 +52,11 @@ SEAL_THREADS: Final = 1
 way."""
 NEXT_AFTER_S: Final = 0.01
 LARGE_BYTES: Final = 512 * 1024
+SPACE_S: Final = 0.002
+"""Between the beginnings of two commits, where both are small and more requests are expected: a
+commit costs the processor as much as ten events."""
+SMALL_BYTES: Final = 16 * 1024
+"""A group of this size is worth its commit."""
 MAX_TURNS: Final = 16
 """Turns of the event loop that a group may go on gathering while each brings more rows."""
 DEFAULT_RETRY_AFTER_S: Final = 5.0
@@ -87,11 +95,13 @@ class _Shared(asyncio.Future[Unstored | None]):
 class _Group:
     """What gathers for one commit."""
 
-    __slots__ = ("done", "early", "early_timer", "rows", "size", "tell", "timer")
+    __slots__ = ("count", "done", "early", "early_timer", "rows", "size", "tell", "timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.rows: list[Rows] = []
         self.size = 0
+        self.count = 0
+        """Requests that wait for it."""
         self.done = _Shared(loop=loop)
         self.tell: list[Tell] = []
         self.timer: asyncio.TimerHandle | None = None
@@ -135,6 +145,7 @@ class Publisher:
         max_pending_bytes: int,
         timeout_s: float,
         max_in_flight: int = 1,
+        space_s: float = SPACE_S,
         topic: str = "events",
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
@@ -144,9 +155,14 @@ class Publisher:
         self._timeout_s = timeout_s
         self._new_id = new_id
         self._max_in_flight = max_in_flight
+        self._space_s = space_s
         self._in_flight = 0
         self._started_at = float("-inf")
+        self._expected = 0
+        """Requests that waited when the last commit ended: its own, and those that came meanwhile.
+        """
         self._progress = asyncio.Event()
+        self._enough = asyncio.Event()
         self._pending_bytes = 0
         self._bytes_per_s = 0.0
         self._loop = asyncio.get_running_loop()
@@ -201,7 +217,7 @@ class Publisher:
         if refusal is not None:
             return refusal
         self._pending_bytes += size
-        group = self._join(size)
+        group = self._join(size, 1)
         group.rows.extend(rows)
         return await (group.done if within_s is None else group.within(within_s, self._loop))
 
@@ -209,25 +225,33 @@ class Publisher:
         """As ``publish``, for who does not wait but is told.
 
         Args:
-            rows: What to store. Asking ``refuse`` before is the caller's part: these are taken.
+            rows: What to store, each row from a request of its own. Asking ``refuse`` before is the
+                caller's part: these are taken.
             tell: Called with what became of them.
         """
         size = sum(len(one.data) for one in rows)
         self._pending_bytes += size
-        group = self._join(size)
+        group = self._join(size, sum(one.count for one in rows))
         group.rows.extend(rows)
         group.tell.append(tell)
 
-    def _join(self, size: int) -> _Group:
+    def _join(self, size: int, count: int) -> _Group:
         group = self._gathering
         if group is None:
             group = self._gathering = _Group(self._loop)
             group.timer = self._loop.call_later(self._timeout_s, self._expire, group)
             self._wanted.set()
         group.size += size
+        group.count += count
         if group.size >= LARGE_BYTES:
             self._progress.set()
+        if not self._is_small(group):
+            self._enough.set()
         return group
+
+    def _is_small(self, group: _Group) -> bool:
+        """Whether more requests are expected, which are worth waiting for."""
+        return group.size < SMALL_BYTES and group.count < self._expected
 
     def _expire(self, group: _Group) -> None:
         if self._gathering is group:
@@ -251,14 +275,15 @@ class Publisher:
                     await self._wait_for_turn(group)
                 else:
                     await self._let_arrive(group)
+                await self._keep_space(group)
                 if self._gathering is not group:
                     continue  # it waited for too long and was given up
                 self._gathering = None
+                self._started_at = self._loop.time()
                 if self._max_in_flight == 1:
                     await self._commit(group)
                 else:
                     self._in_flight += 1
-                    self._started_at = self._loop.time()
                     tasks.create_task(self._commit_beside(group), name="commit")
 
     async def _wait_for_turn(self, group: _Group) -> None:
@@ -292,8 +317,22 @@ class Publisher:
             size = group.size
             await asyncio.sleep(0)
 
+    async def _keep_space(self, group: _Group) -> None:
+        """Wait for requests that are expected, a short time after the last commit began."""
+        left_s = self._started_at + self._space_s - self._loop.time()
+        if left_s <= 0 or not self._is_small(group):
+            return
+        self._enough.clear()
+        try:
+            async with asyncio.timeout(left_s):
+                await self._enough.wait()
+        except TimeoutError:
+            return
+
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()
+        self._space_s = 0.0
+        self._enough.set()
         self._wanted.set()
 
     async def _commit(self, group: _Group) -> None:
@@ -306,6 +345,8 @@ class Publisher:
             outcome = _broken("The queue failed; retry after the time given.")
         finally:
             self._pending_bytes -= group.size
+            arrived = self._gathering
+            self._expected = group.count + (0 if arrived is None else arrived.count)
             group.settle(outcome)
         elapsed = time.perf_counter() - started
         PUBLISH_SECONDS.observe(("ok" if outcome is None else outcome.error_type.value,), elapsed)

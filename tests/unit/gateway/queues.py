@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from gateway.publisher import Publisher
+from gateway.publisher import SPACE_S, Publisher
 from sluice.core.envelope import Envelope, Kind, split, unseal
 
 
@@ -45,6 +45,7 @@ async def running_publisher(
     max_pending_bytes: int = 10_000_000,
     timeout_s: float = 5.0,
     max_in_flight: int = 1,
+    space_s: float = SPACE_S,
 ) -> AsyncIterator[Publisher]:
     """Run a publisher for the block; then let it flush."""
     stop = asyncio.Event()
@@ -54,6 +55,7 @@ async def running_publisher(
             max_pending_bytes=max_pending_bytes,
             timeout_s=timeout_s,
             max_in_flight=max_in_flight,
+            space_s=space_s,
         ) as publisher,
         asyncio.TaskGroup() as tasks,
     ):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.publisher import LARGE_BYTES, Publisher, Unstored
+from gateway.publisher import LARGE_BYTES, SMALL_BYTES, Publisher, Unstored
 from sluice.core.envelope import Rows
 from sluice.core.errors import ErrorType, QueueFullError, QueueUnavailableError
 from tests.support.poll import poll_until
@@ -187,6 +187,72 @@ async def test_large_group_does_not_wait_for_its_turn() -> None:
         await poll_until(lambda: queue.started == 2)
         queue.gate.set()
         assert [await small, await large] == [None, None]
+
+
+LONG_S = 3600.0
+"""Of space between commits: who waits for it is not answered in a test."""
+
+
+async def test_lone_client_is_never_kept_waiting_for_others() -> None:
+    queue = GatedQueue()
+    async with running_publisher(queue, space_s=LONG_S) as publisher:
+        for number in range(5):
+            assert await publisher.publish([row(number)]) is None
+    assert len(queue.commits) == 5
+
+
+async def test_small_group_waits_for_as_many_as_waited_when_the_last_commit_ended() -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    async with (
+        running_publisher(queue, space_s=LONG_S) as publisher,
+        asyncio.TaskGroup() as tasks,
+    ):
+        first = tasks.create_task(publisher.publish([row(0)]))
+        await started(queue, 1)
+        second = tasks.create_task(publisher.publish([row(1)]))
+        await poll_until(lambda: publisher.pending_bytes == 2 * len(row(0).data))
+        queue.gate.set()
+        assert await first is None
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert (queue.started, second.done()) == (1, False)
+        assert await publisher.publish([row(2)]) is None
+        assert await second is None
+    assert len(queue.commits) == 2
+
+
+@pytest.mark.parametrize("size", [SMALL_BYTES, 20])
+async def test_group_does_not_wait_when_it_is_large_or_the_space_is_over(size: int) -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    space_s = LONG_S if size == SMALL_BYTES else 0.001
+    async with (
+        running_publisher(queue, space_s=space_s) as publisher,
+        asyncio.TaskGroup() as tasks,
+    ):
+        first = tasks.create_task(publisher.publish([row(0)]))
+        await started(queue, 1)
+        second = tasks.create_task(publisher.publish([row(1, size=size)]))
+        await poll_until(lambda: publisher.pending_bytes > size + len(row(0).data))
+        queue.gate.set()
+        assert [await first, await second] == [None, None]
+
+
+async def test_group_that_waits_for_others_is_committed_at_once_when_the_publisher_is_stopped() -> (
+    None
+):
+    queue = GatedQueue()
+    queue.gate.clear()
+    async with asyncio.TaskGroup() as tasks:
+        async with running_publisher(queue, space_s=LONG_S) as publisher:
+            first = tasks.create_task(publisher.publish([row(0)]))
+            await started(queue, 1)
+            second = tasks.create_task(publisher.publish([row(1)]))
+            await poll_until(lambda: publisher.pending_bytes == 2 * len(row(0).data))
+            queue.gate.set()
+            assert await first is None
+        assert await second is None
 
 
 async def test_publisher_waits_for_all_that_is_on_its_way_when_it_is_stopped() -> None:
