@@ -12,6 +12,7 @@ import asyncio
 import gzip
 import tempfile
 import zipfile
+import zlib
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -93,6 +94,17 @@ class Wanted:
 
 _COUNTED: Final = msgspec.json.Decoder(_Counted)
 _EXPORTED: Final = msgspec.json.Decoder(Exported)
+_UNREADABLE: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    msgspec.DecodeError,
+    UnicodeDecodeError,
+    RecursionError,
+    RuntimeError,  # an encrypted member, or one packed in a way that Python has not
+)
+"""What an archive that somebody else made can raise."""
 
 
 class AmplitudeReads:
@@ -229,13 +241,7 @@ def read_archive(file: IO[bytes], wanted: Wanted) -> Iterator[Sequence[Exported]
                         if len(found) >= ROWS_AT_ONCE:
                             yield found
                             found = []
-    except (
-        zipfile.BadZipFile,
-        OSError,
-        EOFError,
-        msgspec.DecodeError,
-        UnicodeDecodeError,
-    ) as error:
+    except _UNREADABLE as error:
         message = f"Amplitude's export cannot be read: {error}"
         raise AmplitudeReadError(message) from error
     if found:
