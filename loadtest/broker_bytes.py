@@ -19,6 +19,7 @@ from loadtest.broker_rig import (
 from loadtest.emulator import running_emulator
 from loadtest.processes import command, drive
 from loadtest.publish_meter import BESIDE_BYTES, LEAST_BILLED_BYTES, Count, PublishMeter
+from loadtest.pubsub_gate import PubSubGate
 from loadtest.report import Row, say, table
 
 SINGLE_CONNECTIONS: Final = 64
@@ -56,8 +57,10 @@ def measure_bytes(folder: Path, jar: Path, events: Events) -> list[Sent]:
 async def _measure(folder: Path, jar: Path, events: Events) -> list[Sent]:
     async with AsyncExitStack() as stack:
         emulator = stack.enter_context(running_emulator(jar, heap_mb=HEAP_MB))
-        meter = await stack.enter_async_context(PublishMeter(emulator.host))
-        env = parts_environment(folder / "bytes", emulator=meter.host)
+        meter = PublishMeter()
+        gate = PubSubGate(emulator.host, acts={"Publish": meter.publish})
+        await stack.enter_async_context(gate)
+        env = parts_environment(folder / "bytes", emulator=gate.host)
         log = folder / "bytes.log"
         key = add_tenant(env, "bytes")
         with running_parts(["warehouse"], env, log=log):

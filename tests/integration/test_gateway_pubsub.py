@@ -9,6 +9,7 @@ import grpc
 import orjson
 import pytest
 
+from loadtest.pubsub_gate import Forward, PubSubGate
 from sluice.queue import pubsub
 from sluice.queue.local import LocalOptions, LocalQueue
 from sluice.queue.pubsub_setup import ensure_topics
@@ -16,7 +17,6 @@ from sluice.queue.pubsub_wire import Names
 from sluice.queue.spooled import SPOOL_TOPICS
 from tests.support.gateway import Gateway, running_gateway
 from tests.support.poll import poll_until
-from tests.support.pubsub_gate import Forward, PubSubGate
 from tests.support.queues import pull
 
 SEEN_WITHIN_S = 5

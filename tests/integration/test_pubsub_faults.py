@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import pytest
 
+from loadtest.pubsub_gate import Forward, PubSubGate, RefusalError
 from tests.support.command import Ran, run
 from tests.support.google_account import (
     REVOKED,
@@ -28,7 +29,6 @@ from tests.support.google_account import (
     write_service_account,
 )
 from tests.support.ports import free_port
-from tests.support.pubsub_gate import Forward, PubSubGate, RefusalError
 
 UNKNOWN_PROJECT = "Requested project not found or user does not have access to it (project=p)."
 LOGIN = "run `gcloud auth application-default login`, or give the process a service account."

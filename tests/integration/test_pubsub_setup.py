@@ -10,6 +10,7 @@ import pytest
 from google.api_core import exceptions as google
 from google.protobuf.duration_pb2 import Duration
 
+from loadtest.pubsub_gate import Act, Forward, PubSubGate, RefusalError
 from sluice.cli.checks_queue import check_queue
 from sluice.cli.findings import Finding
 from sluice.core.errors import QueueUnavailableError
@@ -21,7 +22,6 @@ from sluice.queue.pubsub_setup import ensure_topics, look, set_up
 from sluice.queue.pubsub_wire import Names
 from sluice.settings import Settings, load_settings
 from tests.support.command import sluice
-from tests.support.pubsub_gate import Act, Forward, PubSubGate, RefusalError
 from tests.support.queues import make_envelope
 
 PROCESSES = ("gateway", "worker")

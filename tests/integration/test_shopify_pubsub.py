@@ -8,10 +8,10 @@ import grpc
 import orjson
 import pytest
 
+from loadtest.pubsub_gate import PubSubGate
 from sluice.queue.pubsub_setup import ensure_topics
 from sluice.queue.pubsub_wire import Names
 from tests.support.poll import poll_until
-from tests.support.pubsub_gate import PubSubGate
 from tests.support.shopify import assert_kept, shop_of
 
 

@@ -17,11 +17,11 @@ from google.pubsub_v1.services.subscriber import SubscriberAsyncClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 from google.pubsub_v1.types import AcknowledgeRequest, PullRequest, PullResponse
 
+from loadtest.pubsub_gate import Act, Forward, PubSubGate
 from tests.faults.broker.stack import BrokerStack, running
 from tests.faults.broker.trial import Report, trial
 from tests.faults.traffic import RATE_PER_S
 from tests.support.broker_proxy import BrokerProxy
-from tests.support.pubsub_gate import Act, Forward, PubSubGate
 
 INSERT_DELAY_S: Final = 0.3
 """How much longer each statement takes while leases end in the middle of inserts."""
