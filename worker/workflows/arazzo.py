@@ -16,7 +16,7 @@ import orjson
 
 from sluice.core.workflows import WorkflowConfig
 from sluice.logs import get_logger
-from sluice.workflows.core.inputs import MASK
+from sluice.workflows.core.input_problem import MASK
 from sluice.workflows.core.runs import Run, RunError
 from sluice.workflows.files import RunFiles
 from worker.workflows.core import machine
