@@ -7,7 +7,7 @@ ROUNDS ?= 50
 WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check fix docs bench bench-broker bench-peers counts kill-test faults faults-amplitude faults-workflows faults-recovery faults-migration drills image-test manifests newcomer lock clean
+.PHONY: help run test test-unit fuzz check fix docs bench bench-broker bench-peers counts kill-test faults faults-amplitude faults-workflows faults-recovery faults-migration drills image-test manifests newcomer lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -64,6 +64,9 @@ test: $(VENV)/.peers ## every test, in parallel
 
 test-unit: $(VENV)/.dev ## the tests that do no I/O: before each commit
 	$(BIN)/python -m pytest -q tests/unit $(ARGS)
+
+fuzz: $(VENV)/.dev ## the property tests and the API's fuzzer with 25 times as many examples
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -o timeout=7200 --hypothesis-profile=fuzz tests/unit tests/integration/test_openapi_fuzz.py $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import contracts, generated docs
 	$(BIN)/ruff format --check .

@@ -1,11 +1,31 @@
-"""The logging set-up: every log, ours and the libraries', goes to stderr."""
+"""Logs: lines with fields, ours and the libraries', to stderr as JSON or as text for a person.
+
+Everything goes through the standard library's ``logging``; a field is what ``extra`` holds. Nothing
+here shows the value of a local variable: keys and people are among them.
+"""
 
 import logging
 import sys
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Final, Protocol
 
-import structlog
-from structlog.typing import Processor
+import msgspec
+
+_STANDARD: Final = frozenset(
+    {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
+)
+"""What every record of ``logging`` has; anything else in one is a field."""
+_OURS: Final = "sluice_fields"
+"""Where ``Logger`` keeps its fields, so that none meets a name of ``logging``."""
+_EVENT_WIDTH: Final = 30
+_RESET, _DIM, _BOLD = "\x1b[0m", "\x1b[2m", "\x1b[1m"
+_COLOURS: Final = {
+    logging.DEBUG: "\x1b[32m",
+    logging.INFO: "\x1b[32m",
+    logging.WARNING: "\x1b[33m",
+    logging.ERROR: "\x1b[31m",
+    logging.CRITICAL: "\x1b[31m",
+}
 
 
 class LogSettings(Protocol):
@@ -20,6 +40,92 @@ class LogSettings(Protocol):
         """``debug``, ``info``, ``warning`` or ``error``."""
 
 
+class Logger:
+    """A logger of the standard library that takes fields by name."""
+
+    __slots__ = ("_logger",)
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Say what only helps to find a fault."""
+        self._log(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Say what happened."""
+        self._log(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Say what may need somebody, or mends itself."""
+        self._log(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Say what needs somebody."""
+        self._log(logging.ERROR, event, fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        """Say what failed, with the traceback of the error that is being handled."""
+        self._log(logging.ERROR, event, fields, is_failure=True)
+
+    def _log(
+        self, level: int, event: str, fields: dict[str, object], *, is_failure: bool = False
+    ) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, event, exc_info=is_failure, extra={_OURS: fields})
+
+
+def get_logger(name: str) -> Logger:
+    """Return the logger of a module."""
+    return Logger(logging.getLogger(name))
+
+
+class JsonLines(logging.Formatter):
+    """Each record as a line of JSON: its fields, then event, level, logger and time."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        line = _fields(record) | {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "timestamp": _time(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = record.stack_info
+        try:
+            return msgspec.json.encode(line, enc_hook=repr).decode()
+        except (TypeError, ValueError, OverflowError):  # such as half of a surrogate pair
+            escaped = {name: ascii(value) for name, value in line.items()}
+            return msgspec.json.encode(escaped).decode()
+
+
+class TextLines(logging.Formatter):
+    """Each record as a line for a person, with colours on a terminal."""
+
+    def __init__(self, *, has_colours: bool) -> None:
+        super().__init__()
+        self._has_colours = has_colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record, and a traceback below it."""
+        level = self._in(_COLOURS.get(record.levelno, ""), record.levelname.lower().ljust(9))
+        event = self._in(_BOLD, record.getMessage().ljust(_EVENT_WIDTH))
+        words = [self._in(_DIM, _time(record)), f"[{level}]", event, f"[{record.name}]"]
+        words += [f"{name}={_shown(value)}" for name, value in _fields(record).items()]
+        lines = [" ".join(words)]
+        if record.exc_info:
+            lines.append(self.formatException(record.exc_info))
+        if record.stack_info:
+            lines.append(record.stack_info)
+        return "\n".join(lines)
+
+    def _in(self, colour: str, text: str) -> str:
+        return f"{colour}{text}{_RESET}" if self._has_colours else text
+
+
 def is_text(settings: LogSettings) -> bool:
     """Whether logs are for a person who reads along; else each is a line of JSON."""
     return settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
@@ -27,41 +133,30 @@ def is_text(settings: LogSettings) -> bool:
 
 def configure_logging(settings: LogSettings) -> None:
     """Send all logs, ours and the libraries', to stderr: JSON lines, or text on a terminal."""
-    as_text = is_text(settings)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.ExtraAdder(),
-    ]
-    last: list[Processor] = (
-        [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                # The usual one shows the values of local variables: keys and people are among them.
-                exception_formatter=structlog.dev.plain_traceback,
-            )
-        ]
-        if as_text
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-        )
+        TextLines(has_colours=sys.stderr.isatty()) if is_text(settings) else JsonLines()
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.INFO))
     for name in ("sluice", "gateway", "worker"):
         logging.getLogger(name).setLevel(level)
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    others = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    ours: dict[str, object] = others.pop(_OURS, {})
+    return others | ours
+
+
+def _time(record: logging.LogRecord) -> str:
+    return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _shown(value: object) -> str:
+    """Return a value as one word: as it is where that is plain, else quoted."""
+    text = str(value)
+    is_plain = bool(text) and text.isprintable() and not set(text) & set(" \"'=")
+    return text if is_plain else repr(text)

@@ -19,11 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
-
-import tomlkit
-from tomlkit import TOMLDocument
-from tomlkit.items import Table
+from typing import TYPE_CHECKING, Any, Final
 
 from sluice.core.errors import ConfigError
 from sluice.core.property import Property
@@ -43,6 +39,9 @@ from sluice.core.tenant_file import (
 )
 from sluice.credentials import new_api_key, new_identity_secret
 from sluice.private_files import ensure_private_dir, replace_file
+
+if TYPE_CHECKING:  # imported where the file is edited: who only reads it starts without
+    from tomlkit import TOMLDocument
 
 WATCH_EVERY_S: Final = 0.1
 MAX_KEYS: Final = 100
@@ -121,6 +120,8 @@ class TenantsFile:
         Raises:
             ConfigError: The slug is not one, or is taken; or the name is not one line.
         """
+        import tomlkit
+
         one_line(name, "name")
         if not SLUG.fullmatch(slug):
             message = f"{slug!r} is not a slug: use {SLUG_RULE}."
@@ -180,6 +181,8 @@ class TenantsFile:
         Raises:
             ConfigError: There is no such property, or the text does not fit its type.
         """
+        import tomlkit
+
         value = parse_value(_property(PROPERTIES, name), text)
         group, _, own_name = name.rpartition(".")
         with self._edited_tenant(slug) as table:
@@ -199,6 +202,8 @@ class TenantsFile:
         Raises:
             ConfigError: There is no such tenant, or the table would be wrong.
         """
+        import tomlkit
+
         with self._edited_tenant(slug) as table:
             workflows = table.setdefault("workflows", tomlkit.table(is_super_table=True))
             own = workflows.setdefault(config_id, tomlkit.table())
@@ -300,7 +305,9 @@ class TenantsFile:
             yield tenants[slug]
 
     @contextmanager
-    def _edited(self) -> Iterator[TOMLDocument]:
+    def _edited(self) -> Iterator["TOMLDocument"]:
+        import tomlkit
+
         ensure_private_dir(self.path.parent)
         with _lock(self.path.with_name(f".{self.path.name}.lock")):
             if self.path.exists():
@@ -368,7 +375,9 @@ def _lock(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _append_key(table: Table, kind: KeyKind, label: str) -> str:
+def _append_key(table: Any, kind: KeyKind, label: str) -> str:
+    import tomlkit
+
     keys: Any = table.setdefault("api_keys", tomlkit.aot())
     if len(keys) >= MAX_KEYS:
         message = f"the tenant has {MAX_KEYS} keys: revoke old ones with `sluice tenant revoke-key`"

@@ -1,18 +1,32 @@
-"""The one running stack that all tests share, and what holds for every property test."""
+"""The one running stack that all tests share, their order, and what holds for property tests."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.order import longest_first, marked_seconds
 from tests.support.pubsub import MISSING, find_jar, shared_emulator
 from tests.support.stack import Stack, shared_stack
 
 # Tests run in parallel on a busy machine: how long an example takes says nothing about the code.
-settings.register_profile("sluice", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_ANY_PACE: Final[dict[str, Any]] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+}
+settings.register_profile("sluice", max_examples=40, **_ANY_PACE)
+settings.register_profile("fuzz", max_examples=1_000, **_ANY_PACE)  # ``make fuzz``
 settings.load_profile("sluice")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest; pytest-randomly has mixed the rest before."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = longest_first(items, marked_seconds, processes)
 
 
 @pytest.fixture(scope="session")

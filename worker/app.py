@@ -7,8 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
-
+from sluice.logs import get_logger
 from sluice.loop_lag import watch_loop
 from sluice.queue import messaging_system, open_queue
 from sluice.settings import Settings
@@ -26,7 +25,7 @@ SWITCH_S: Final = 0.0005
 each step of a request to a destination waits so long, and a request takes twice its time.
 """
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import structlog
-
 from sluice.core.errors import QueueUnavailableError
 from sluice.core.retry import Breaker, State, backoff_s
+from sluice.logs import get_logger
 from sluice.queue.protocol import Delivery, Queue
 from sluice.telemetry import DESTINATION_BATCH, DESTINATION_FAILURES, DESTINATION_LAST_DELIVERY
 from worker.core.batches import MAX_PAUSE_S, Gathering, Limits, is_due, is_full, pause_s
@@ -35,7 +34,7 @@ QUEUE_BACKOFF_S: Final = (0.1, 5.0)
 ACK_TRIES: Final = 5
 """After these the leases run out and the envelopes come again, which changes nothing."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 @dataclass(slots=True)

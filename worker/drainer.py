@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 from typing import Final
 
-import structlog
-
 from sluice.core.amplitude import AmplitudeConfig
 from sluice.core.errors import WarehouseError
 from sluice.core.outcomes import Fate
+from sluice.logs import get_logger
 from sluice.settings import Settings
 from worker.core.amplitude_answers import DEFAULT_EPS
 from worker.core.holds import EVERYBODY, Hold, Pauses, is_due, paced
@@ -43,7 +42,7 @@ PAGES_AT_ONCE: Final = 8
 those of many tenants would keep the backlogs of others waiting."""
 RETRY_S: Final = 1.0
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 def pauses_of(settings: Settings) -> Pauses:

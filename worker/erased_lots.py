@@ -3,8 +3,7 @@
 import asyncio
 from typing import Final
 
-import structlog
-
+from sluice.logs import get_logger
 from sluice.settings import Settings
 from worker.core.erasures import Erased
 from worker.lot import Lot, LotError
@@ -13,7 +12,7 @@ from worker.replay_files import ReplayFiles
 RUNS: Final = "runs"
 """The folder of replays that are runs: what one left that died is not needed (``ReplayFiles``)."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 async def forget_in_lot(lot: Lot, known: Erased) -> int:

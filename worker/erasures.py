@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import structlog
-
 from sluice.core.envelope import Envelope, EnvelopeError, unseal
 from sluice.core.errors import WarehouseError, WarehouseUnavailableError
+from sluice.logs import get_logger
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.erasures import NOTED
 from worker.core.erasures import Erased, EventOf
@@ -27,7 +26,7 @@ moment at which it began, and is seen when it ends, up to ``TIMEOUTS_S["upkeep"]
 NO_TABLE: Final = frozenset({60, 81})
 """UNKNOWN_TABLE and UNKNOWN_DATABASE."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class Erasures:

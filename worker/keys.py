@@ -22,8 +22,7 @@ from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Final
 
-import structlog
-
+from sluice.logs import get_logger
 from sluice.telemetry import FILTER_KEYS, KEYS_LOOKED_UP
 from sluice.warehouse import upkeep
 from sluice.warehouse.client import External, Warehouse
@@ -39,7 +38,7 @@ LOOK_UP_KEYS: Final = 25_000
 REFILL_S: Final = 3600.0
 """How often a full filter is made anew, from the keys that have not expired."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class Keys:

@@ -7,13 +7,12 @@ What was added stays here until ClickHouse has it, so that a failure is made goo
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Protocol
-
-import structlog
+from typing import Final, Protocol
 
 from sluice.core.errors import ErrorRecord, WarehouseError
 from sluice.core.event import format_ts
 from sluice.core.outcomes import Fate, Outcome
+from sluice.logs import get_logger
 from sluice.telemetry import OUTCOMES
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
@@ -21,7 +20,7 @@ from worker.core.lane import Item
 from worker.core.letters import Letter, letter_of_row, record_of
 from worker.encoding import frames
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class Notes(Protocol):

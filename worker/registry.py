@@ -5,9 +5,8 @@ import secrets
 import time
 from typing import Final
 
-import structlog
-
 from sluice.core.errors import WarehouseError
+from sluice.logs import get_logger
 from sluice.warehouse import upkeep
 from sluice.warehouse.client import Warehouse
 from worker.core.copies import LIVE_S, Other
@@ -18,7 +17,7 @@ HEARTBEAT_S: Final = 10.0
 FRESH_S: Final = LIVE_S / 2
 """While the last sign is younger than this, every other worker takes us for alive."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class Registry:

@@ -17,10 +17,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
-
 from sluice.core.errors import ConfigError, WarehouseError
 from sluice.core.tenant import KEPT_FOR_GOOD, Tenant
+from sluice.logs import get_logger
 from sluice.telemetry import RETENTION_LAST_SUCCESS
 from sluice.tenants import TenantsFile
 from sluice.warehouse import retention
@@ -32,7 +31,7 @@ RETRY_S: Final = 60.0
 AGAIN_AFTER_S: Final = 180.0
 """Longer than a count and the removal of events may take."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 def cut_offs(tenants: Iterable[Tenant], *, now: datetime) -> dict[str, int]:

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-import structlog
-
 from sluice.core.errors import WarehouseError
+from sluice.logs import get_logger
 from sluice.telemetry import COPIES_DELETED, ROLLUP_SECONDS
 from sluice.warehouse import upkeep
 from sluice.warehouse.client import Warehouse
@@ -39,7 +38,7 @@ RETRY_S: Final = 1.0
 LAST_S: Final = 2.0
 """Bound on the recomputation before the end; what is left over is found at the next start."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class Rollups:

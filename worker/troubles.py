@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import NAMESPACE_OID, uuid5
 
-import structlog
-
 from sluice.core.errors import ErrorRecord, ErrorType
 from sluice.core.event import format_ts
+from sluice.logs import get_logger
 from worker.core.holds import EVERYBODY, Hold
 from worker.core.repeats import Repeats
 from worker.delivery import Waiting
@@ -29,7 +28,7 @@ SAME_EVERY_S: Final = 600.0
 STALE_S: Final = 120.0
 """So long after its end a hold without events says nothing: nobody tried again since."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 def sentences(lot: Lot) -> Sequence[str]:

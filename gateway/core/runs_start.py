@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -17,7 +17,10 @@ from gateway.core.runs_times import ACCEPTED, DAY_NS, next_milli, parse_time, te
 from gateway.core.runs_words import printable, shown
 from sluice.core.errors import ErrorType, Rejected
 from sluice.core.workflows import CONFIG_ID, TYPES, RunMode, WorkflowConfig
-from sluice.workflows.core.inputs import InputProblem, InputSchema
+from sluice.workflows.core.input_problem import InputProblem
+
+if TYPE_CHECKING:  # JSON Schema is heavy to import
+    from sluice.workflows.core.inputs import InputSchema
 
 MAX_START_BYTES: Final = 65_536
 MODES: Final[tuple[RunMode, ...]] = ("full", "refresh", "source")
@@ -204,7 +207,7 @@ def check_mode(ask: StartAsk, config: WorkflowConfig) -> Rejected | None:
     )
 
 
-def check_inputs(ask: StartAsk, config: WorkflowConfig, schema: InputSchema) -> Rejected | None:
+def check_inputs(ask: StartAsk, config: WorkflowConfig, schema: "InputSchema") -> Rejected | None:
     """Return why inputs do not fit, each with its place, after those of the tenant."""
     values = schema.filled({**config.inputs, **ask.inputs})
     problems = [

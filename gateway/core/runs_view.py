@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from sluice.core.run_tasks import RunTask
-from sluice.workflows.core.inputs import MASK
+from sluice.workflows.core.input_problem import MASK
 from sluice.workflows.core.runs import Attribution, Run, RunError
 
 WARN_AFTER_MS: Final = 7_200_000

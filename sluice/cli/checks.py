@@ -23,7 +23,7 @@ from sluice.cli.run_lock import holder
 from sluice.cli.welcome import base_url
 from sluice.core.errors import ConfigError, WarehouseError, WarehouseUnavailableError
 from sluice.credentials import jwt_secret
-from sluice.settings import MIB, Settings
+from sluice.settings import MIB, SETTINGS, Settings
 from sluice.tenants import TenantsFile
 from sluice.warehouse.client import Warehouse, warehouse_url
 from sluice.warehouse.grants import needed
@@ -43,7 +43,7 @@ _APPLIED: Final = Query("doctor_migrations", "SELECT DISTINCT name FROM migratio
 
 def check_variables(environment: Mapping[str, str]) -> Finding:
     """Return whether every SLUICE_* variable is one that Sluice knows."""
-    known = [f"SLUICE_{name.upper()}" for name in Settings.model_fields]
+    known = [f"SLUICE_{name.upper()}" for name in SETTINGS]
     known += OTHER_VARIABLES
     unknown = sorted(
         name for name in environment if name.startswith("SLUICE_") and name not in known

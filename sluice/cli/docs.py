@@ -11,9 +11,6 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any, Final
 
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
-
 from gateway.sources.shopify_privacy import PRIVACY_TOPICS
 from gateway.sources.shopify_topics import TOPICS, TRIGGERED
 from sluice import telemetry
@@ -25,10 +22,11 @@ from sluice.core.property import Property
 from sluice.core.property_values import accepted_by
 from sluice.core.tenant_file import PROPERTIES
 from sluice.core.workflow_settings import PROPERTIES as WORKFLOW
+from sluice.environment import SecretText, Setting
 from sluice.queue.pubsub_commands import gcloud, terraform
 from sluice.queue.pubsub_plan import Plan, plan_of, short
 from sluice.queue.pubsub_wire import Names
-from sluice.settings import Settings
+from sluice.settings import SETTINGS
 
 MARKS: Final = "<!-- {name}:begin -->", "<!-- {name}:end -->"
 SHOWN_KEEP_DAYS: Final = 7
@@ -264,8 +262,8 @@ def _as_typed(value: object) -> str:
 def settings_table() -> str:
     """Return the table of all settings."""
     rows = [
-        (f"`SLUICE_{name.upper()}`", _default(field), _accepted(field), field.description or "")
-        for name, field in Settings.model_fields.items()
+        (f"`SLUICE_{name.upper()}`", _default(one), _accepted(one), one.description)
+        for name, one in SETTINGS.items()
     ]
     return _table(("variable", "default", "accepts", "meaning"), rows)
 
@@ -313,22 +311,19 @@ def _labels(metric: object) -> tuple[str, ...]:
     return found
 
 
-def _default(field: FieldInfo) -> str:
-    value: Any = field.default
-    if isinstance(value, SecretStr):
+def _default(setting: Setting) -> str:
+    value: Any = setting.default
+    if isinstance(value, SecretText):
         value = value.get_secret_value()
     return f"`{value}`" if value not in {None, ""} else ""
 
 
-def _accepted(field: FieldInfo) -> str:
-    kind = {"int": "whole number", "float": "number"}.get(getattr(field.annotation, "__name__", ""))
-    words = [kind] if kind else []
-    for rule in field.metadata:
-        words += [
-            f"{word} {getattr(rule, name):,}"
-            for name, word in (("ge", "from"), ("gt", "above"), ("le", "to"), ("lt", "below"))
-            if getattr(rule, name, None) is not None
-        ]
+def _accepted(setting: Setting) -> str:
+    if not setting.is_number:
+        return ""
+    words = ["whole number" if isinstance(setting.default, int) else "number"]
+    bounds = (("from", setting.at_least), ("above", setting.above), ("to", setting.at_most))
+    words += [f"{word} {bound:,}" for word, bound in bounds if bound is not None]
     return " ".join(words)
 
 

@@ -68,7 +68,7 @@ def _outer(settings: Settings) -> int:
 
 def _inner(settings: Settings, name: str) -> int:
     port = int(getattr(settings, name))
-    if port and name in settings.model_fields_set:
+    if port and name in settings.given:
         return _wanted(LOOPBACK, port, f"SLUICE_{name.upper()}")
     if port and bind_error(LOOPBACK, port) is None:
         return port

@@ -154,7 +154,7 @@ def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "SLUICE_WAREHOUSE_PORT": str(ports.warehouse),
         "SLUICE_STOP_TIMEOUT_S": f"{PART_STOP_TIMEOUT_S:g}",
     }
-    if "worker_url" not in settings.model_fields_set:
+    if "worker_url" not in settings.given:
         given["SLUICE_WORKER_URL"] = base_url(LOOPBACK, ports.worker)
     return given
 

@@ -2,21 +2,23 @@
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sluice.cli.options import AsJson, DataDir, Slug, print_json
 from sluice.cli.plain import plain
 from sluice.cli.workflow_inputs import RULE, assigned, value_of
-from sluice.cli.workflow_state import ConfigState, states_of
 from sluice.core.errors import ConfigError
 from sluice.core.tenant import Tenant
 from sluice.core.workflow_settings import PROPERTIES, check_input, parse_setting
 from sluice.settings import Settings, load_settings
 from sluice.tenants import TenantsFile, unknown_tenant
 from sluice.workflows.catalogue import Catalogue
-from sluice.workflows.core.inputs import InputSchema
+
+if TYPE_CHECKING:
+    from sluice.cli.workflow_state import ConfigState
+    from sluice.workflows.core.inputs import InputSchema
 
 ConfigId = Annotated[
     str, typer.Argument(metavar="CONFIG_ID", help="Such as cg-nightly.", show_default=False)
@@ -36,7 +38,7 @@ def configs(slug: Slug, *, as_json: AsJson = False, data_dir: DataDir = None) ->
     """
     settings = load_settings(data_dir=data_dir)
     tenant = _tenant(settings, slug)
-    found = asyncio.run(states_of(settings, tenant, datetime.now(UTC)))
+    found = asyncio.run(_states(settings, tenant))
     if as_json:
         print_json({"tenant": slug, "workflows": [_as_data(one) for one in found]})
         return
@@ -46,7 +48,13 @@ def configs(slug: Slug, *, as_json: AsJson = False, data_dir: DataDir = None) ->
             print(f"  {line}")
 
 
-def _words(one: ConfigState) -> list[str]:
+async def _states(settings: Settings, tenant: Tenant) -> "list[ConfigState]":
+    from sluice.cli.workflow_state import states_of  # here, because it is heavy
+
+    return await states_of(settings, tenant, datetime.now(UTC))
+
+
+def _words(one: "ConfigState") -> list[str]:
     config = one.config
     words = [] if config.enabled else ["switched off"]
     if one.problem:
@@ -61,7 +69,7 @@ def _words(one: ConfigState) -> list[str]:
     return words or ["ready"]
 
 
-def _as_data(one: ConfigState) -> dict[str, Any]:
+def _as_data(one: "ConfigState") -> dict[str, Any]:
     config = one.config
     return {
         "config_id": config.config_id,
@@ -116,7 +124,7 @@ def configure(
     else:
         schema = asyncio.run(_schema(settings, _tenant(settings, slug), config_id))
         file.set_workflow(slug, config_id, dict(_change(one, schema) for one in assignments or []))
-    [*found] = asyncio.run(states_of(settings, _tenant(settings, slug), datetime.now(UTC)))
+    [*found] = asyncio.run(_states(settings, _tenant(settings, slug)))
     now = next((one for one in found if one.config.config_id == config_id), None)
     if as_json:
         print_json({"tenant": slug, "workflow": _as_data(now) if now else None})
@@ -126,7 +134,7 @@ def configure(
         print(f"{slug} {config_id}: {'; '.join(_words(now))}.")
 
 
-def _change(assignment: str, schema: InputSchema | None) -> tuple[tuple[str, ...], object]:
+def _change(assignment: str, schema: "InputSchema | None") -> tuple[tuple[str, ...], object]:
     key, text = assigned(assignment, "KEY=VALUE")
     path = tuple(key.split(".", 1))
     if not text:
@@ -144,7 +152,7 @@ def _change(assignment: str, schema: InputSchema | None) -> tuple[tuple[str, ...
     return path, parse_setting(path, text.strip())
 
 
-async def _schema(settings: Settings, tenant: Tenant, config_id: str) -> InputSchema | None:
+async def _schema(settings: Settings, tenant: Tenant, config_id: str) -> "InputSchema | None":
     config = tenant.workflows.get(config_id)
     if config is None:
         return None

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from sluice.core.errors import ConfigError
-from sluice.workflows.core.inputs import InputSchema
+
+if TYPE_CHECKING:
+    from sluice.workflows.core.inputs import InputSchema
 
 MAX_BYTES: Final = 65_536
 """As much as the API takes."""
@@ -19,7 +21,7 @@ RULE: Final = (
 
 
 def inputs_of(
-    assignments: Sequence[str], file: Path | None, schema: InputSchema | None
+    assignments: Sequence[str], file: Path | None, schema: "InputSchema | None"
 ) -> dict[str, Any]:
     """Return the inputs; what ``--input`` says counts more than what the file says.
 
@@ -46,7 +48,7 @@ def assigned(text: str, what: str) -> tuple[str, str]:
     return name.strip(), value
 
 
-def value_of(name: str, text: str, schema: InputSchema | None) -> Any:
+def value_of(name: str, text: str, schema: "InputSchema | None") -> Any:
     """Return the value that a text stands for, by ``RULE``."""
     if schema is not None and schema.takes(name, text):
         return text

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -11,9 +11,9 @@ from sluice.cli.options import AsJson, print_json
 from sluice.cli.plain import plain
 from sluice.core.errors import ConfigError
 from sluice.workflows.core.refusals import Refusal
-from sluice.workflows.loading import open_document, shipped_files
-from worker.workflows.core.plan import plan
-from worker.workflows.core.planned import Plan
+
+if TYPE_CHECKING:
+    from worker.workflows.core.planned import Plan
 
 REFUSED: Final = 1
 
@@ -28,7 +28,7 @@ class Checked:
     workflows: tuple[str, ...] = ()
     """Ids; none where the text is no document."""
     title: str = ""
-    plan: Plan | None = field(default=None, repr=False)
+    plan: "Plan | None" = field(default=None, repr=False)
 
     @property
     def warnings(self) -> Sequence[Refusal]:
@@ -98,6 +98,8 @@ def lint(
 @commands.command(name="list")
 def list_workflows(*, as_json: AsJson = False) -> None:
     """List the workflows that come with Sluice, with what they need."""
+    from sluice.workflows.loading import shipped_files  # here, because it is heavy
+
     rows = []
     for file in shipped_files():
         checked = _checked(file, "", None, is_strict=False)
@@ -126,6 +128,11 @@ def list_workflows(*, as_json: AsJson = False) -> None:
 
 
 def _checked(file: Path, workflow_id: str, root: Path | None, *, is_strict: bool) -> Checked:
+    # Here, because they are heavy, and needed to look into a document alone.
+    from sluice.workflows.loading import open_document
+    from worker.workflows.core.plan import plan
+    from worker.workflows.core.planned import Plan
+
     try:
         opened = open_document(file, root=root)
     except OSError as error:

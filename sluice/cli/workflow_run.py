@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -13,13 +13,14 @@ from sluice.cli.runs_api import Run, RunsApi
 from sluice.cli.runs_target import TenantOption, TokenOption, UrlOption, api_of, known_slug
 from sluice.cli.runs_view import head_of
 from sluice.cli.runs_watch import WatchOption, watch_run
-from sluice.cli.workflow_file import Asked, run_file
 from sluice.cli.workflow_inputs import RULE, inputs_of
 from sluice.core.errors import ConfigError
 from sluice.settings import load_settings
 from sluice.tenants import TenantsFile
 from sluice.workflows.catalogue import Catalogue
-from sluice.workflows.core.inputs import InputSchema
+
+if TYPE_CHECKING:
+    from sluice.workflows.core.inputs import InputSchema
 
 KEY_BYTES: Final = 16
 
@@ -161,6 +162,8 @@ def run(
         if config_id or tenant or inputs_file or range_from or range_to or mode:
             message = "--file runs a document alone: leave out CONFIG_ID, --tenant, --inputs,"
             raise ConfigError(f"{message} --from, --to and --mode.")
+        from sluice.cli.workflow_file import Asked, run_file  # here, because it is heavy
+
         run_file(
             Asked(
                 file=file,
@@ -196,7 +199,7 @@ def run(
         print(f"sluice workflow show {started['id']} --tenant {started.get('tenant')} --watch")
 
 
-def _schema(config_id: str, slug: str, token: str, data_dir: DataDir) -> InputSchema | None:
+def _schema(config_id: str, slug: str, token: str, data_dir: DataDir) -> "InputSchema | None":
     """Return what the inputs may be, where the tenant's settings are on this machine."""
     if token:
         return None

@@ -24,13 +24,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self, TypeVar
 
-import structlog
 from google.api_core import exceptions as google
 from google.pubsub_v1.types import PublishRequest, PubsubMessage, PullResponse, ReceivedMessage
 
 from sluice.core.envelope import Envelope
 from sluice.core.errors import QueueUnavailableError
 from sluice.core.retry import backoff_s
+from sluice.logs import get_logger
 from sluice.queue.protocol import TOPICS, Backlog, Delivery, QueueState
 from sluice.queue.pubsub_access import may_consume, may_publish
 from sluice.queue.pubsub_connect import CALL_TIMEOUT_S, ENDPOINT, Clients
@@ -41,7 +41,7 @@ from sluice.queue.pubsub_wire import Names, in_requests, to_delivery, to_message
 
 T = TypeVar("T")
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 PULL_TIMEOUT_S: Final = LONGEST_CALL_S
 """How long one pull waits at the broker; ends without harm when nothing comes."""

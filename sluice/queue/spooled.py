@@ -22,16 +22,15 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Self
 
-import structlog
-
 from sluice.core.envelope import Envelope
 from sluice.core.errors import QueueUnavailableError
 from sluice.core.retry import Breaker, State
+from sluice.logs import get_logger
 from sluice.queue.filling import Filling
 from sluice.queue.protocol import TOPICS, Backlog, Delivery, Queue, QueueState, SpoolState
 from sluice.telemetry import SPOOLED_ENVELOPES
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 SPOOL_TOPICS: Final = {topic: (topic,) for topic in TOPICS}
 """The spool's own topics: one subscription each, the drainer's."""

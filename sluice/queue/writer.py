@@ -27,16 +27,15 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
-import structlog
-
 from sluice.core.errors import QueueUnavailableError
+from sluice.logs import get_logger
 from sluice.queue.diagnosis import Diagnosis, Failure, diagnose
 from sluice.queue.file import WritableFile
 from sluice.queue.local_schema import FileOptions
 
 T = TypeVar("T")
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 MAX_WAITING_CALLS: Final = 20_000
 MAX_GROUP_CALLS: Final = 1_000

@@ -7,14 +7,13 @@ it yields None and none of OpenTelemetry's packages is imported.
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Final, Literal
 
-import structlog
-
+from sluice.logs import get_logger
 from sluice.tracing.spans import Tracer
 from sluice.tracing.variables import tracing_wanted
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 @asynccontextmanager

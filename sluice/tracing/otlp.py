@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Literal
 
-import structlog
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -32,6 +31,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 import sluice
 from sluice.core.trace_context import TraceContext
 from sluice.core.trace_sampling import Sampling
+from sluice.logs import get_logger
 from sluice.telemetry import TRACE_SPANS
 from sluice.tracing.spans import Kind, Value
 
@@ -48,7 +48,7 @@ _KINDS: Final[Mapping[Kind, trace.SpanKind]] = {
 }
 _SAMPLED: Final = trace.TraceFlags(trace.TraceFlags.SAMPLED)
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class _Counted(SpanExporter):

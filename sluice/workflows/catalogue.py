@@ -8,6 +8,8 @@ Invariants:
   then on, even while it is read, makes the next asker read it again.
 * Reading YAML takes up to seconds and holds the interpreter, so it happens in a thread, once for
   all who ask for the same document, and of few documents at a time.
+* What reads YAML and checks by JSON Schema is imported there as well, with the first document: an
+  edge that nobody asks for a run starts without it.
 * What is kept is bounded in number and in bytes of text; what was dropped is read again.
 """
 
@@ -17,16 +19,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path, PurePath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from sluice.core.workflows import ARAZZO, TYPES, WorkflowConfig, version_settings
-from sluice.workflows.core.document import digest_of
-from sluice.workflows.core.inputs import InputSchema, read_schema
 from sluice.workflows.core.refusals import Refusal
-from sluice.workflows.loading import SHIPPED, Opened, open_document
+from sluice.workflows.shipped import SHIPPED
+
+if TYPE_CHECKING:
+    from sluice.workflows.core.inputs import InputSchema
+    from sluice.workflows.loading import Opened
 
 MAX_ENTRIES: Final = 2_000
 MAX_DOCUMENTS: Final = 200
@@ -46,11 +50,11 @@ class Entry:
 
     config: WorkflowConfig
     workflow_id: str
-    schema: InputSchema | None
+    schema: "InputSchema | None"
     """None where there is a problem."""
     digest: str
     """SHA-256 in hex over settings, document and sources."""
-    opened: Opened | None = field(default=None, repr=False)
+    opened: "Opened | None" = field(default=None, repr=False)
     """Of an Arazzo document."""
     problem: str = ""
     """Why nothing can be run, in a sentence that names the file; empty if it can."""
@@ -63,7 +67,7 @@ class _Read:
     """A document as it was read, with how its files were just before."""
 
     statuses: dict[PurePath, _Status]
-    opened: Opened | None
+    opened: "Opened | None"
     content: str
     """Digest of document and sources, or why there is none."""
 
@@ -77,14 +81,14 @@ class Catalogue:
 
     Args:
         folder: Of the tenants' own documents, one folder for each tenant.
-        read: Reads a document; for tests of what happens meanwhile.
+        read: Reads a document instead of ``open_document``; for tests of what happens meanwhile.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        read: Callable[..., Opened | tuple[Refusal, ...]] = open_document,
+        read: "Callable[..., Opened | tuple[Refusal, ...]] | None" = None,
     ) -> None:
         self._folder = folder
         self._open = read
@@ -103,7 +107,7 @@ class Catalogue:
             self._entries.move_to_end(key)
             return kept[1]
         if read is None:
-            entry = _built_in(config)
+            entry = await asyncio.to_thread(_built_in, config)
         else:
             entry = await asyncio.to_thread(_entry_of, config, read)
         self._entries[key] = (read, entry)
@@ -143,6 +147,10 @@ class Catalogue:
             )
 
     def _read(self, place: _Place) -> _Read:
+        from sluice.workflows.core.document import digest_of
+        from sluice.workflows.loading import open_document
+
+        read = open_document if self._open is None else self._open
         file, folder = place
         statuses: dict[PurePath, _Status] = {}
 
@@ -151,7 +159,7 @@ class Catalogue:
 
         name = file.relative_to(folder)
         try:
-            opened = self._open(file, root=folder, before_read=look)
+            opened = read(file, root=folder, before_read=look)
         except OSError as error:
             reason = error.strerror or "no such file"
             return _Read(statuses, None, f"The document {name} cannot be read: {reason}.")
@@ -161,6 +169,8 @@ class Catalogue:
 
 
 def _built_in(config: WorkflowConfig) -> Entry:
+    from sluice.workflows.core.inputs import read_schema
+
     schema = read_schema(dict(TYPES[config.type].inputs or {}), {})
     if isinstance(schema, str):
         return _broken(config, f"The inputs of {config.type} are no schema: {schema}.")
@@ -168,6 +178,8 @@ def _built_in(config: WorkflowConfig) -> Entry:
 
 
 def _entry_of(config: WorkflowConfig, read: _Read) -> Entry:
+    from sluice.workflows.core.inputs import read_schema
+
     opened = read.opened
     if opened is None:
         return _broken(config, read.content)
@@ -188,9 +200,9 @@ def _entry_of(config: WorkflowConfig, read: _Read) -> Entry:
 def _whole(
     config: WorkflowConfig,
     workflow_id: str,
-    schema: InputSchema,
+    schema: "InputSchema",
     content: str,
-    opened: Opened | None,
+    opened: "Opened | None",
 ) -> Entry:
     """Return an entry unless secrets and inputs of the settings stand in each other's place."""
     for name in sorted(config.inputs.keys() & schema.secrets):

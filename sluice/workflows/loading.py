@@ -24,9 +24,8 @@ from sluice.workflows.core.places import (
 )
 from sluice.workflows.core.refusals import Refusal
 from sluice.workflows.core.yaml_text import MAX_DOCUMENT_BYTES, MAX_SOURCE_BYTES
+from sluice.workflows.shipped import SHIPPED
 
-SHIPPED: Final = Path(__file__).parent / "documents"
-"""The folder of the documents that are part of Sluice."""
 MAX_ALL_SOURCES_BYTES: Final = 4 * MAX_SOURCE_BYTES
 """Of one document; a source counts as often as it is named."""
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from sluice.workflows.loading import SHIPPED
+from sluice.workflows.shipped import SHIPPED
 from tests.support.amplitude import AmplitudeProject, running_simulator
 from tests.support.workflows import cohort_file
 

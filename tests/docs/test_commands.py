@@ -40,6 +40,7 @@ def entry_of(block: Block) -> Parsed | Run:
     return Parsed(f"{', '.join(missing)} is not here") if missing else Run()
 
 
+@pytest.mark.long(200)
 @pytest.mark.timeout(900)
 def test_sandbox_runs_every_block_of_the_pages(tmp_path: Path) -> None:
     """One Sluice for all: they are run in the order of the pages, as by one reader."""

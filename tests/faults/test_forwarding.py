@@ -11,6 +11,7 @@ from tests.faults.forwarding.trial import Run, run_trial
 SEED = 20261121
 
 
+@pytest.mark.long(35)
 @pytest.mark.timeout(170)
 async def test_every_event_is_accounted_for_when_everything_fails_and_the_worker_is_killed(
     tmp_path: Path,

@@ -8,6 +8,7 @@ from tests.faults.kill_test import run_rounds
 from tests.faults.oracle import Oracle
 
 
+@pytest.mark.long(70)
 @pytest.mark.timeout(170)
 async def test_sluice_keeps_every_202_once_when_any_process_is_killed(tmp_path: Path) -> None:
     """Every event answered 202 is in ClickHouse once, and none that was refused."""

@@ -9,6 +9,7 @@ from tests.faults.broker.trial import Report
 from tests.faults.migration import FIRST_SCHEMA, Load, Site, upgrade_schema
 
 
+@pytest.mark.long(35)
 @pytest.mark.timeout(170)
 async def test_no_request_fails_and_totals_are_exact_when_the_first_schema_becomes_the_newest(
     tmp_path: Path,

@@ -7,6 +7,7 @@ import pytest
 from tests.faults.workflows.__main__ import kill_everywhere
 
 
+@pytest.mark.long(40)
 @pytest.mark.timeout(110)
 async def test_run_ends_as_it_would_have_when_its_worker_is_killed_around_a_request(
     tmp_path: Path,

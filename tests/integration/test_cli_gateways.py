@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from gateway.siblings import GATHER_S
 from sluice.queue import open_queue
@@ -96,6 +97,7 @@ HANGS_SOON = (
 )
 
 
+@pytest.mark.long(40)
 async def test_gateway_that_hangs_is_replaced_and_what_it_accepted_is_kept(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path)
     api_key = TenantsFile(settings.tenants_path).add_tenant("acme")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import aiohttp
 import orjson
+import pytest
 
 from sluice.core.amplitude import SIMULATED_KEY
 from sluice.tenants import TenantsFile
@@ -15,6 +16,7 @@ from tests.support.stack import running_stack
 EVENT = {"user_id": "user-123", "event_type": "order_placed", "payload": {"total": 5}}
 
 
+@pytest.mark.long(40)
 async def test_run_with_the_simulator_forwards_to_it_and_later_without_it_no_more(
     tmp_path: Path,
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sluice.cli import main
-from sluice.workflows.loading import SHIPPED
+from sluice.workflows.shipped import SHIPPED
 from tests.support.command import Ran, sluice
 from tests.unit.worker.workflows.arazzo import SHOP, one_workflow
 

@@ -19,7 +19,7 @@ import pytest
 from aiohttp import web
 
 from sluice.cli import main
-from sluice.workflows.loading import SHIPPED
+from sluice.workflows.shipped import SHIPPED
 from tests.support.amplitude import AmplitudeProject
 from tests.support.command import Ran
 from tests.support.poll import poll_until

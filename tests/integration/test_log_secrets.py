@@ -25,9 +25,8 @@ from tests.support.shopify import open_shop
 from tests.support.stack import Stack, environment, running_stack
 
 FAIL = """
-import structlog
 from sluice.settings import load_settings
-from sluice.logs import configure_logging
+from sluice.logs import configure_logging, get_logger
 
 def fail(token):
     raise RuntimeError("out of cheese")
@@ -36,7 +35,7 @@ configure_logging(load_settings())
 try:
     fail("s3" + "cret")
 except RuntimeError:
-    structlog.get_logger("sluice.test").exception("Test failed")
+    get_logger("sluice.test").exception("Test failed")
 """
 
 

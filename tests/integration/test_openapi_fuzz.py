@@ -26,9 +26,9 @@ from tests.support.segops import Segops
 
 Operation = APIOperation[Any, Any, Any, Any]
 
-EXAMPLES: Final = 20
-"""Requests for each operation and way of generating."""
-FEW_EXAMPLES: Final = 5
+EXAMPLES: Final = settings.default.max_examples // 5 if settings.default else 8
+"""Requests for each operation and way of generating: ``make fuzz`` makes more."""
+FEW_EXAMPLES: Final = max(2, EXAMPLES // 4)
 """The same for the many paths that other systems' clients call and that are alike."""
 CHECKS: Final = [
     not_a_server_error,
@@ -72,6 +72,7 @@ def _is_stream(operation: Operation) -> bool:
     return "text/event-stream" in answer.get("content", {})
 
 
+@pytest.mark.long(40)
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 def test_every_answer_is_declared_when_schemathesis_asks(
     client: Segops, sign: TokenMaker, mode: GenerationMode

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from sluice.cli.checks_traces import check_traces
 from sluice.telemetry import TRACE_SPANS
@@ -19,6 +18,7 @@ from sluice.tracing.otlp import CLOSE_TIMEOUT_S
 from sluice.tracing.spans import Tracer
 from tests.support.collector import Collector, running_collector
 from tests.support.gateway import running_gateway
+from tests.support.logs import captured_logs
 from tests.support.poll import poll_until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -114,7 +114,7 @@ async def test_spans_that_the_collector_refuses_are_counted_and_told_once(
 ) -> None:
     collector.status = 400
     failed = counted("failed")
-    with capture_logs() as logs:
+    with captured_logs("sluice", "opentelemetry") as logs:
         async with open_tracer("gateway") as tracer:
             for number in range(1, 4):
                 leave_spans(tracer, 1)
@@ -165,7 +165,7 @@ async def test_no_line_of_the_log_repeats_a_header_that_is_malformed(
 ) -> None:
     collector.status = 500
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Bearer pl4nted,authorization=\\x01 pl4nted\n")
-    with capture_logs() as logs:
+    with captured_logs("sluice", "opentelemetry") as logs:
         async with open_tracer("gateway") as tracer:
             if tracer is not None:
                 leave_spans(tracer, 1)
@@ -178,7 +178,7 @@ async def test_traces_stay_off_and_the_process_runs_when_a_variable_cannot_be_fo
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-    with capture_logs() as logs:
+    with captured_logs("sluice", "opentelemetry") as logs:
         async with open_tracer("gateway") as tracer:
             assert tracer is None
     [line] = logs

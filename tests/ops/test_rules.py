@@ -23,6 +23,7 @@ def test_promtool_takes_the_rules() -> None:
     assert f"{len(rules())} rules found" in promtool("check", "rules", str(RULES))
 
 
+@pytest.mark.long(30)
 @pytest.mark.parametrize("file", RULES_TESTS, ids=lambda file: file.name)
 def test_every_alert_does_on_made_series_what_its_tests_say(file: Path) -> None:
     assert "SUCCESS" in promtool("test", "rules", str(file))

@@ -3,13 +3,12 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from sluice.settings import Settings
 from sluice.tenants import TenantsFile
 from sluice.workflows.core.runs import Run, new_run_id, run_time
 from sluice.workflows.files import RunFiles
@@ -19,9 +18,9 @@ from worker.workflows.builtin import Again, Builtin, Context, Tools
 LONGEST_S = 60.0
 
 
-def tools_of(rig: Rig, **overrides: object) -> Tools:
+def tools_of(rig: Rig, **overrides: Any) -> Tools:
     """Return what steps work with, over a rig; settings may be others."""
-    settings: Settings = rig.settings.model_copy(update=overrides)
+    settings = replace(rig.settings, **overrides)
     return Tools(
         settings=settings,
         tenants=TenantsFile(settings.tenants_path),

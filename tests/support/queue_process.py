@@ -10,8 +10,6 @@ import resource
 import sys
 from pathlib import Path
 
-import structlog
-
 from sluice.core.errors import QueueUnavailableError
 from sluice.queue.local import LocalOptions, LocalQueue
 from sluice.queue.protocol import QueueState
@@ -152,5 +150,4 @@ ACTIONS = {
 }
 
 if __name__ == "__main__":
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(ACTIONS[sys.argv[1]](Path(sys.argv[2])))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from sluice.settings import Settings
+from sluice.settings import SETTINGS
 from worker.destinations import NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -68,12 +68,12 @@ def test_part_of_sluice_runs_with_a_root_that_is_read_only(name: str) -> None:
     service = OURS[name]
     assert service["read_only"] is True
     assert service["user"] == "10001:10001"
-    assert seconds(service["stop_grace_period"]) > Settings.model_fields["stop_timeout_s"].default
+    assert seconds(service["stop_grace_period"]) > SETTINGS["stop_timeout_s"].default
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_part_of_sluice_is_given_only_settings_that_exist(name: str) -> None:
-    known = {f"SLUICE_{field.upper()}" for field in Settings.model_fields}
+    known = {f"SLUICE_{field.upper()}" for field in SETTINGS}
     given = set(OURS[name]["environment"])
     assert given - known == {"PUBSUB_EMULATOR_HOST"}
 
@@ -129,8 +129,8 @@ def test_prometheus_asks_every_process_that_counts() -> None:
         for target in one["targets"]
     }
     ports = {
-        "gateway": Settings.model_fields["port"],
-        "worker": Settings.model_fields["worker_port"],
+        "gateway": SETTINGS["port"],
+        "worker": SETTINGS["worker_port"],
     }
     wanted = {
         f"{name}:{ports[one['command'][0]].default}"

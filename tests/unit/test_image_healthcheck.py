@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from sluice.settings import Settings
+from sluice.settings import SETTINGS
 
 FILE = Path(__file__).parents[2] / "ops" / "image" / "healthcheck.py"
 PYTHON = ["/opt/sluice/bin/python", "/opt/sluice/bin/sluice"]
@@ -61,5 +61,5 @@ def test_healthcheck_asks_the_port_that_the_gateway_was_given(
 
 def test_healthcheck_knows_the_ports_of_the_settings() -> None:
     for variable, default, _ in HEALTHCHECK.QUESTIONS["run"]:
-        field = Settings.model_fields[variable.removeprefix("SLUICE_").lower()]
+        field = SETTINGS[variable.removeprefix("SLUICE_").lower()]
         assert str(field.default) == default

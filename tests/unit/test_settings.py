@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import ConfigError
-from sluice.settings import Settings, load_settings
+from sluice.settings import SETTINGS, load_settings
 
 WRONG = {
     "PORT": ("70000", "use a whole number from 0 to 65535"),
@@ -117,9 +117,21 @@ def test_secret_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICE_PORT", "")
-    assert load_settings().port == Settings.model_fields["port"].default
+    assert load_settings().port == SETTINGS["port"].default
 
 
 def test_every_setting_says_what_it_means() -> None:
-    silent = [name for name, field in Settings.model_fields.items() if not field.description]
+    silent = [name for name, field in SETTINGS.items() if not field.description]
     assert silent == []
+
+
+def test_secret_is_hidden_where_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_WAREHOUSE_URL", "https://u:hidden-secret@h/d")
+    settings = load_settings()
+    assert "hidden-secret" not in f"{settings} {settings!r} {settings.warehouse_url}"
+
+
+def test_settings_know_which_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_HOST", "::1")
+    monkeypatch.setenv("SLUICE_WORKER_PORT", "")
+    assert load_settings(port=1).given == {"host", "port"}

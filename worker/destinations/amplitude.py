@@ -24,10 +24,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import structlog
-
 from sluice.core.errors import WarehouseError
 from sluice.core.outcomes import Fate
+from sluice.logs import get_logger
 from sluice.queue.protocol import Delivery
 from sluice.settings import Settings
 from sluice.telemetry import ERASED, PARKED_EVENTS
@@ -63,7 +62,7 @@ MAX_BATCH_ROWS: Final = 25_000
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """Smaller than the warehouse's: each event is held as it came and as it goes."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 @dataclass(slots=True)

@@ -23,10 +23,10 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 import msgspec
-import structlog
 
 from sluice.core.envelope import EnvelopeError, split, unseal
 from sluice.core.errors import WarehouseError, WarehouseUnavailableError
+from sluice.logs import get_logger
 from sluice.queue.protocol import Delivery
 from sluice.settings import Settings
 from sluice.telemetry import DEAD_LETTERS, DUPLICATES, ERASED, INSERT_ROWS, INSERT_SECONDS, INSERTED
@@ -78,7 +78,7 @@ T = TypeVar("T")
 _Copies = defaultdict[int, Counter[Place]]
 """How many rows are copies, by place of the envelope, then by tenant and hour."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class WarehouseDestination:

@@ -16,10 +16,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 import msgspec
-import structlog
 
 from sluice.core.envelope import EnvelopeError, split, unseal
 from sluice.core.errors import WarehouseError
+from sluice.logs import get_logger
 from sluice.queue import open_queue
 from sluice.queue.protocol import Delivery
 from sluice.settings import Settings
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 _COMMAND: Final = msgspec.json.Decoder(Command)
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class WorkflowsDestination:

@@ -13,10 +13,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 import orjson
-import structlog
 
 from sluice.core.workflows import WorkflowConfig
-from sluice.workflows.core.inputs import MASK
+from sluice.logs import get_logger
+from sluice.workflows.core.input_problem import MASK
 from sluice.workflows.core.runs import Run, RunError
 from sluice.workflows.files import RunFiles
 from worker.workflows.core import machine
@@ -46,7 +46,7 @@ MAX_STATE_BYTES: Final = 4 * 1024 * 1024
 """Encoded: a state is written down at every transition."""
 _READS: Final = frozenset({"GET", "HEAD"})
 
-log = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class ArazzoProgram:

@@ -7,7 +7,6 @@ from typing import Any, Final, Literal
 import aiohttp
 import msgspec
 import orjson
-import structlog
 
 from sluice.core.errors import (
     QueueFullError,
@@ -15,6 +14,7 @@ from sluice.core.errors import (
     WarehouseError,
     WarehouseUnavailableError,
 )
+from sluice.logs import get_logger
 from sluice.workflows.core.runs import Run, RunError
 from worker.workflows.builtin import (
     Again,
@@ -41,7 +41,7 @@ PLATFORM: Final = (
 """What may pass by itself."""
 _STATE: Final = msgspec.json.Decoder(State)
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class BuiltinProgram:

@@ -17,9 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import structlog
-
 from sluice.core.errors import QueueUnavailableError, WarehouseError
+from sluice.logs import get_logger
 from sluice.queue.protocol import Queue
 from sluice.telemetry import RUNS_HELD
 from worker.waiting import wait_for_event
@@ -36,7 +35,7 @@ MAX_REMEMBERED: Final = 10_000
 FAILED_PAUSE_S: Final = 60.0
 """How long a run that could not be driven at all is left alone."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

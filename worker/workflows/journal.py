@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
-
 from sluice.core.errors import SluiceError, WarehouseError
 from sluice.core.retry import backoff_s
+from sluice.logs import get_logger
 from sluice.telemetry import RUN_TRANSITIONS
 from sluice.warehouse.client import Warehouse
 from worker.core.refusals import is_about_rows
@@ -29,7 +28,7 @@ MAX_ENTRIES: Final = 500
 MAX_BYTES: Final = 8 * 1024 * 1024
 BACKOFF_S: Final = (0.1, 2.0)
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class RowRefusedError(SluiceError):

@@ -12,9 +12,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import structlog
-
 from sluice.core.errors import WarehouseError
+from sluice.logs import get_logger
 from worker.waiting import wait_for_event
 from worker.workflows.store import Store
 
@@ -25,7 +24,7 @@ RENEWALS: Final = 4
 """Signs of life within one lease."""
 FAREWELL_S: Final = 2.0
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 def clock() -> float:

@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager, closing
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from sluice.core.tenant import Tenant
 from sluice.core.workflows import RETENTION_DAYS, TYPES, WorkflowConfig
+from sluice.logs import get_logger
 from sluice.queue.protocol import Queue
 from sluice.settings import Settings
 from sluice.tenants import TenantsFile
@@ -41,7 +41,7 @@ MAX_KNOWN: Final = 1_000
 DOCUMENT: Final = ""
 """The name under which the document's own text is kept; sources have their own."""
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class ProgramsOfTenants:

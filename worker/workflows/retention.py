@@ -8,9 +8,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import structlog
-
 from sluice.core.errors import WarehouseError
+from sluice.logs import get_logger
 from sluice.workflows.files import RunFiles
 from worker.waiting import wait_for_event
 from worker.workflows.core.progress import Key
@@ -23,7 +22,7 @@ YOUNG: Final = timedelta(days=2)
 """A run that was created since may not be in the warehouse yet."""
 BATCH: Final = 1_000
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class Retention:

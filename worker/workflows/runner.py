@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 import msgspec
-import structlog
 
 from sluice.core.errors import SluiceError
+from sluice.logs import get_logger
 from sluice.telemetry import RUNS_ENDED
 from sluice.workflows.core.runs import CANCELED, RunError, RunState, run_time
 from worker.waiting import wait_for_event
@@ -37,7 +37,7 @@ OVERTIME_S: Final = 30.0
 """Beyond an act's own time-out, after which it is broken off from outside."""
 MAX_MESSAGE_CHARS: Final = 2_000
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 INTERNAL: Final = RunError(
     "platform",

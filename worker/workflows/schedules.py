@@ -12,12 +12,11 @@ from hashlib import sha256
 from typing import Final
 from uuid import uuid4
 
-import structlog
-
 from sluice.core.cron import missed_time
 from sluice.core.envelope import encode, seal
 from sluice.core.errors import QueueFullError, QueueUnavailableError, WarehouseError
 from sluice.core.workflows import TYPES, WorkflowConfig
+from sluice.logs import get_logger
 from sluice.queue.protocol import Queue
 from sluice.tenants import TenantsFile
 from sluice.workflows.catalogue import Catalogue, Entry
@@ -30,7 +29,7 @@ PRINCIPAL_ID: Final = "sluice|schedule"
 PRINCIPAL_NAME: Final = "Automated workflow"
 _Known = tuple[str, str, str]
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log: Final = get_logger(__name__)
 
 
 class Schedules:

@@ -12,24 +12,15 @@ from typing import Any, Final
 
 import jsonschema_rs
 
+from sluice.workflows.core.input_problem import MASK, InputProblem
 from sluice.workflows.core.pointers import follow
 from sluice.workflows.core.refusals import pointer_of
 from sluice.workflows.core.regex import PATTERN_OPTIONS
 
 _SECRET: Final = re.compile("key|secret|auth|token|password", re.IGNORECASE).search
-MASK: Final = "***"
-"""What is shown of a secret."""
 MAX_PROBLEMS: Final = 20
 MAX_NAME_CHARS: Final = 80
 _Kind = jsonschema_rs.ValidationErrorKind
-
-
-@dataclass(frozen=True, slots=True)
-class InputProblem:
-    """Why inputs are refused: never the value."""
-
-    pointer: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Each event counts once: redelivered, sent again by its client, or raced by two workers."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -206,7 +207,7 @@ async def test_filter_is_filled_anew_when_the_other_worker_has_left(rig: Rig) ->
 async def test_every_event_is_looked_up_when_there_are_more_keys_than_the_filter_holds(
     rig: Rig,
 ) -> None:
-    settings = rig.settings.model_copy(update={"dedup_filter_keys": 10})
+    settings = replace(rig.settings, dedup_filter_keys=10)
     before = rig.destination()
     await rig.deliver(before, *(make_event(client_id=f"k{n}") for n in range(20)))
     small = WarehouseDestination(settings, rig.warehouse)
@@ -219,7 +220,7 @@ async def test_every_event_is_looked_up_when_there_are_more_keys_than_the_filter
 
 async def test_copy_is_recognised_when_the_filter_holds_no_keys(rig: Rig) -> None:
     await migrate(rig.warehouse)
-    settings = rig.settings.model_copy(update={"dedup_filter_keys": 0})
+    settings = replace(rig.settings, dedup_filter_keys=0)
     destination = WarehouseDestination(settings, rig.warehouse)
     await destination.keys.keep_filter()
     for _ in range(2):

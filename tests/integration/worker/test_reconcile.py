@@ -1,6 +1,7 @@
 """A day adds up; what somebody removes or doubles by hand is found and named."""
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -246,7 +247,7 @@ async def test_amplitude_is_compared_by_event_where_numbers_differ_or_all_are_as
     assert "Sluice has no outcome of it" in theirs["detail"]
     await there.amplitude.set(export_delay_s=7200)
     settings = there.rig.settings
-    there.rig.settings = settings.model_copy(update={"amplitude_export_delay_s": 10_800})
+    there.rig.settings = replace(settings, amplitude_export_delay_s=10_800)
     outputs = await day_of(there).finish()
     assert outputs["differences"] == []
     assert any("exports do not hold them yet" in note for note in outputs["notes"])

@@ -215,6 +215,7 @@ async def test_dry_run_and_a_question_nobody_answers_send_nothing(shop: Shop) ->
     assert shop.files == []
 
 
+@pytest.mark.long(35)
 async def test_replay_that_is_killed_three_times_sends_exactly_the_hour_without_starting_over(
     shop: Shop,
 ) -> None:

@@ -102,9 +102,7 @@ async def test_replay_goes_on_in_another_worker_when_the_first_died(
         await poll_until(has_more, within_s=30)
         dying.cancel()
     tenants = there.rig.settings.tenants_path
-    elsewhere = there.rig.settings.model_copy(
-        update={"data_dir": tmp_path / "elsewhere", "tenants_file": tenants}
-    )
+    elsewhere = replace(there.rig.settings, data_dir=tmp_path / "elsewhere", tenants_file=tenants)
     run.tools = replace(run.tools, settings=elsewhere)
     outputs = await run.finish()
     assert (outputs["read"], outputs["delivered"]) == (400, 400)

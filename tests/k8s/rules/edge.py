@@ -7,7 +7,7 @@ from typing import Final
 from gateway.core.source import MAX_BODY_BYTES
 from gateway.openapi import document
 from gateway.routes.console import console_routes
-from sluice.settings import Settings
+from sluice.settings import SETTINGS
 from tests.k8s.cluster import Cluster, Obj, amount, name_of, title_of
 
 OPERATORS: Final = ("/livez", "/readyz", "/metrics")
@@ -15,10 +15,7 @@ OPERATORS: Final = ("/livez", "/readyz", "/metrics")
 NOWHERE: Final = ("/healthz", "/status", "/debug")
 """What Sluice's gateway does not have; a route must not lead others' habits to it."""
 NGINX: Final = "nginx.ingress.kubernetes.io/"
-ANSWER_S: Final = float(
-    Settings.model_fields["body_timeout_s"].default
-    + Settings.model_fields["publish_timeout_s"].default
-)
+ANSWER_S: Final = float(SETTINGS["body_timeout_s"].default + SETTINGS["publish_timeout_s"].default)
 """The longest that an answer to an event may take: the body arrives, then it becomes durable."""
 MARGIN: Final = 2
 

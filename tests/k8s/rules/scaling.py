@@ -6,7 +6,7 @@ from typing import Final
 
 from sluice.queue.protocol import TOPICS
 from sluice.queue.pubsub_wire import Names
-from sluice.settings import Settings
+from sluice.settings import SETTINGS
 from sluice.telemetry import REGISTRY
 from tests.k8s.cluster import Cluster, Obj, Workload, amount, selects, title_of
 
@@ -74,7 +74,7 @@ def gateways_grow_by_what_they_measure(cluster: Cluster) -> Iterator[str]:
             if name not in known:
                 yield f"{title_of(scaler)} asks for {name}, which no process has"
             target = amount(metric["pods"]["target"]["averageValue"])
-            bound = Settings.model_fields["pending_max_bytes"].default
+            bound = SETTINGS["pending_max_bytes"].default
             if target > bound / 2:
                 yield f"{title_of(scaler)} waits until a gateway is more than half full"
 

@@ -7,11 +7,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sluice.core.errors import ConfigError
-from sluice.settings import Settings, load_settings
+from sluice.settings import SETTINGS, load_settings
 from sluice.tracing.variables import ENDPOINTS, tracing_wanted
 from tests.k8s.cluster import Cluster, Obj, Workload
 
-KNOWN: Final = {f"SLUICE_{name.upper()}" for name in Settings.model_fields}
+KNOWN: Final = {f"SLUICE_{name.upper()}" for name in SETTINGS}
 OTHER: Final = {
     *("HOME", "PUBSUB_EMULATOR_HOST"),
     *(*ENDPOINTS, "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),

@@ -14,7 +14,7 @@ from worker.core.amplitude_answers import Held, judge
 
 def test_installed_package_says_where_the_simulator_is() -> None:
     with pytest.raises(ConfigError, match="the simulator is in the source tree only"):
-        Simulated.of(Settings.model_validate({}), Path("/nowhere"))
+        Simulated.of(Settings(), Path("/nowhere"))
 
 
 def test_lines_show_what_to_paste() -> None:
@@ -25,7 +25,7 @@ def test_lines_show_what_to_paste() -> None:
 
 def test_workflows_may_follow_the_links_of_the_simulator() -> None:
     simulated = Simulated(8090, Path("/nowhere"), 8091)
-    settings = Settings.model_validate({"workflow_private_hosts": "db.example:1"})
+    settings = Settings(workflow_private_hosts="db.example:1")
     assert simulated.environment(settings) == {
         "SLUICE_AMPLITUDE_URL": "http://127.0.0.1:8090",
         "SLUICE_WORKFLOW_PRIVATE_HOSTS": "db.example:1,127.0.0.1:8091",

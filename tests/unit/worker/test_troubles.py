@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from structlog.testing import capture_logs
-
 from sluice.core.errors import ErrorRecord, ErrorType
 from sluice.core.outcomes import Fate, Outcome
+from tests.support.logs import captured_logs
 from worker.core.holds import Hold
 from worker.core.lane import Item
 from worker.troubles import Announcer
@@ -63,7 +62,7 @@ def test_tenant_is_not_told_of_what_it_cannot_mend() -> None:
 def test_log_tells_of_a_wait_once_and_then_seldom_with_the_tries_since() -> None:
     clock = [0.0]
     announcer = Announcer(monotonic=lambda: clock[0])
-    with capture_logs() as lines:
+    with captured_logs("worker.troubles") as lines:
         for second in range(1_300):  # as fast as Amplitude may ever be asked
             clock[0] = float(second)
             announcer.announce("acme", replace(REFUSED, failures=second + 1), Records())
@@ -75,7 +74,7 @@ def test_log_tells_of_a_new_reason_at_once_and_not_of_each_change_between_two() 
     clock = [0.0]
     announcer = Announcer(monotonic=lambda: clock[0])
     away = replace(REFUSED, reason="unavailable")
-    with capture_logs() as lines:
+    with captured_logs("worker.troubles") as lines:
         for second in range(60):
             clock[0] = float(second)
             announcer.announce("acme", REFUSED if second % 2 else away, Records())

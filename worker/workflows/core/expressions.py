@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import orjson
 
-from sluice.workflows.core.inputs import MASK
+from sluice.workflows.core.input_problem import MASK
 from sluice.workflows.core.pointers import ABSENT, follow
 
 _STRICT: Final = r"[A-Za-z0-9_\-]+"

@@ -12,7 +12,7 @@ import msgspec
 import orjson
 
 from sluice.core.depth import depth_of
-from sluice.workflows.core.inputs import InputProblem
+from sluice.workflows.core.input_problem import InputProblem
 from sluice.workflows.core.runs import CANCELED, RunError
 from worker.workflows.core.calls import MAX_REDIRECTS, encode
 from worker.workflows.core.expressions import Kept, TooMuchError

@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 import orjson
 
-from sluice.workflows.core.inputs import MASK
+from sluice.workflows.core.input_problem import MASK
 
 MIN_CHARS: Final = 4
 """A shorter value is no secret, and taking it out would leave nothing to read."""

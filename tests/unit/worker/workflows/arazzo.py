@@ -9,7 +9,7 @@ import orjson
 from sluice.workflows.core.document import parse
 from sluice.workflows.core.refusals import Refusal
 from sluice.workflows.core.runs import RunError
-from sluice.workflows.loading import SHIPPED
+from sluice.workflows.shipped import SHIPPED
 from worker.workflows.core.addresses import Addresses
 from worker.workflows.core.calls import Request
 from worker.workflows.core.machine import apply, begin, next_move

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sluice.workflows.core.inputs import MASK
+from sluice.workflows.core.input_problem import MASK
 from sluice.workflows.core.pointers import ABSENT
 from worker.workflows.core.expressions import (
     Exchange,

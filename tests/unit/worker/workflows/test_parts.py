@@ -6,7 +6,8 @@ from pathlib import PurePosixPath
 import pytest
 
 from sluice.core.workflows import TYPES
-from sluice.workflows.core.inputs import InputProblem, InputSchema, read_schema
+from sluice.workflows.core.input_problem import InputProblem
+from sluice.workflows.core.inputs import InputSchema, read_schema
 from sluice.workflows.core.places import (
     NOT_FETCHED,
     Bounds,

@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from sluice.workflows.core.document import parse
-from sluice.workflows.core.inputs import InputProblem
-from sluice.workflows.loading import SHIPPED
+from sluice.workflows.core.input_problem import InputProblem
+from sluice.workflows.shipped import SHIPPED
 from tests.unit.worker.workflows.arazzo import NOW, begun, run, says, shipped, text_says
 from worker.workflows.core.addresses import Addresses
 from worker.workflows.core.machine import apply, begin, next_move
