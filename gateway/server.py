@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.admission import Admission
 from gateway.connection import Connection
 from gateway.fast_path import FastPath
 from sluice.telemetry import HTTP_CONNECTIONS, HTTP_REFUSED_CONNECTIONS, HTTP_TIMED_OUT_HEADS
@@ -49,9 +50,11 @@ class HttpServer(web.Server):
         head_timeout_s: float = HEAD_TIMEOUT_S,
         keepalive_s: float = KEEPALIVE_S,
         fast_path: FastPath | None = None,
+        admission: Admission | None = None,
     ) -> None:
         super().__init__(handler)
         self.fast_path = fast_path
+        self.admission = admission
         self.new_request_id = new_request_id
         self.open_connections = 0
         self.has_none_open = asyncio.Event()
