@@ -102,7 +102,7 @@ class Admission:
         large = read_large(shape)
         if large is None:
             return False
-        full = TOO_MANY if self._room.is_full else self._publisher.refuse(self._room.used + size)
+        full = self._full(size)
         taken = Large(large, self._room.hold(), left)
         self._app.enter()
         if full is not None:
@@ -115,6 +115,11 @@ class Admission:
                 self._timer = self._loop.call_later(ARRIVES_WITHIN_S, self._give_up_waiting)
         self._charge(connection, taken, data)
         return True
+
+    def _full(self, size: int) -> Unstored | None:
+        if self._room.is_full_beside(self._publisher.pending_bytes):
+            return TOO_MANY
+        return self._publisher.refuse(self._room.used + size)
 
     def add(self, connection: "Connection", taken: Large, data: bytes) -> None:
         """Take more of a body that arrives."""

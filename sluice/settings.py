@@ -115,9 +115,9 @@ class Settings(BaseSettings):
         description="Bytes of accepted but not yet durable events in one gateway; past it: 503.",
     )
     arriving_max_bytes: Annotated[int, Field(ge=8 * MIB)] = Field(
-        16 * MIB,
-        description="Bytes of requests above 16 KB that arrive at one gateway or wait to be read; "
-        "past it: 503.",
+        12 * MIB,
+        description="Bytes of requests above 16 KB that arrive at one gateway, wait to be read or "
+        "to be durable; past it: 503.",
     )
     publish_timeout_s: Annotated[float, Field(gt=0, le=9)] = Field(
         5.0, description="Seconds within which an event is durable, or the answer is 503."
