@@ -117,7 +117,9 @@ class Connection(RequestHandler):
     def _admit(self, data: bytes, request: tuple[bytes, int, int]) -> bool:
         """Let the admission have a large request; whether it took it, or refused it."""
         admission = self._server.admission
-        if admission is None or not self._is_idle():
+        # What comes right behind its connection is read before aiohttp waits for it.
+        is_first = self._waiter is None and not self._request_count and not self._force_close
+        if admission is None or not (self._is_idle() or is_first):
             return False
         self._is_taken = True  # before the call, which may already give it back
         if admission.take(self, data, request):
