@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
 
+from gateway.core.answers import unavailable
 from gateway.core.large_request import LargeRequest, read_large
 from gateway.dispatch import Dispatcher
 from gateway.publisher import Publisher, Unstored
 from gateway.reply import is_request_id, render
 from gateway.room import TOO_MANY, Held, NoRoomError, Room
 from gateway.routes.ingest import BATCH, MAX_BODY_BYTES, TRACK, TRACK_PATH, unstored_answer
+from sluice.telemetry import EVENTS_REJECTED
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 ARRIVES_WITHIN_S: Final = 0.5
 _ROUTES: Final = {TRACK_PATH: (TRACK, TRACK), f"{TRACK_PATH}/batch": ("track_batch", BATCH)}
 """The names of route and source by path."""
+_TOO_MANY: Final = unavailable(
+    TOO_MANY.error_type, TOO_MANY.detail, retry_after_s=TOO_MANY.retry_after_s
+)
+"""Made once: under overload it is what most requests get."""
 _log = logging.getLogger(__name__)
 
 
@@ -44,13 +50,13 @@ class Large:
 
     __slots__ = ("held", "left", "pieces", "request", "started")
 
-    def __init__(self, request: LargeRequest, held: Held, left: int) -> None:
+    def __init__(self, request: LargeRequest, held: Held, left: int, started: float) -> None:
         self.request = request
         self.held = held
         self.left = left
         """Bytes of the body that did not arrive yet."""
         self.pieces: list[bytes] = []
-        self.started = time.perf_counter()
+        self.started = started
 
 
 class Admission:
@@ -99,16 +105,16 @@ class Admission:
         left = begin + size - len(data)
         if size > MAX_BODY_BYTES or left < 0 or self._app.is_leaving:
             return False
-        large = read_large(shape)
-        if large is None:
+        started = time.perf_counter()
+        plain = read_large(shape)
+        if plain is None:
             return False
         full = self._full(size)
-        taken = Large(large, self._room.hold(), left)
-        self._app.enter()
         if full is not None:
-            self._refuse(connection, taken, full)
+            self._refuse(connection, plain, full, left, started)
             return True
-        connection.large = taken
+        self._app.enter()
+        taken = connection.large = Large(plain, self._room.hold(), left, started)
         if left:
             self._arriving[connection] = self._loop.time()
             if self._timer is None:
@@ -140,10 +146,8 @@ class Admission:
         try:
             taken.held.grow(len(data))
         except NoRoomError:
-            self._arriving.pop(connection, None)
-            connection.large = None
-            taken.held.set_size(0)
-            self._refuse(connection, taken, TOO_MANY)
+            self._release(connection, taken)
+            self._refuse(connection, taken.request, TOO_MANY, taken.left, taken.started)
             return
         taken.pieces.append(data)
         if not taken.left:
@@ -191,22 +195,32 @@ class Admission:
         taken.held.set_size(0)
         self._app.leave()
 
-    def _refuse(self, connection: "Connection", taken: Large, full: Unstored) -> None:
-        name, source = _ROUTES[taken.request.path]
-        request_id = taken.request.request_id
+    def _refuse(
+        self,
+        connection: "Connection",
+        request: LargeRequest,
+        full: Unstored,
+        left: int,
+        started: float,
+    ) -> None:
+        name, source = _ROUTES[request.path]
+        request_id = request.request_id
         if request_id is None or not is_request_id(request_id):
             request_id = self._new_request_id()
-        answer = unstored_answer(source, full)
+        if full is TOO_MANY:
+            answer = _TOO_MANY
+            EVENTS_REJECTED.add(1, source, full.error_type)
+        else:
+            answer = unstored_answer(source, full)
         is_last = self._app.is_leaving or connection.is_ending
-        self._app.leave()
+        data = render(answer, request_id=request_id, connection="close" if is_last else None)
+        connection.refuse(data, left, is_last=is_last)
         self._app.note(
             name,
             answer.status,
             answer.error_type,
-            taken.started,
+            started,
             method=hdrs.METH_POST,
             request_id=request_id,
             tenant=None,
         )
-        data = render(answer, request_id=request_id, connection="close" if is_last else None)
-        connection.refuse(data, taken.left, is_last=is_last)

@@ -1,7 +1,6 @@
-"""Large bodies under overload: who is taken in, who is refused by the head, and what that leaves."""
+"""Large bodies under overload: who is taken in, who is refused by the head, what that leaves."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from sluice.telemetry import EVENTS_REJECTED
 from tests.support.gateway import EVENT
 from tests.support.ingest_edge import Edge, running_edge
 from tests.support.poll import poll_until
-from tests.support.raw_http import connect, read_answer
+from tests.support.raw_http import connect, exchange, read_answer
 from tests.support.segops import Answer
 
 ONE = b'{"user_id":"u-1","event_type":"e","payload":{"a":"%b"}}' % (b"x" * 950)
@@ -77,15 +76,11 @@ async def test_gateway_answers_every_large_request_and_stores_what_it_accepted_w
     assert len(edge.queue.rows()) == EVENTS * statuses.count(202)
 
 
-async def ask(edge: Edge, parts: Sequence[bytes]) -> Answer:
-    """Send the parts of a request on a connection of their own."""
-    async with connect(edge.url) as (reader, writer):
-        for part in parts:
-            writer.write(part)
-            await asyncio.sleep(0.01)
-        answer = await read_answer(reader)
-        assert answer is not None, "the connection was closed without an answer"
-        return answer
+async def ask(edge: Edge, request: bytes) -> Answer:
+    """Send a request on a connection of its own."""
+    answer = await exchange(edge.url, request)
+    assert answer is not None, "the connection was closed without an answer"
+    return answer
 
 
 async def fill(edge: Edge, tasks: asyncio.TaskGroup) -> list[asyncio.Task[Answer]]:
@@ -93,12 +88,10 @@ async def fill(edge: Edge, tasks: asyncio.TaskGroup) -> list[asyncio.Task[Answer
     edge.queue.gate.clear()
     waiting: list[asyncio.Task[Answer]] = []
     while True:
-        async with connect(edge.url) as (_, writer):
-            started = edge.queue.started
-            task = tasks.create_task(ask(edge, [edge.batch_bytes(BODY)]))
-            done, _ = await asyncio.wait({task}, timeout=0.2)
-            del writer, started
-        if done:
+        before = edge.publisher.pending_bytes
+        task = tasks.create_task(ask(edge, edge.batch_bytes(BODY)))
+        await poll_until(lambda: task.done() or edge.publisher.pending_bytes > before)  # noqa: B023
+        if task.done():
             assert is_refusal(task.result())
             return waiting
         waiting.append(task)

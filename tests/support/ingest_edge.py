@@ -11,6 +11,7 @@ from gateway.admission import Admission
 from gateway.core.limits import RateLimits
 from gateway.dispatch import Dispatcher
 from gateway.fast_path import FastPath
+from gateway.publisher import Publisher
 from gateway.rejections import Rejections
 from gateway.room import Room
 from gateway.routes.ingest import Ingest
@@ -32,6 +33,7 @@ class Edge:
     url: str
     queue: GatedQueue
     api_key: str
+    publisher: Publisher
     admission: Admission
 
     def track_bytes(self, body: bytes) -> bytes:
@@ -113,4 +115,4 @@ async def running_edge(
         stack.push_async_callback(http.shutdown, 1.0)
         stack.callback(listener.close)
         port = listener.sockets[0].getsockname()[1]
-        yield Edge(f"http://127.0.0.1:{port}", queue, api_key, admission)
+        yield Edge(f"http://127.0.0.1:{port}", queue, api_key, publisher, admission)

@@ -4,7 +4,10 @@ import pytest
 
 from gateway.core.large_request import LargeRequest, read_large
 
-HEAD = b"POST /api/ingestion/track%b HTTP/1.1\r\nHost: h\r\nContent-Length: \r\nAuthorization: ApiKey k"
+HEAD = (
+    b"POST /api/ingestion/track%b HTTP/1.1\r\nHost: h\r\nContent-Length: \r\n"
+    b"Authorization: ApiKey k"
+)
 
 
 @pytest.mark.parametrize(
