@@ -123,7 +123,7 @@ class Admission:
         return True
 
     def _full(self, size: int) -> Unstored | None:
-        if self._room.is_full_beside(self._publisher.pending_bytes):
+        if self._publisher.pending_bytes >= self._room.left:
             return TOO_MANY
         return self._publisher.refuse(self._room.used + size)
 

@@ -38,11 +38,7 @@ class Room:
     @property
     def is_full(self) -> bool:
         """Whether no further body should be begun."""
-        return self.is_full_beside(0)
-
-    def is_full_beside(self, elsewhere: int) -> bool:
-        """Whether no further body should be begun, where as many bytes are held elsewhere."""
-        return self.left - elsewhere <= self._max // KEPT_FREE
+        return self.left <= self._max // KEPT_FREE
 
     def hold(self) -> "Held":
         """Return the account of one body, which gives back what it took when it is left."""

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         description="Bytes of accepted but not yet durable events in one gateway; past it: 503.",
     )
     arriving_max_bytes: Annotated[int, Field(ge=8 * MIB)] = Field(
-        12 * MIB,
+        10 * MIB,
         description="Bytes of requests above 16 KB that arrive at one gateway, wait to be read or "
         "to be durable; past it: 503.",
     )
