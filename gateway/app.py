@@ -12,6 +12,7 @@ from typing import Final
 
 import sluice
 from gateway import sources
+from gateway.admission import Admission
 from gateway.core.auth import TokenKeys
 from gateway.core.limits import RateLimits
 from gateway.core.runs_error import PREFIX, reshaped
@@ -306,12 +307,19 @@ async def serve(
             stamps=stamps,
             new_request_id=new_request_id,
         )
+        admission = Admission(
+            app=app,
+            publisher=publisher,
+            new_request_id=new_request_id,
+            room=Room(settings.arriving_max_bytes),
+        )
         http = HttpServer(
             app,
             new_request_id=new_request_id,
             max_connections=connection_bound(settings.max_connections, raise_file_limit()),
             keepalive_s=settings.keepalive_s,
             fast_path=fast_path,
+            admission=admission,
         )
         listener = await _listen(http, settings, reuse_port=reuse_port)
         stack.callback(listener.close)

@@ -8,6 +8,7 @@ where it cannot tell, such as after pipelined or chunked requests, the parser ha
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
@@ -21,6 +22,7 @@ from sluice.core.errors import ErrorType
 from sluice.telemetry import HTTP_SECONDS, UNMATCHED
 
 if TYPE_CHECKING:
+    from gateway.admission import Large
     from gateway.fast_path import Grant
     from gateway.server import HttpServer
 
@@ -29,6 +31,8 @@ MAX_SHAPE_BYTES: Final = 1_024
 """How many heads a connection remembers, and how long one may be: 4 KiB in all."""
 MAX_HELD_BYTES: Final = 65_536
 """Held behind a request in hand before reading pauses; what one read brings may come on top."""
+SMALL_BYTES: Final = 16_384
+"""A larger body is the admission's (``gateway.admission``): it costs much more than its head."""
 UNKNOWN: Final = -1
 
 _log = logging.getLogger(__name__)
@@ -40,11 +44,13 @@ class Connection(RequestHandler):
     __slots__ = (
         "_grants",
         "_held",
+        "_is_discarding",
         "_is_in_head",
         "_is_taken",
         "_left",
         "_served_until",
         "_server",
+        "large",
     )
 
     def __init__(self, server: "HttpServer", **options: Any) -> None:
@@ -57,9 +63,13 @@ class Connection(RequestHandler):
         self._grants: dict[bytes, Grant] = {}
         """What the fast path may do, by the shape of the head."""
         self._is_taken = False
-        """Whether the fast path has a request in hand."""
+        """Whether the fast path, or the admission, has a request in hand."""
         self._held = b""
         """What arrived behind that request."""
+        self.large: Large | None = None
+        """What the admission has in hand."""
+        self._is_discarding = False
+        """Whether the body that arrives is that of a request that was refused."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to serve."""
@@ -74,6 +84,8 @@ class Connection(RequestHandler):
                 self._server.has_none_open.set()
             self._server.heads.pop(self, None)
         self._held = b""
+        if self.large is not None and self._server.admission is not None:
+            self._server.admission.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -81,6 +93,9 @@ class Connection(RequestHandler):
         if self._is_taken:
             self._hold(data)
         elif self._left or not data:
+            if self._is_discarding:
+                self._discard(data)
+                return
             if self._left > 0:
                 left = self._left - len(data)
                 self._left = left if left >= 0 else UNKNOWN
@@ -95,7 +110,22 @@ class Connection(RequestHandler):
                     if grant.fast_path.take(grant, self, data, begin):
                         return
                     self._is_taken = False
+                if size > SMALL_BYTES and self._admit(data, request):
+                    return
             self._parse_and_learn(data, request)
+
+    def _admit(self, data: bytes, request: tuple[bytes, int, int]) -> bool:
+        """Let the admission have a large request; whether it took it, or refused it."""
+        admission = self._server.admission
+        # What comes right behind its connection is read before aiohttp waits for it.
+        is_first = self._waiter is None and not self._request_count and not self._force_close
+        if admission is None or not (self._is_idle() or is_first):
+            return False
+        self._is_taken = True  # before the call, which may already give it back
+        if admission.take(self, data, request):
+            return True
+        self._is_taken = False
+        return False
 
     def _parse(self, data: bytes) -> None:
         """Parse; note when a head begins and when it is whole."""
@@ -160,6 +190,9 @@ class Connection(RequestHandler):
 
         Up to there it is, as aiohttp reads on: or nobody saw that the client hung up.
         """
+        if self.large is not None and self.large.left and self._server.admission is not None:
+            self._server.admission.add(self, self.large, data)
+            return
         self._held += data
         if len(self._held) >= MAX_HELD_BYTES and not self._buffer_paused:
             self._pause_reading_for_buffer()
@@ -183,6 +216,37 @@ class Connection(RequestHandler):
         if self.transport is not None:
             self._parse(data)
             self._go_on()
+
+    def hand_on(self, pieces: Sequence[bytes]) -> None:
+        """Parse a request that the admission had in hand; its end may still be on its way."""
+        self._is_taken = False
+        if self.transport is None:
+            return
+        self._close = False  # that was at the end of the process, whose answers are all the last
+        self._left = 0
+        first, *rest = pieces
+        self._parse_and_learn(first, split_request(first))
+        for piece in rest:
+            self.data_received(piece)
+        self._go_on()
+
+    def refuse(self, data: bytes, left: int, *, is_last: bool) -> None:
+        """Answer a request of which ``left`` bytes are still to come; nobody reads these."""
+        self._left = left
+        self._is_discarding = left > 0
+        self.answer(data, is_last=is_last and not left)
+        self._close = is_last
+
+    def _discard(self, data: bytes) -> None:
+        rest = data[self._left :] if len(data) > self._left else b""
+        self._left = max(0, self._left - len(data))
+        if self._left:
+            return
+        self._is_discarding = False
+        if self._close:
+            self.force_close()
+        elif rest:
+            self.data_received(rest)
 
     def _go_on(self) -> None:
         if self._held:

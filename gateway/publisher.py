@@ -219,6 +219,7 @@ class Publisher:
         self._pending_bytes += size
         group = self._join(size, 1)
         group.rows.extend(rows)
+        del rows
         return await (group.done if within_s is None else group.within(within_s, self._loop))
 
     def offer(self, rows: Sequence[Rows], tell: Tell) -> None:
@@ -354,11 +355,14 @@ class Publisher:
             self._measure(group.size / max(elapsed, 1e-6))
 
     async def _store(self, group: _Group) -> Unstored | None:
+        rows, group.rows = group.rows, []  # not held until the queue has answered
         if group.size <= SEAL_INLINE_BYTES:
-            envelopes = self._seal(gather(group.rows))
+            envelopes = self._seal(gather(rows))
         else:
-            bodies = _bodies_of(group.rows)
+            bodies = _bodies_of(rows)
             envelopes = await self._loop.run_in_executor(self._threads, self._seal, bodies)
+            del bodies
+        del rows
         try:
             await self._queue.publish(self._topic, envelopes)
         except QueueFullError as error:

@@ -31,6 +31,11 @@ class Room:
         self.left = max_bytes
 
     @property
+    def used(self) -> int:
+        """The bytes that are held."""
+        return self._max - self.left
+
+    @property
     def is_full(self) -> bool:
         """Whether no further body should be begun."""
         return self.left <= self._max // KEPT_FREE
@@ -58,6 +63,14 @@ class Held:
             raise NoRoomError
         self._room.left -= more
         self._size = size
+
+    def grow(self, by: int) -> None:
+        """Take ``by`` more bytes.
+
+        Raises:
+            NoRoomError: There are not so many left; nothing was taken.
+        """
+        self.set_size(self._size + by)
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@
 * A request head must be whole ``head_timeout_s`` after its first byte; one sweeper looks at the few
   connections that are in the middle of a head, so that a thousand slow clients cost one timer.
 * An idle connection is closed after ``keepalive_s``.
+* Large bodies past the room for them are refused by their head (``gateway.admission``).
 * What is not HTTP gets 400 as JSON, like every other refusal.
 """
 
@@ -14,9 +15,15 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.admission import Admission
 from gateway.connection import Connection
 from gateway.fast_path import FastPath
-from sluice.telemetry import HTTP_CONNECTIONS, HTTP_REFUSED_CONNECTIONS, HTTP_TIMED_OUT_HEADS
+from sluice.telemetry import (
+    HTTP_ARRIVING_BYTES,
+    HTTP_CONNECTIONS,
+    HTTP_REFUSED_CONNECTIONS,
+    HTTP_TIMED_OUT_HEADS,
+)
 
 MAX_LINE_BYTES: Final = 8_190
 MAX_FIELD_BYTES: Final = 16_380
@@ -49,9 +56,11 @@ class HttpServer(web.Server):
         head_timeout_s: float = HEAD_TIMEOUT_S,
         keepalive_s: float = KEEPALIVE_S,
         fast_path: FastPath | None = None,
+        admission: Admission | None = None,
     ) -> None:
         super().__init__(handler)
         self.fast_path = fast_path
+        self.admission = admission
         self.new_request_id = new_request_id
         self.open_connections = 0
         self.has_none_open = asyncio.Event()
@@ -102,6 +111,8 @@ class HttpServer(web.Server):
                 if connection.cut_head():
                     HTTP_TIMED_OUT_HEADS.add(1)
             HTTP_CONNECTIONS.set(self.open_connections)
+            if self.admission is not None:
+                HTTP_ARRIVING_BYTES.set(self.admission.held_bytes)
             try:
                 async with asyncio.timeout(every_s):
                     await stop.wait()

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import statistics
 import tempfile
 import time
 from contextlib import ExitStack
@@ -157,6 +158,7 @@ class _Round:
         self._generators = options.generators or len(load)
         self._own: Own | None = None
         self._round = Round({}, [], [], {}, {}, [])
+        self._repeated: dict[str, list[float]] = {}
         self._accepted = 0
         self._elapsed = 0
 
@@ -234,7 +236,11 @@ class _Round:
         return structs.replace(plan, may_leave_this_machine=self._options.owns_host)
 
     def _note(self, seen: Seen) -> None:
-        self._round.figures |= load_figures(seen)
+        for name, value in load_figures(seen).items():
+            # Of phases that take turns within a round the median counts.
+            every = self._repeated.setdefault(name, [])
+            every.append(value)
+            self._round.figures[name] = statistics.median(every)
         self._round.groups += seen.groups
         self._round.seconds += shifted(seen.seconds, self._elapsed)
         self._elapsed += 1 + max((second.at for second in seen.seconds), default=0)

@@ -17,6 +17,8 @@ BATCH: Final = "/api/ingestion/track/batch"
 STATS: Final = "/api/ingestion/stats"
 ALL_PARTS: Final = ("warehouse", "worker", "gateway")
 BATCH_EVENTS: Final = 500
+TURNS: Final = 5
+"""How often two loads that are compared take turns: the machine's own mood changes in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +181,13 @@ def ceiling_and_half(inputs: Inputs, requests: list[Request], connections: int =
 
 
 def beside(inputs: Inputs, *, slow: Slow | None = None, idle_connections: int = 0) -> list[Step]:
-    """Return the usual load, first alone, then beside clients that only hold something."""
-    seconds, rate = inputs.seconds_or(30) / 2, inputs.rate_or(500)
+    """Return the usual load, alone and beside clients that only hold something, in turns."""
+    seconds, rate = inputs.seconds_or(30) / (2 * TURNS), inputs.rate_or(500)
     requests = inputs.tracks()
     alone = Phase(name="without", seconds=seconds, rate=rate)
     both = Phase(name="with", seconds=seconds, rate=rate)
-    return [
-        warm_up(inputs, requests),
+    turn = [
         Load(inputs.plan(requests, alone)),
         Load(inputs.plan(requests, both, slow=slow, idle_connections=idle_connections)),
     ]
+    return [warm_up(inputs, requests), *(turn * TURNS)]

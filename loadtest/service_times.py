@@ -47,6 +47,7 @@ from sluice.core.event import stamp_batch
 from sluice.cost.figures import MEANING, MEASURED, Figures
 
 CONNECTIONS: Final = 64
+BATCH_CONNECTIONS: Final = 32
 LARGE_CONNECTIONS: Final = 8
 """So that what is on its way to disk stays below the gateway's bound."""
 TRACKS: Final = 30_000
@@ -199,9 +200,9 @@ def measure(folder: Path, events: Events) -> Figures:
             running_parts(["worker"], env, log=log) as worker,
         ):
             road = _Road(folder, url_of(env), key, {**edge, **store, **worker})
-            road.used("/batch", batch, BATCHES // 4)
+            road.used("/batch", batch, BATCHES // 4, connections=BATCH_CONNECTIONS)
             say("service times: batches")
-            in_batch = road.used("/batch", batch, BATCHES)
+            in_batch = road.used("/batch", batch, BATCHES, connections=BATCH_CONNECTIONS)
             disk = disk_bytes(folder / "sluice/warehouse.url")
             say("service times: large events")
             in_large = road.used(

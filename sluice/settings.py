@@ -127,6 +127,12 @@ class Settings:
         "Bytes of accepted but not yet durable events in one gateway; past it: 503.",
         at_least=MIB,
     )
+    arriving_max_bytes: int = setting(
+        10 * MIB,
+        "Bytes of requests above 16 KB that arrive at one gateway, wait to be read or "
+        "to be durable; past it: 503.",
+        at_least=8 * MIB,
+    )
     publish_timeout_s: float = setting(
         5.0, "Seconds within which an event is durable, or the answer is 503.", above=0, at_most=9
     )

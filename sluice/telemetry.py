@@ -88,6 +88,10 @@ HTTP_CONNECTIONS: Final = LocalGauge(
     "sluice_http_open_connections",
     "Client connections that are open now.",
 )
+HTTP_ARRIVING_BYTES: Final = LocalGauge(
+    "sluice_http_arriving_bytes",
+    "Bytes of requests above 16 KB that arrive or wait to be read.",
+)
 HTTP_OPEN_TAILS: Final = Gauge(
     "sluice_http_open_tails", "Live tails that are being watched now.", registry=REGISTRY
 )

@@ -138,10 +138,12 @@ class Ingest:
             if wait_s:
                 return self._limited(exchange, who, wait_s, events=parsed.total)
         accepted, rejected, normalised = len(parsed.candidates), parsed.rejected, parsed.normalised
-        rows = self._rows(who, parsed.candidates)
-        del body, admitted, parsed  # what waits for the disk needs only the rows
-        if rows:
-            unstored = await self.publisher.publish(rows, trace=exchange.trace)
+        candidates = parsed.candidates
+        del body, admitted, parsed  # what waits for the disk is only the rows
+        if accepted:
+            publishing = self.publisher.publish(self._rows(who, candidates), trace=exchange.trace)
+            del candidates
+            unstored = await publishing
             if unstored is not None:
                 return _unstored(exchange, unstored)
             EVENTS_ACCEPTED.add(accepted, BATCH, tenant_label(tenant.slug))

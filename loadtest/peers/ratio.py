@@ -45,7 +45,8 @@ PYTHON: Final = os.environ.get("SLUICE_LOADTEST_PEERS") or str(
     ROOT / ".venv/loadtest-peers/bin/python"
 )
 PROJECT, TOPIC, KEY = "sluice-peer", "peer-events", "sk_live_peer"
-CONNECTIONS: Final = 64
+CONNECTIONS: Final = {"track": 64, "batch": 32}
+"""More batches at once than the gateway takes in would be refused."""
 STORED_WITHIN_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.1
 GOAL: Final = "10"
@@ -74,7 +75,7 @@ class Side:
 
     def warm_up(self, requests: list[Request]) -> None:
         """Send for a while, first on one connection: the emulator is slow at first."""
-        for connections in (1, CONNECTIONS):
+        for connections in (1, CONNECTIONS[requests[0].kind]):
             self._send(requests, WARM_UP_S, connections)
 
     def _send(self, requests: list[Request], seconds: float, connections: int) -> Seen:
@@ -92,7 +93,7 @@ class Side:
 
         def work() -> tuple[int, float]:
             before, began = self.count(), time.monotonic()
-            seen = self._send(requests, seconds, CONNECTIONS)
+            seen = self._send(requests, seconds, CONNECTIONS[kind])
             accepted = accepted_events(seen)
             if not accepted:
                 message = f"{self.name} accepted nothing: {seen.statuses}"

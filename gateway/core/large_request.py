@@ -1,0 +1,49 @@
+"""Which large requests may be refused by their head alone, with the connection going on.
+
+That is sound only where the head says plainly where the body ends: after a head that another server
+could read in another way, the bytes behind it must not be taken for a request. So this reads a
+narrow part of what HTTP allows, and leaves all else to the parser.
+"""
+
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+_HEAD: Final = re.compile(
+    rb"POST (/api/ingestion/track(?:/batch)?)/? HTTP/1\.1((?:\r\n[A-Za-z0-9-]+: ?[\x20-\x7e]*)+)"
+)
+_FIELD: Final = re.compile(rb"\r\n([A-Za-z0-9-]+): ?([\x20-\x7e]*)")
+_NOT_PLAIN: Final = frozenset(
+    {b"expect", b"origin", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+)
+"""They change what follows the head, or who may read the answer."""
+KEPT_SHAPES: Final = 256
+"""Many connections of a client say the same head."""
+
+
+class LargeRequest(NamedTuple):
+    """What has to be known of a head to refuse its request."""
+
+    path: str
+    """Without the trailing slash."""
+    request_id: str | None
+    """The client's own, as it was sent."""
+
+
+@lru_cache(maxsize=KEPT_SHAPES)
+def read_large(shape: bytes) -> LargeRequest | None:
+    """Return what a head's shape (``request_shape``) asks for; None: only the parser may tell."""
+    head = _HEAD.fullmatch(shape)
+    if head is None:
+        return None
+    fields = [(name.lower(), value.strip()) for name, value in _FIELD.findall(head[2])]
+    names = [name for name, _ in fields]
+    if names.count(b"content-length") != 1 or names.count(b"host") != 1:
+        return None
+    if not _NOT_PLAIN.isdisjoint(names):
+        return None
+    values = dict(fields)
+    if values.get(b"connection", b"keep-alive").lower() != b"keep-alive":
+        return None
+    request_id = values.get(b"x-request-id")
+    return LargeRequest(head[1].decode(), None if request_id is None else request_id.decode())
