@@ -249,7 +249,7 @@ class Publisher:
                     continue
                 if self._in_flight:
                     await self._wait_for_turn(group)
-                else:
+                if not self._in_flight:
                     await self._let_arrive(group)
                 if self._gathering is not group:
                     continue  # it waited for too long and was given up
