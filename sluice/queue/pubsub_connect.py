@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import warnings
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import google.auth
@@ -96,20 +97,22 @@ async def connect(endpoint: str = ENDPOINT) -> Clients:
     if emulator:
         channel = grpc.aio.insecure_channel(emulator, options=OPTIONS)
     else:
-        # Looks in files and at the machine's metadata server: in a thread. The channel is made
-        # here, because it belongs to the loop of the thread that makes it.
-        credentials = await asyncio.to_thread(_find_credentials)
-        channel = _google_channel(endpoint, credentials)
+        # Looks in files and at the machine's metadata server, and imports: in a thread. The channel
+        # is made here, because it belongs to the loop of the thread that makes it.
+        make_channel = await asyncio.to_thread(_find_channel, endpoint)
+        channel = make_channel()
     return Clients(channel)
 
 
-def _google_channel(endpoint: str, credentials: Credentials) -> grpc.aio.Channel:
+def _find_channel(endpoint: str) -> Callable[[], grpc.aio.Channel]:
+    """Return what makes a channel to Google's service with this machine's credentials."""
     # Imported where Google's own service is used: 20 MB that nobody needs beside an emulator.
     from google.api_core import grpc_helpers_async
 
-    return grpc_helpers_async.create_channel(
+    return partial(
+        grpc_helpers_async.create_channel,
         endpoint,
-        credentials=credentials,
+        credentials=_find_credentials(),
         default_scopes=SCOPES,
         default_host=ENDPOINT.partition(":")[0],
         options=[*OPTIONS, *KEEPALIVE],
