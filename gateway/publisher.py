@@ -274,7 +274,7 @@ class Publisher:
                     continue
                 if self._in_flight:
                     await self._wait_for_turn(group)
-                else:
+                if not self._in_flight:
                     await self._let_arrive(group)
                 await self._keep_space(group)
                 if self._gathering is not group:

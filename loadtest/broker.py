@@ -1,8 +1,8 @@
 """``make bench-broker``: what Pub/Sub as the queue costs and carries, on Google's own emulator.
 
-Three parts, each a file of its own: bytes and their price, throughput beside the local queue, and
-what a client feels while the broker is up, slow, hung or refuses. ``--write`` keeps the tables in
-docs/performance-pubsub.md.
+Four parts, each a file of its own: bytes and their price, the edge and the whole road beside the
+local queue, and what a client feels while the broker is up, slow, hung or refuses. ``--write``
+keeps the tables in docs/performance-pubsub.md.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.broker_bytes import bytes_rows, cost_table, measure_bytes
+from loadtest.broker_edges import edge_rows, edge_table, measure_edges
 from loadtest.broker_outage import measure_outage, outage_rows, outage_table
 from loadtest.broker_pipeline import measure_roads, profile_table, road_rows
 from loadtest.broker_rig import HEAP_MB, ROOT, Events, read_events
@@ -20,7 +21,7 @@ from loadtest.emulator import MISSING, find_jar
 from loadtest.report import Row, keep, measured_on, ratios
 
 PAGE: Final = ROOT / "docs/performance-pubsub.md"
-PARTS: Final = ("bytes", "pipeline", "outage")
+PARTS: Final = ("bytes", "edges", "pipeline", "outage")
 
 
 def measure(folder: Path, jar: Path, events: Events, *, parts: tuple[str, ...], rounds: int) -> str:
@@ -31,6 +32,10 @@ def measure(folder: Path, jar: Path, events: Events, *, parts: tuple[str, ...], 
         sent = measure_bytes(folder, jar, events)
         rows += bytes_rows(sent, events)
         tables.append(("What Google bills", cost_table(sent, events)))
+    if "edges" in parts:
+        edges = measure_edges(folder, jar, events, rounds)
+        rows += edge_rows(edges)
+        tables.append(("What the edge alone takes", edge_table(edges)))
     if "pipeline" in parts:
         sides = measure_roads(folder, jar, events, rounds)
         rows += road_rows(sides)

@@ -21,13 +21,14 @@ from loadtest.processes import command, drive
 from loadtest.publish_meter import BESIDE_BYTES, LEAST_BILLED_BYTES, Count, PublishMeter
 from loadtest.pubsub_gate import PubSubGate
 from loadtest.report import Row, say, table
+from sluice.cost.bill import DESTINATIONS
 
 SINGLE_CONNECTIONS: Final = 64
 FAR_S: Final = 0.02
 MOST_SHARE: Final = 0.4
 USD_PER_TIB: Final = 40.0
-TIMES_BILLED: Final = 2
-"""Published once, and delivered once to each destination, of which there is one."""
+TIMES_BILLED: Final = 1 + DESTINATIONS
+"""Published once, and delivered once to each destination."""
 SHOWN_EVENTS: Final = 100_000
 CLIENT_BATCH: Final = 100
 """Messages of one request by the defaults of Google's client library."""

@@ -137,7 +137,7 @@ def road_rows(sides: list[Side]) -> list[Row]:
             f"{pubsub.rate:,.0f} events/s",
             f"the same on the local queue {local.rate:,.0f}",
             f"{pubsub.rate / local.rate:.2f}",
-            "0.60",
+            "0.80",
         ),
         Row(
             "the same, `--processes 2` over 1",

@@ -1,4 +1,4 @@
-"""The queue on Google Pub/Sub, through the generated asyncio clients.
+"""The queue on Google Pub/Sub.
 
 Constraints, in order of weight:
 
@@ -22,10 +22,9 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from google.api_core import exceptions as google
-from google.pubsub_v1.types import PublishRequest, PubsubMessage, PullResponse, ReceivedMessage
 
 from sluice.core.envelope import Envelope
 from sluice.core.errors import QueueUnavailableError
@@ -36,8 +35,9 @@ from sluice.queue.pubsub_access import may_consume, may_publish
 from sluice.queue.pubsub_connect import CALL_TIMEOUT_S, ENDPOINT, Clients
 from sluice.queue.pubsub_faults import Fault, NotGrantedError
 from sluice.queue.pubsub_link import LONGEST_CALL_S, PROBE_TIMEOUT_S, Link
+from sluice.queue.pubsub_messages import PubsubMessage
 from sluice.queue.pubsub_plan import ACK_DEADLINE_S, KEPT_S, PUBLISHER_ROLE, SUBSCRIBER_ROLE
-from sluice.queue.pubsub_wire import Names, in_requests, to_delivery, to_message
+from sluice.queue.pubsub_wire import Names, in_requests, to_delivery, to_message, to_request
 
 T = TypeVar("T")
 
@@ -127,14 +127,12 @@ class PubSubQueue:
         for portion in in_requests(envelopes):
             await self._publish_messages(topic, [to_message(one, **more) for one in portion])
 
-    async def _publish_messages(self, topic: str, messages: Sequence[PubsubMessage]) -> None:
+    async def _publish_messages(self, topic: str, messages: Sequence[Any]) -> None:
         if topic in self._settling:
             await self._probe(topic)
-        request = PublishRequest(topic=topic, messages=messages)
+        request = to_request(topic, messages)
         await self._call_topic(
-            lambda clients: clients.publisher.publish(
-                request=request, retry=None, timeout=PUBLISH_TIMEOUT_S
-            ),
+            lambda clients: clients.calls.publish(topic, request, timeout_s=PUBLISH_TIMEOUT_S),
             topic,
         )
 
@@ -214,12 +212,8 @@ class PubSubQueue:
 
     async def _modify_ids(self, name: str, ids: list[str], seconds: int) -> None:
         await self._link.call(
-            lambda clients: clients.subscriber.modify_ack_deadline(
-                subscription=name,
-                ack_ids=ids,
-                ack_deadline_seconds=seconds,
-                retry=None,
-                timeout=CALL_TIMEOUT_S,
+            lambda clients: clients.calls.modify_ack_deadline(
+                name, ids, seconds=seconds, timeout_s=CALL_TIMEOUT_S
             ),
             name,
             SUBSCRIBER_ROLE,
@@ -233,9 +227,7 @@ class PubSubQueue:
 
     async def _ack_ids(self, name: str, ids: list[str]) -> None:
         await self._link.call(
-            lambda clients: clients.subscriber.acknowledge(
-                subscription=name, ack_ids=ids, retry=None, timeout=CALL_TIMEOUT_S
-            ),
+            lambda clients: clients.calls.acknowledge(name, ids, timeout_s=CALL_TIMEOUT_S),
             name,
             SUBSCRIBER_ROLE,
         )
@@ -378,13 +370,13 @@ class PubSubQueue:
         """Add to the feed what comes next, or nothing when nothing comes for a while."""
         name = self._names.subscription(subscription)
         try:
-            response = await self._link.call(
+            messages = await self._link.call(
                 lambda clients: _pull(clients, name), name, SUBSCRIBER_ROLE
             )
         except _NothingCameError:
             return
         until = time.monotonic() + ACK_DEADLINE_S
-        for received in response.received_messages:
+        for received in messages:
             try:
                 feed.waiting.append((to_delivery(received, subscription), until))
             except (ValueError, KeyError) as error:
@@ -395,7 +387,7 @@ class PubSubQueue:
         else:
             feed.is_empty.set()
 
-    async def _put_aside(self, received: ReceivedMessage, name: str, reason: str) -> None:
+    async def _put_aside(self, received: Any, name: str, reason: str) -> None:
         """Move a message that no consumer could read to the dead letters, as it is."""
         log.error("Put a message aside that is none of Sluice's", detail=reason, subscription=name)
         attributes = dict(received.message.attributes) | {"reason": reason[:1024]}
@@ -425,11 +417,9 @@ class _NothingCameError(Exception):
     """A pull ended empty, which says nothing about Pub/Sub."""
 
 
-async def _pull(clients: Clients, name: str) -> PullResponse:
+async def _pull(clients: Clients, name: str) -> Sequence[Any]:
     try:
-        return await clients.subscriber.pull(
-            subscription=name, max_messages=PULL_MESSAGES, retry=None, timeout=PULL_TIMEOUT_S
-        )
+        return await clients.calls.pull(name, max_messages=PULL_MESSAGES, timeout_s=PULL_TIMEOUT_S)
     except google.DeadlineExceeded as error:
         raise _NothingCameError from error
 

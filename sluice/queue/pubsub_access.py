@@ -6,6 +6,7 @@ no. The emulator has no roles: there it is asked whether the thing exists.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from google.api_core import exceptions as google
@@ -32,22 +33,16 @@ async def may_publish(clients: Clients, topic: str, *, timeout_s: float = CALL_T
         NotGrantedError: One of the two; Google does not tell this process which.
         GoogleAPIError, GoogleAuthError: It could not be asked.
     """
-
-    async def get() -> None:
-        await get_topic(clients, topic, timeout_s=timeout_s)
-
-    await _may(clients.publisher, topic, MAY_PUBLISH, get, timeout_s)
+    find = partial(clients.calls.find_topic, topic, timeout_s=timeout_s)
+    await _may(clients, topic, MAY_PUBLISH, find, timeout_s)
 
 
 async def may_consume(
     clients: Clients, subscription: str, *, timeout_s: float = CALL_TIMEOUT_S
 ) -> None:
     """Return if this process may pull from a subscription; raises as ``may_publish``."""
-
-    async def get() -> None:
-        await get_subscription(clients, subscription, timeout_s=timeout_s)
-
-    await _may(clients.subscriber, subscription, MAY_CONSUME, get, timeout_s)
+    find = partial(clients.calls.find_subscription, subscription, timeout_s=timeout_s)
+    await _may(clients, subscription, MAY_CONSUME, find, timeout_s)
 
 
 async def get_topic(clients: Clients, topic: str, *, timeout_s: float = CALL_TIMEOUT_S) -> Topic:
@@ -67,25 +62,21 @@ async def get_subscription(
 
 
 async def _may(
-    client: Any,
+    clients: Clients,
     resource: str,
     permission: str,
-    get: Callable[[], Awaitable[None]],
+    find: Callable[[], Awaitable[None]],
     timeout_s: float,
 ) -> None:
     try:
-        answer = await client.test_iam_permissions(
-            request={"resource": resource, "permissions": [permission]},
-            retry=None,
-            timeout=timeout_s,
-        )
+        is_permitted = await clients.calls.is_permitted(resource, permission, timeout_s=timeout_s)
     except google.MethodNotImplemented:
-        await get()
+        await find()
         return
-    if permission in answer.permissions:
+    if is_permitted:
         return
     try:
-        await get()  # which of the two it is, where this process may know
+        await find()  # which of the two it is, where this process may know
     except google.PermissionDenied as error:
         message = f"{resource} does not exist or may not be used"
         raise NotGrantedError(message) from error

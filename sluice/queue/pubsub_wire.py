@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from google.pubsub_v1.types import PubsubMessage, ReceivedMessage
-
 from sluice.core.envelope import MAX_RAW_BYTES, READABLE_KINDS, Envelope
 from sluice.core.trace_context import MAX_CARRIED_BYTES
 from sluice.queue.protocol import Delivery
+from sluice.queue.pubsub_messages import PublishRequest, PubsubMessage
 
 MAX_REQUEST_BYTES: Final = 9_000_000
 """Pub/Sub takes 10 MB in one publish request; the rest is for names and attributes."""
@@ -51,19 +50,23 @@ def project_of(name: str) -> str:
     return name.removeprefix("projects/").partition("/")[0]
 
 
-def to_message(envelope: Envelope, **more: str) -> PubsubMessage:
-    """Return the message that carries an envelope; ``more`` are further attributes."""
-    return PubsubMessage(
-        data=envelope.body,
-        attributes={
-            "envelope_id": envelope.envelope_id,
-            "kind": envelope.kind,
-            "count": str(envelope.count),
-            "raw_bytes": str(envelope.raw_bytes),
-            **_pieces(envelope.traces),
-            **more,
-        },
-    )
+def to_message(envelope: Envelope, **more: str) -> Any:
+    """Return the message (``PubsubMessage``) of an envelope; ``more`` are further attributes."""
+    attributes = {
+        "envelope_id": envelope.envelope_id,
+        "kind": envelope.kind,
+        "count": str(envelope.count),
+        "raw_bytes": str(envelope.raw_bytes),
+    }
+    if envelope.traces:
+        attributes |= _pieces(envelope.traces)
+    return PubsubMessage(data=envelope.body, attributes=attributes | more)
+
+
+def to_request(topic: str, messages: Sequence[Any]) -> bytes:
+    """Return the request that publishes messages to a topic, given by its full name."""
+    serialised: bytes = PublishRequest(topic=topic, messages=messages).SerializeToString()
+    return serialised
 
 
 def _pieces(traces: str) -> dict[str, str]:
@@ -78,13 +81,13 @@ def _traces(attributes: Mapping[str, str]) -> str:
     return "".join(attributes.get(f"traces_{number}", "") for number in range(MAX_PIECES))
 
 
-def to_delivery(received: ReceivedMessage, subscription: str) -> Delivery:
-    """Return the hand-over of one received message.
+def to_delivery(received: Any, subscription: str) -> Delivery:
+    """Return the hand-over of one received message (``ReceivedMessage``).
 
     Raises:
         ValueError: The message is none of Sluice's.
     """
-    message: Any = ReceivedMessage.pb(received).message
+    message = received.message
     attributes = message.attributes
     kind = attributes.get("kind", "")
     if kind not in READABLE_KINDS:

@@ -174,6 +174,27 @@ async def test_lone_request_does_not_wait_for_another_on_its_way_to_a_slow_queue
     assert [len(queue.rows()), len(queue.commits)] == [9, 5]
 
 
+async def test_group_that_waited_for_its_turn_takes_along_what_has_arrived_by_then() -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    async with running_publisher(queue, max_in_flight=2) as publisher:
+
+        async def send_again() -> None:
+            await publisher.publish([row(2)])
+            await publisher.publish([row(4)])
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(publisher.publish([row(1)]))
+            await started(queue, 1)
+            tasks.create_task(send_again())
+            await started(queue, 2)
+            tasks.create_task(publisher.publish([row(3)]))
+            await asyncio.sleep(0)
+            queue.gate.set()
+    assert len(queue.commits) == 3
+    assert queue.rows() == [row(number).data.rstrip() for number in (1, 2, 3, 4)]
+
+
 async def test_large_group_does_not_wait_for_its_turn() -> None:
     queue = GatedQueue()
     queue.gate.clear()

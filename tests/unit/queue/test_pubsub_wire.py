@@ -1,14 +1,16 @@
 """Messages of Pub/Sub that are none of ours, or say of themselves what cannot be."""
 
+from typing import Any
+
 import pytest
-from google.pubsub_v1.types import ReceivedMessage
 
 from sluice.core.envelope import MAX_RAW_BYTES
+from sluice.queue.pubsub_messages import ReceivedMessage
 from sluice.queue.pubsub_wire import MAX_REQUEST_BYTES, in_requests, to_delivery, to_message
 from tests.support.queues import TRACES, make_envelope
 
 
-def received(**attributes: str) -> ReceivedMessage:
+def received(**attributes: str) -> Any:
     """Return one of our messages as it is delivered, with other attributes."""
     message = to_message(make_envelope())
     message.attributes.update(attributes)

@@ -1,0 +1,153 @@
+"""``python -m loadtest.emulator_alone``: what Google's emulator takes by itself, without Sluice.
+
+A bare gRPC client sends publish requests that were made before, each with one message as large as
+the envelope of a group: no gateway, no reading, no event loop. What it reaches is the most that
+anything can reach before this emulator, and the emulator's processor time of a publish is what
+Sluice cannot take away. The client is bound to one core and the emulator to the other, as the
+gateway and the emulator are in ``loadtest.broker_edges``.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from loadtest.broker_rig import HEAP_MB, ROOT
+from loadtest.emulator import MISSING, Emulator, find_jar, running_emulator
+from loadtest.processes import LOAD_CORE, SERVER_CORE, cpu_s, pin
+from loadtest.report import keep, measured_on, say, table
+from sluice.queue.pubsub_calls import PUBLISHER
+from sluice.queue.pubsub_messages import PubsubMessage
+from sluice.queue.pubsub_setup import ensure_topics
+from sluice.queue.pubsub_wire import Names, to_request
+
+PAGE: Final = ROOT / "docs/performance-pubsub.md"
+MARK: Final = "emulator"
+NAMES: Final = Names("sluice-alone")
+BODY_BYTES: Final = {1: 400, 32: 3_000, 500: 43_000, 5_000: 430_000}
+"""By the events of a group: about what its envelope has."""
+IN_FLIGHT: Final = (1, 4, 16)
+MEASURE_S: Final = 1.0
+WARM_UP_S: Final = 20.0
+WARM_UP_PUBLISHES: Final = 10_000
+"""Until then, or that long: Java compiles what is called often."""
+DEADLINE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What the emulator took of publishes of one size, so many on their way at once."""
+
+    per_s: float
+    emulator_us: float
+    """Processor time of a publish."""
+    client_us: float
+
+
+def publish_for(
+    stub: Any, request: bytes, in_flight: int, seconds: float, *, count: int = sys.maxsize
+) -> int:
+    """Publish the same request again and again; return how often it was acknowledged.
+
+    Raises:
+        grpc.RpcError: A publish failed.
+    """
+    waiting: deque[Any] = deque()
+    done = 0
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and done < count:
+        while len(waiting) < in_flight:
+            waiting.append(stub.future(request, timeout=DEADLINE_S))
+        waiting.popleft().result()
+        done += 1
+    for call in waiting:
+        call.result()
+    return done + len(waiting)
+
+
+def take(emulator: Emulator, stub: Any, body_bytes: int, in_flight: int) -> Taken:
+    """Measure one size."""
+    message = PubsubMessage(data=os.urandom(body_bytes), attributes={"kind": "events"})
+    request = to_request(NAMES.topic("events"), [message])
+    started = time.monotonic()
+    emulator_s, client_s = cpu_s(emulator.pid), time.process_time()
+    done = publish_for(stub, request, in_flight, MEASURE_S)
+    return Taken(
+        per_s=done / (time.monotonic() - started),
+        emulator_us=(cpu_s(emulator.pid) - emulator_s) / done * 1e6,
+        client_us=(time.process_time() - client_s) / done * 1e6,
+    )
+
+
+def measure_alone(jar: Path, rounds: int) -> str:
+    """Measure all sizes in turns, and return a table in Markdown."""
+    seen: dict[tuple[int, int], list[Taken]] = {}
+    with running_emulator(jar, heap_mb=HEAP_MB) as emulator:
+        os.environ["PUBSUB_EMULATOR_HOST"] = emulator.host
+        asyncio.run(ensure_topics(NAMES))
+        pin(emulator.pid, {LOAD_CORE})
+        pin(os.getpid(), {SERVER_CORE})
+        with grpc.insecure_channel(emulator.host) as channel:
+            stub = channel.unary_unary(PUBLISHER + "Publish")
+            message = PubsubMessage(data=b"warm", attributes={"kind": "events"})
+            request = to_request(NAMES.topic("events"), [message])
+            publish_for(stub, request, max(IN_FLIGHT), WARM_UP_S, count=WARM_UP_PUBLISHES)
+            for number in range(rounds):
+                say(f"emulator alone: round {number + 1} of {rounds}")
+                for events, size in BODY_BYTES.items():
+                    for width in IN_FLIGHT:
+                        taken = take(emulator, stub, size, width)
+                        seen.setdefault((events, width), []).append(taken)
+    return alone_table(seen)
+
+
+def alone_table(seen: dict[tuple[int, int], list[Taken]]) -> str:
+    """Return medians by size and publishes in flight, as a table in Markdown."""
+    lines = [_line(events, width, taken) for (events, width), taken in seen.items()]
+    head = ["events of a group", "bytes", "in flight", "publishes/s", "MB/s", "events/s"]
+    head += ["emulator, µs a publish", "bare client, µs a publish"]
+    return table(head, lines)
+
+
+def _line(events: int, width: int, taken: Sequence[Taken]) -> list[str]:
+    per_s = statistics.median(one.per_s for one in taken)
+    return [
+        f"{events:,}",
+        f"{BODY_BYTES[events]:,}",
+        str(width),
+        f"{per_s:,.0f}",
+        f"{per_s * BODY_BYTES[events] / 1e6:.1f}",
+        f"{per_s * events:,.0f}",
+        f"{statistics.median(one.emulator_us for one in taken):,.0f}",
+        f"{statistics.median(one.client_us for one in taken):,.0f}",
+    ]
+
+
+def main() -> int:
+    """Measure, print the table, and keep it if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help=f"keep it in docs/{PAGE.name}")
+    options = parser.parse_args()
+    jar = find_jar()
+    if jar is None:
+        print(MISSING, file=sys.stderr)
+        return 1
+    text = f"{measured_on()}\n{measure_alone(jar, options.rounds)}"
+    print(text)
+    if options.write:
+        keep(PAGE, text, mark=MARK)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
