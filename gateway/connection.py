@@ -8,6 +8,8 @@ where it cannot tell, such as after pipelined or chunked requests, the parser ha
 
 import asyncio
 import logging
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
@@ -29,15 +31,34 @@ MAX_SHAPE_BYTES: Final = 1_024
 """How many heads a connection remembers, and how long one may be: 4 KiB in all."""
 MAX_HELD_BYTES: Final = 65_536
 """Held behind a request in hand before reading pauses; what one read brings may come on top."""
+REST_WITHIN_S: Final = 0.1
+"""How long the fast path waits for the rest of a body; then the long way waits for it."""
 UNKNOWN: Final = -1
 
 _log = logging.getLogger(__name__)
+
+
+class _Arriving:
+    """A request for the fast path whose body is not whole yet."""
+
+    __slots__ = ("begin", "grant", "missing", "pieces", "started", "timer")
+
+    def __init__(
+        self, grant: "Grant", data: bytes, begin: int, missing: int, timer: asyncio.TimerHandle
+    ) -> None:
+        self.grant = grant
+        self.pieces = [data]
+        self.begin = begin
+        self.missing = missing
+        self.timer = timer
+        self.started = time.perf_counter()
 
 
 class Connection(RequestHandler):
     """One client connection."""
 
     __slots__ = (
+        "_arriving",
         "_grants",
         "_held",
         "_is_in_head",
@@ -60,6 +81,8 @@ class Connection(RequestHandler):
         """Whether the fast path has a request in hand."""
         self._held = b""
         """What arrived behind that request."""
+        self._arriving: _Arriving | None = None
+        """That request, as long as it is not whole."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to serve."""
@@ -74,11 +97,17 @@ class Connection(RequestHandler):
                 self._server.has_none_open.set()
             self._server.heads.pop(self, None)
         self._held = b""
+        arriving = self._arriving
+        if arriving is not None:
+            self._end_arriving(arriving)
+            arriving.grant.fast_path.note_cut(arriving.grant, arriving.started)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Hand a request to the fast path or, as a rule, to the parser."""
-        if self._is_taken:
+        if self._arriving is not None:
+            self._add(self._arriving, data)
+        elif self._is_taken:
             self._hold(data)
         elif self._left or not data:
             if self._left > 0:
@@ -90,12 +119,55 @@ class Connection(RequestHandler):
             if request is not None:
                 shape, begin, size = request
                 grant = self._grants.get(shape)
-                if grant is not None and begin + size == len(data) and self._is_idle():
-                    self._is_taken = True  # before the call, which may already give it back
-                    if grant.fast_path.take(grant, self, data, begin):
+                if grant is not None and self._is_idle():
+                    missing = begin + size - len(data)
+                    if missing == 0:
+                        self._is_taken = True  # before the call, which may already give it back
+                        if grant.fast_path.take(grant, self, data, begin):
+                            return
+                        self._is_taken = False
+                    elif missing > 0 and grant.fast_path.may_wait(grant, size):
+                        timer = self._loop.call_later(REST_WITHIN_S, self._wait_no_more)
+                        self._arriving = _Arriving(grant, data, begin, missing, timer)
+                        self._is_taken = True
                         return
-                    self._is_taken = False
             self._parse_and_learn(data, request)
+
+    def _add(self, arriving: _Arriving, data: bytes) -> None:
+        """Take a piece of the request that is arriving; hand it on when it is whole."""
+        arriving.pieces.append(data)
+        arriving.missing -= len(data)
+        if arriving.missing > 0:
+            return
+        self._end_arriving(arriving)
+        if arriving.missing == 0:
+            grant = arriving.grant
+            self._is_taken = True
+            if grant.fast_path.take_batch(
+                grant, self, arriving.pieces, arriving.begin, arriving.started
+            ):
+                return
+            self._is_taken = False
+        else:
+            self._left = UNKNOWN
+        self._parse_all(arriving.pieces)
+
+    def _wait_no_more(self) -> None:
+        """Let the long way wait for what is missing."""
+        arriving = self._arriving
+        if arriving is not None:
+            self._end_arriving(arriving)
+            self._left = arriving.missing
+            self._parse_all(arriving.pieces)
+
+    def _end_arriving(self, arriving: _Arriving) -> None:
+        arriving.timer.cancel()
+        self._arriving = None
+        self._is_taken = False
+
+    def _parse_all(self, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            self._parse(piece)
 
     def _parse(self, data: bytes) -> None:
         """Parse; note when a head begins and when it is whole."""
@@ -127,7 +199,7 @@ class Connection(RequestHandler):
         if message.headers.getall(hdrs.CONTENT_LENGTH, ()) != [str(size)]:
             return
         self._left = max(begin + size - len(data), UNKNOWN)
-        if self._left == 0 and len(shape) <= MAX_SHAPE_BYTES:
+        if self._left >= 0 and len(shape) <= MAX_SHAPE_BYTES:
             self._learn(shape, message)
 
     def _learn(self, shape: bytes, message: RawRequestMessage) -> None:
@@ -177,6 +249,11 @@ class Connection(RequestHandler):
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self._go_on()
 
+    def fail(self) -> None:
+        """End the connection after an error of ours, as the event loop does, and spare others."""
+        _log.exception("A connection failed outside the application")
+        self.force_close()
+
     def give_back(self, data: bytes) -> None:
         """Parse a request after all that the fast path took and could not serve."""
         self._is_taken = False
@@ -198,6 +275,7 @@ class Connection(RequestHandler):
 
     def close(self) -> None:
         """End the connection, after the answer to the request that the fast path has in hand."""
+        self._wait_no_more()
         if self._is_taken:
             self._close = True
         else:

@@ -75,6 +75,7 @@ async def running_edge(folder: Path) -> AsyncIterator[Edge]:
             session_secret="s" * 32,
             app=app,
             publisher=publisher,
+            rejections=ingest.rejections,
             stamps=stamps,
             new_request_id=lambda: "r-1",
         )
