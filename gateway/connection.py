@@ -269,6 +269,11 @@ class Connection(RequestHandler):
             self.data_received(held)
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether the fast path waits for the rest of a body."""
+        return self._arriving is not None
+
+    @property
     def is_ending(self) -> bool:
         """Whether the answer to the request in hand is the last."""
         return self._close
