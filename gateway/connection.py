@@ -105,10 +105,11 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Hand a request to the fast path or, as a rule, to the parser."""
-        if self._arriving is not None:
-            self._add(self._arriving, data)
-        elif self._is_taken:
-            self._hold(data)
+        if self._is_taken:
+            if self._arriving is None:
+                self._hold(data)
+            else:
+                self._add(self._arriving, data)
         elif self._left or not data:
             if self._left > 0:
                 left = self._left - len(data)
@@ -119,19 +120,24 @@ class Connection(RequestHandler):
             if request is not None:
                 shape, begin, size = request
                 grant = self._grants.get(shape)
-                if grant is not None and self._is_idle():
-                    missing = begin + size - len(data)
-                    if missing == 0:
-                        self._is_taken = True  # before the call, which may already give it back
-                        if grant.fast_path.take(grant, self, data, begin):
-                            return
-                        self._is_taken = False
-                    elif missing > 0 and grant.fast_path.may_wait(grant, size):
-                        timer = self._loop.call_later(REST_WITHIN_S, self._wait_no_more)
-                        self._arriving = _Arriving(grant, data, begin, missing, timer)
-                        self._is_taken = True
+                if grant is not None and begin + size == len(data) and self._is_idle():
+                    self._is_taken = True  # before the call, which may already give it back
+                    if grant.fast_path.take(grant, self, data, begin):
                         return
+                    self._is_taken = False
+                elif grant is not None and self._wait_for_rest(grant, data, begin, size):
+                    return
             self._parse_and_learn(data, request)
+
+    def _wait_for_rest(self, grant: "Grant", data: bytes, begin: int, size: int) -> bool:
+        """Keep the begin of a body until the rest is there; whether that is worth it."""
+        missing = begin + size - len(data)
+        if missing <= 0 or not self._is_idle() or not grant.fast_path.may_wait(grant, size):
+            return False
+        timer = self._loop.call_later(REST_WITHIN_S, self._wait_no_more)
+        self._arriving = _Arriving(grant, data, begin, missing, timer)
+        self._is_taken = True
+        return True
 
     def _add(self, arriving: _Arriving, data: bytes) -> None:
         """Take a piece of the request that is arriving; hand it on when it is whole."""
