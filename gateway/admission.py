@@ -48,15 +48,21 @@ _log = logging.getLogger(__name__)
 class Large:
     """One large request on its way in."""
 
-    __slots__ = ("held", "left", "pieces", "request", "started")
+    __slots__ = ("begin", "held", "left", "pieces", "request", "shape", "started")
 
-    def __init__(self, request: LargeRequest, held: Held, left: int, started: float) -> None:
+    def __init__(
+        self, request: LargeRequest, shape: bytes, begin: int, held: Held, *, left: int
+    ) -> None:
         self.request = request
+        self.shape = shape
+        """Of its head (``core.request_shape``)."""
+        self.begin = begin
+        """Where the body begins in the first piece."""
         self.held = held
         self.left = left
         """Bytes of the body that did not arrive yet."""
         self.pieces: list[bytes] = []
-        self.started = started
+        self.started = time.perf_counter()
 
 
 class Admission:
@@ -114,7 +120,7 @@ class Admission:
             self._refuse(connection, plain, full, left, started)
             return True
         self._app.enter()
-        taken = connection.large = Large(plain, self._room.hold(), left, started)
+        taken = connection.large = Large(plain, shape, begin, self._room.hold(), left=left)
         if left:
             self._arriving[connection] = self._loop.time()
             if self._timer is None:
@@ -184,10 +190,9 @@ class Admission:
         """Let the parser have what arrived; what is behind it will follow."""
         self._release(connection, taken)
         try:
-            connection.hand_on(taken.pieces)
+            connection.hand_on(taken)
         except Exception:  # noqa: BLE001 - of one client; the others have to go on
-            _log.exception("A connection failed outside the application")
-            connection.force_close()
+            connection.fail()
 
     def _release(self, connection: "Connection", taken: Large) -> None:
         self._arriving.pop(connection, None)

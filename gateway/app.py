@@ -304,6 +304,7 @@ async def serve(
             session_secret=parts.session_secret,
             app=app,
             publisher=publisher,
+            rejections=parts.rejections,
             stamps=stamps,
             new_request_id=new_request_id,
         )

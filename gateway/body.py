@@ -23,6 +23,10 @@ INLINE_BYTES: Final = 262_144
 """How much of a chunk is inflated on the event loop: a batch of 500 events, in 0.2 ms. To hand it
 to a thread and back costs as much, and its parsing, which follows, takes several times as long."""
 
+INCOMPLETE: Final = Rejected(
+    ErrorType.BODY_INCOMPLETE, "The body ended before its announced length."
+)
+
 
 def send_continue(request: BaseRequest) -> None:
     """Tell a client that waits for it to send the body."""
@@ -108,7 +112,7 @@ async def read_body(
         )
     except (RequestPayloadError, HttpProcessingError, OSError) as error:
         forget_frames(error)
-        return Rejected(ErrorType.BODY_INCOMPLETE, "The body ended before its announced length.")
+        return INCOMPLETE
 
 
 def forget_frames(error: BaseException) -> None:

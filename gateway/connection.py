@@ -8,7 +8,6 @@ where it cannot tell, such as after pipelined or chunked requests, the parser ha
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
@@ -32,7 +31,8 @@ MAX_SHAPE_BYTES: Final = 1_024
 MAX_HELD_BYTES: Final = 65_536
 """Held behind a request in hand before reading pauses; what one read brings may come on top."""
 SMALL_BYTES: Final = 16_384
-"""A larger body is the admission's (``gateway.admission``): it costs much more than its head."""
+"""A larger body is the admission's (``gateway.admission``): it costs much more than its head. So is
+a batch for the fast path that comes in pieces."""
 UNKNOWN: Final = -1
 
 _log = logging.getLogger(__name__)
@@ -84,8 +84,12 @@ class Connection(RequestHandler):
                 self._server.has_none_open.set()
             self._server.heads.pop(self, None)
         self._held = b""
-        if self.large is not None and self._server.admission is not None:
+        large = self.large
+        if large is not None and self._server.admission is not None:
             self._server.admission.forget(self)
+            grant = self._grants.get(large.shape)
+            if large.left and grant is not None:
+                grant.fast_path.note_cut(grant, large.started)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -105,13 +109,15 @@ class Connection(RequestHandler):
             if request is not None:
                 shape, begin, size = request
                 grant = self._grants.get(shape)
-                if grant is not None and begin + size == len(data) and self._is_idle():
+                is_whole = begin + size == len(data)
+                if size > SMALL_BYTES or (grant is not None and grant.is_batch and not is_whole):
+                    if self._admit(data, request):
+                        return
+                elif grant is not None and is_whole and self._is_idle():
                     self._is_taken = True  # before the call, which may already give it back
                     if grant.fast_path.take(grant, self, data, begin):
                         return
                     self._is_taken = False
-                if size > SMALL_BYTES and self._admit(data, request):
-                    return
             self._parse_and_learn(data, request)
 
     def _admit(self, data: bytes, request: tuple[bytes, int, int]) -> bool:
@@ -157,7 +163,7 @@ class Connection(RequestHandler):
         if message.headers.getall(hdrs.CONTENT_LENGTH, ()) != [str(size)]:
             return
         self._left = max(begin + size - len(data), UNKNOWN)
-        if self._left == 0 and len(shape) <= MAX_SHAPE_BYTES:
+        if self._left >= 0 and len(shape) <= MAX_SHAPE_BYTES:
             self._learn(shape, message)
 
     def _learn(self, shape: bytes, message: RawRequestMessage) -> None:
@@ -210,6 +216,11 @@ class Connection(RequestHandler):
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self._go_on()
 
+    def fail(self) -> None:
+        """End the connection after an error of ours, as the event loop does, and spare others."""
+        _log.exception("A connection failed outside the application")
+        self.force_close()
+
     def give_back(self, data: bytes) -> None:
         """Parse a request after all that the fast path took and could not serve."""
         self._is_taken = False
@@ -217,14 +228,23 @@ class Connection(RequestHandler):
             self._parse(data)
             self._go_on()
 
-    def hand_on(self, pieces: Sequence[bytes]) -> None:
-        """Parse a request that the admission had in hand; its end may still be on its way."""
+    def hand_on(self, large: "Large") -> None:
+        """Let the fast path or the parser have a request that the admission had in hand.
+
+        Its end may still be on its way.
+        """
         self._is_taken = False
         if self.transport is None:
             return
         self._close = False  # that was at the end of the process, whose answers are all the last
         self._left = 0
-        first, *rest = pieces
+        grant = None if large.left else self._grants.get(large.shape)
+        if grant is not None and self._is_idle():
+            self._is_taken = True
+            if grant.fast_path.take_batch(grant, self, large.pieces, large.begin, large.started):
+                return
+            self._is_taken = False
+        first, *rest = large.pieces
         self._parse_and_learn(first, split_request(first))
         for piece in rest:
             self.data_received(piece)

@@ -1,10 +1,11 @@
-"""The short way for what nearly every request is: one good event with a secret key.
+"""The short way for what nearly every request is: good events with a secret key.
 
 On its way through parser, request object, tasks and handler, a ``track`` request costs several
 times what its event costs. Where a connection sends the same head again (``gateway.connection``),
 the answer to all that a head asks is known: what is left is the body. Events that arrive in one
 turn of the loop are judged, stamped and encoded together, as those of a batch, and join the same
-group commit as all others; each is answered after its fsync, with the same bytes.
+group commit as all others; each is answered after its fsync, with the same bytes. Batches are
+judged one by one (``gateway.fast_batch``).
 
 Whatever is not plain goes the long way, which alone knows how to refuse: another head, an event
 that is not good at first sight, a tenant with limits, tracing, the end of the process. Where there
@@ -27,9 +28,11 @@ from gateway.connection import Connection
 from gateway.core.auth import Principal, TokenKeys, authenticate_ingest
 from gateway.core.request_shape import is_plain
 from gateway.dispatch import Dispatcher
+from gateway.fast_batch import MAX_BATCH_BYTES, FastBatches
 from gateway.publisher import Publisher, Unstored
+from gateway.rejections import Rejections
 from gateway.reply import render, render_queued
-from gateway.routes.ingest import TRACK, TRACK_PATH, unstored_answer
+from gateway.routes.ingest import BATCH_PATH, TRACK, TRACK_PATH, unstored_answer
 from gateway.sources.segops import TypedEvent, judge_plain, read_plain
 from gateway.stamps import Stamps
 from sluice.core.envelope import encode
@@ -46,6 +49,7 @@ ANSWERED_AT_ONCE: Final = 256
 QUEUED: Final = 202
 
 _PATHS: Final = frozenset({TRACK_PATH, f"{TRACK_PATH}/"})
+_BATCH_PATHS: Final = frozenset({BATCH_PATH, f"{BATCH_PATH}/"})
 _SCHEME: Final = "apikey "
 _log = logging.getLogger(__name__)
 
@@ -58,6 +62,9 @@ class Grant:
     tenant: Tenant
     directory: Directory
     """In which the key was found: in another it may be none."""
+    is_batch: bool
+    is_gzip: bool
+    """Of a batch: single events are too short for it."""
 
 
 _Told = tuple[Connection, str, float]
@@ -74,7 +81,7 @@ class _Taken(NamedTuple):
 
 
 class FastPath:
-    """Serves single events of connections that say the same again.
+    """Serves events and batches of connections that say the same again.
 
     Args:
         directory: The tenants as they are now.
@@ -82,6 +89,7 @@ class FastPath:
         session_secret: As the long way authenticates.
         app: Counts what is in hand, and notes what was answered.
         publisher: Makes rows durable.
+        rejections: Notes what was skipped of batches.
         stamps: Receive times and ids.
         new_request_id: Makes ids of requests.
     """
@@ -94,6 +102,7 @@ class FastPath:
         session_secret: str,
         app: Dispatcher,
         publisher: Publisher,
+        rejections: Rejections,
         stamps: Stamps,
         new_request_id: Callable[[], str],
     ) -> None:
@@ -105,17 +114,25 @@ class FastPath:
         self._stamps = stamps
         self._new_request_id = new_request_id
         self._loop = asyncio.get_running_loop()
+        self._batches = FastBatches(
+            app=app,
+            publisher=publisher,
+            rejections=rejections,
+            stamps=stamps,
+            new_request_id=new_request_id,
+        )
         self._gathered: dict[str, tuple[Tenant, list[_Taken]]] = {}
         self._gathered_bytes = 0
 
     def grant(self, message: RawRequestMessage) -> Grant | None:
         """Return what a request with this head may do on the fast path; None: nothing."""
+        is_batch = message.path in _BATCH_PATHS
         if (
             message.method != hdrs.METH_POST
-            or message.path not in _PATHS
+            or not (is_batch or message.path in _PATHS)
             or message.should_close
             or message.version.minor != 1
-            or not is_plain(message.headers)
+            or not is_plain(message.headers, may_be_gzip=is_batch)
             or not message.headers[hdrs.AUTHORIZATION].lower().startswith(_SCHEME)
         ):
             return None  # of a session too: its token would be verified twice for each request
@@ -129,7 +146,8 @@ class FastPath:
         )
         # A session ends with its time, and a limit is counted: both are the long way's business.
         if isinstance(who, Principal) and who.uid is None and not who.tenant.has_limits:
-            return Grant(self, who.tenant, directory)
+            is_gzip = hdrs.CONTENT_ENCODING in message.headers
+            return Grant(self, who.tenant, directory, is_batch=is_batch, is_gzip=is_gzip)
         return None
 
     def is_valid(self, grant: Grant) -> bool:
@@ -145,6 +163,8 @@ class FastPath:
             data: One whole request.
             begin: Where its body begins.
         """
+        if grant.is_batch:
+            return self.take_batch(grant, connection, (data,), begin, time.perf_counter())
         size = len(data) - begin
         if (
             size > MAX_BODY_BYTES
@@ -175,6 +195,41 @@ class FastPath:
         if self._gathered_bytes >= MAX_GATHERED_BYTES:
             self._flush()
         return True
+
+    def note_cut(self, grant: Grant, started: float) -> None:
+        """Note a batch whose client hung up before it was whole."""
+        self._batches.note_cut(grant.tenant, started)
+
+    def take_batch(
+        self,
+        grant: Grant,
+        connection: Connection,
+        pieces: Sequence[bytes],
+        begin: int,
+        started: float,
+    ) -> bool:
+        """As ``take``, for a batch.
+
+        Args:
+            grant: For the shape of its head.
+            connection: Is given the answer.
+            pieces: One whole request.
+            begin: Where the body begins in the first of them.
+            started: When that arrived.
+        """
+        size = sum(map(len, pieces)) - begin
+        if (
+            size > MAX_BATCH_BYTES
+            or grant.directory is not self._directory()
+            or not self._app.may_hurry
+        ):
+            return False
+        full = self._publisher.refuse(self._gathered_bytes + size)
+        if full is not None:
+            self._batches.refuse(connection, grant.tenant, full, started)
+            return True
+        body = b"".join((memoryview(pieces[0])[begin:], *pieces[1:]))
+        return self._batches.take(connection, grant.tenant, body, started, is_gzip=grant.is_gzip)
 
     def _flush(self) -> None:
         """Queue what was taken in this turn of the loop."""
@@ -231,7 +286,7 @@ class FastPath:
             try:
                 one.connection.give_back(one.data)
             except Exception:  # noqa: BLE001 - of one client; the others have to go on
-                _end(one.connection)
+                one.connection.fail()
 
     def _answer(self, slug: str, told: Sequence[_Told], outcome: Unstored | None) -> None:
         """Answer the requests of one group, some at once."""
@@ -257,10 +312,4 @@ class FastPath:
                     note(answer.status, answer.error_type, started, request_id=request_id)
                 connection.answer(data, is_last=is_last)
             except Exception:  # noqa: BLE001 - of one client; the others have to go on
-                _end(connection)
-
-
-def _end(connection: Connection) -> None:
-    """End a connection that failed, as the event loop does, and spare the others of its group."""
-    _log.exception("A connection failed outside the application")
-    connection.force_close()
+                connection.fail()

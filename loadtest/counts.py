@@ -230,6 +230,7 @@ async def count_requests(folder: Path, lines: Sequence[bytes]) -> tuple[Counts, 
             session_secret=secret,
             app=dispatcher,
             publisher=publisher,
+            rejections=ingest.rejections,
             stamps=stamps,
             new_request_id=lambda: "r-1",
         )

@@ -57,10 +57,25 @@ def are_times(values: Sequence[str | ErrorType | None]) -> TypeGuard[Sequence[st
     return ErrorType not in map(type, values)
 
 
-def are_shallow_objects(payloads: Sequence[bytes | msgspec.Raw]) -> bool:
-    """Whether every JSON text is an object that cannot be nested too deep."""
+def joined(payloads: Sequence[bytes | msgspec.Raw]) -> bytes:
+    """Return JSON texts in one piece, for looks at all of them at once."""
+    return _NOT_TEXT.join(payloads)
+
+
+def are_shallow_objects(payloads: Sequence[bytes | msgspec.Raw], together: bytes) -> bool:
+    """Whether every JSON text is an object that cannot be nested too deep.
+
+    Args:
+        payloads: The texts.
+        together: What ``joined`` makes of them.
+    """
     if not all(map(_GREATEST.__le__, payloads)):
         return False
     # What opens nothing is dropped from all at once; what is left is short.
-    opened = _NOT_TEXT.join(payloads).translate(None, _NO_BRACKET).replace(b"[", b"{")
+    opened = together.translate(None, _NO_BRACKET).replace(b"[", b"{")
     return _TOO_MANY not in opened
+
+
+def is_on_one_line(text: bytes) -> bool:
+    """Whether nothing in a text ends a line."""
+    return b"\n" not in text and b"\r" not in text

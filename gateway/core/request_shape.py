@@ -53,15 +53,19 @@ def split_request(data: bytes) -> tuple[bytes, int, int] | None:
     return None
 
 
-def is_plain(headers: "CIMultiDictProxy[str]") -> bool:
+def is_plain(headers: "CIMultiDictProxy[str]", *, may_be_gzip: bool = False) -> bool:
     """Whether of the headers that decide something only the three are there that every event has.
 
-    The type must be there as it should be, or not at all; the key is looked at apart.
+    The type must be there as it should be, or not at all; the key is looked at apart. With
+    ``may_be_gzip`` the header that says so may be there, too.
     """
     told = [name.lower() for name, _ in headers.items() if name.lower() in OTHERWISE]
+    allowed = {"authorization", "content-length", "content-type"}
+    if may_be_gzip and headers.get("Content-Encoding") == "gzip":
+        allowed.add("content-encoding")
     return (
         len(told) == len(set(told))
         and {"authorization", "content-length"} <= set(told)
-        and set(told) <= {"authorization", "content-length", "content-type"}
+        and set(told) <= allowed
         and headers.get("Content-Type", "") in {"", "application/json"}
     )

@@ -46,6 +46,9 @@ from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_NORMALISED, EVENTS_REJECTED
 TRACK: Final = "track"
 TRACK_PATH: Final = "/api/ingestion/track"
 BATCH: Final = "batch"
+TRACK_BATCH: Final = "track_batch"
+"""The name of the route; that of the way in is ``batch``."""
+BATCH_PATH: Final = f"{TRACK_PATH}/batch"
 MAX_BODY_BYTES: Final = 5_242_880
 MAX_KEY_CHARS: Final = 128
 CHALLENGE: Final = 'ApiKey realm="sluice", Bearer realm="sluice"'
@@ -80,8 +83,8 @@ class Ingest:
                 origins=self._origins,
             ),
             Route(
-                name="track_batch",
-                path=f"{TRACK_PATH}/batch",
+                name=TRACK_BATCH,
+                path=BATCH_PATH,
                 handlers={hdrs.METH_POST: self.batch},
                 origins=self._origins,
             ),

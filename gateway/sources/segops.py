@@ -17,6 +17,8 @@ from gateway.core.columns import (
     are_plain_or_missing,
     are_shallow_objects,
     are_times,
+    is_on_one_line,
+    joined,
 )
 from gateway.core.event_rules import (
     EMPTY_PAYLOAD,
@@ -337,12 +339,13 @@ def _take_columns(
     event_ids = [event.event_id for event in events]
     anonymous_ids = [event.anonymous_id or None for event in events]
     payloads = [event.payload for event in events]
+    together = joined(payloads)
     if not (
         are_plain_ids(user_ids, limit=MAX_USER_ID_CHARS)
         and are_event_types(event_types, strict=terms.strict)
         and are_plain_or_missing(event_ids, limit=MAX_EVENT_ID_CHARS)
         and are_plain_or_missing(anonymous_ids, limit=MAX_USER_ID_CHARS)
-        and are_shallow_objects(payloads)
+        and are_shallow_objects(payloads, together)
     ):
         return False
     occurred_ats = parse_all_occurred_at([event.occurred_at for event in events])
@@ -359,6 +362,7 @@ def _take_columns(
         payloads=payloads,
         client_ids=client_ids,
         anonymous_ids=_texts(anonymous_ids),
+        are_on_one_line=is_on_one_line(together),
     )
     return True
 

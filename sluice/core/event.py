@@ -65,6 +65,7 @@ class Candidates(Sequence[Candidate]):
     __slots__ = (
         "_normalised",
         "anonymous_ids",
+        "are_on_one_line",
         "client_ids",
         "event_types",
         "occurred_ats",
@@ -79,6 +80,8 @@ class Candidates(Sequence[Candidate]):
         self.payloads: list[msgspec.Raw] = []
         self.client_ids: list[str | None] = []
         self.anonymous_ids: list[str] = []
+        self.are_on_one_line = True
+        """Whether it is known that no payload holds a line feed or carriage return."""
         self._normalised: dict[int, tuple[str, ...]] = {}
         for candidate in candidates:
             self.append(candidate)
@@ -91,6 +94,7 @@ class Candidates(Sequence[Candidate]):
         self.event_types.append(candidate.event_type)
         self.occurred_ats.append(candidate.occurred_at)
         self.payloads.append(msgspec.Raw(candidate.payload))
+        self.are_on_one_line = False
         self.client_ids.append(candidate.client_id)
         self.anonymous_ids.append(candidate.anonymous_id)
 
@@ -103,6 +107,7 @@ class Candidates(Sequence[Candidate]):
         payloads: Sequence[msgspec.Raw],
         client_ids: Sequence[str | None],
         anonymous_ids: Sequence[str],
+        are_on_one_line: bool = False,
     ) -> None:
         """Add columns of one length, of candidates in which nothing was repaired."""
         self.user_ids += user_ids
@@ -111,6 +116,7 @@ class Candidates(Sequence[Candidate]):
         self.payloads += payloads
         self.client_ids += client_ids
         self.anonymous_ids += anonymous_ids
+        self.are_on_one_line &= are_on_one_line
 
     def count_normalised(self) -> dict[str, int]:
         """Return how many were repaired, by reason."""
@@ -294,7 +300,9 @@ def stamp_batch(
             _times(candidates.occurred_ats, received_at),
             repeat(received_at, count),
             repeat(source, count),
-            _payloads_on_one_line(candidates.payloads),
+            candidates.payloads
+            if candidates.are_on_one_line
+            else _payloads_on_one_line(candidates.payloads),
         )
     )
 

@@ -5,12 +5,14 @@ ids made by the gateway, is left out of the comparison; everything else must be 
 """
 
 import asyncio
+import gzip
 import random
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -155,6 +157,84 @@ EXTRAS: Final = (
     "X-Long: " + "x" * 1_100,
     "X-Too-Long: " + "x" * 17_000,
 )
+BATCH_LINES: Final = (
+    *["POST {track}/batch HTTP/1.1"] * 3,
+    "POST {track}/batch/ HTTP/1.1",
+    "POST {track}/batch?a=b HTTP/1.1",
+    "POST {track} HTTP/1.1",
+    "POST {track}/batch HTTP/1.0",
+    "GET {track}/batch HTTP/1.1",
+)
+BATCH_EXTRAS: Final = (
+    "",
+    "Content-Encoding: gzip",
+    "Content-Encoding: gzip\r\nContent-Type: application/json",
+    "Content-Encoding: GZIP",
+    "Content-Encoding: gzip, gzip",
+    "Content-Encoding: gzip\r\nContent-Encoding: gzip",
+    "Content-Encoding: zstd",
+    "Content-Type: application/json",
+    "Content-Type: text/plain",
+    "Connection: close",
+    "Expect: 100-continue",
+    "Idempotency-Key: k-1",
+    "X-Request-Id: r-1",
+)
+_SOME: Final = b'{"events":[%b]}' % b",".join(
+    b'{"user_id":"u-%d","event_type":"page_viewed","event_id":"e-%d","payload":{"n":[%d]}}'
+    % (number, number, number)
+    for number in range(40)
+)
+_LARGE: Final = b'{"events":[%b]}' % b",".join(
+    b'{"user_id":"u","event_type":"large","payload":{"t":"%b"}}' % (b"x" * 50_000) for _ in range(7)
+)
+PLAIN_BATCHES: Final = (
+    b'{"events":[{"user_id":"u-1","event_type":"page_viewed"},{"user_id":"v","event_type":"b"}]}',
+    _SOME,
+    _LARGE,
+    b'{"events":[{"user_id":"u-1","event_type":"page_viewed"},{"event_type":"no user"}]}',
+    b'{"events":[{"user_id":"u-1"},7,{"user_id":"u","event_type":"x","occurred_at":"no"}]}',
+    b'{"events":[{"event_type":"x"}]}',
+    b'{"events":[{"user_id":"u","event_type":"x","payload":{"a":NaN}},{"user_id":7}]}',
+    b'{"events":[{"user_id":"u","event_type":"x","payload":{\n "a":\r\n 1}}]}',
+    b'{"events":[{"user_id":"u","event_type":"Not Strict"},{"user_id":"u","event_type":"y"}]}',
+    b'\xef\xbb\xbf{"events":[{"user_id":"u","event_type":"x"}]}',
+    b'{"events":[{"user_id":"\xff","event_type":"x"}]}',
+    b'{"events":[{"user_id":"u","event_type":"x","payload":%b1%b}]}' % (b'{"a":' * 40, b"}" * 40),
+    b'{"events":[%b]}' % b",".join([b'{"user_id":"u","event_type":"x"}'] * 501),
+    b'{"events":[]}',
+    b'{"events":{}}',
+    b'{"events":[{"user_id":"u","event_type":"x"}',
+    b'{"user_id":"u","event_type":"x"}',
+    b"[]",
+    b"{}",
+    b"",
+)
+BATCHES: Final = (
+    PLAIN_BATCHES[1],
+    *(gzip.compress(one, mtime=0) for one in PLAIN_BATCHES),
+    *PLAIN_BATCHES,
+    gzip.compress(PLAIN_BATCHES[0], mtime=0) + b"more",
+    gzip.compress(PLAIN_BATCHES[0], mtime=0) * 2,
+    gzip.compress(PLAIN_BATCHES[0], mtime=0)[:-3],
+    gzip.compress(b'{"events":[' + b" " * 1_048_576 + b"]}", mtime=0),
+    gzip.compress(b'{"events":[' + b" " * 5_242_880 + b"]}", mtime=0),
+    b'{"events":[' + b" " * 1_048_576 + b'{"user_id":"u","event_type":"x"}]}',
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """What clients say; the first two of each are what most say."""
+
+    lines: Sequence[str]
+    extras: Sequence[str]
+    bodies: Sequence[bytes]
+
+
+TRACKS: Final = Talk(LINES, EXTRAS, BODIES)
+TALK_OF_BATCHES: Final = Talk(BATCH_LINES, BATCH_EXTRAS, BATCHES)
+
 _LAST: Final = b"GET /livez HTTP/1.1\r\nHost: sluice\r\nConnection: close\r\n\r\n"
 _MADE_HERE: Final = re.compile(
     rb"(?<=\r\nDate: )[^\r]+|(?<=\r\nX-Request-Id: )[0-9a-f]{16}-\d+"
@@ -166,12 +246,12 @@ Step = tuple[bytes, int]
 """What is written at once, and for how many answers in all the client waits before."""
 
 
-def a_head(random_: random.Random) -> list[str]:
+def a_head(random_: random.Random, talk: Talk) -> list[str]:
     """Return the lines of a head, as most clients send them but for up to two."""
     odd = random_.choices(range(4), k=random_.choice((0, 0, 0, 1, 1, 2)))
     lines = [
         random_.choice(options if number in odd else options[:2])
-        for number, options in enumerate((LINES, KEYS, LENGTHS, EXTRAS))
+        for number, options in enumerate((talk.lines, KEYS, LENGTHS, talk.extras))
     ]
     lines.insert(random_.randint(1, 4), "Host: sluice")
     return [line for line in lines if line]
@@ -188,11 +268,12 @@ def a_request(head: list[str], body: bytes, keys: Mapping[str, str]) -> bytes:
     return text.encode("latin-1") + b"\r\n\r\n" + body
 
 
-def a_conversation(random_: random.Random, keys: Mapping[str, str]) -> Iterator[Step]:
+def a_conversation(random_: random.Random, keys: Mapping[str, str], talk: Talk) -> Iterator[Step]:
     """Yield what one client writes on its connection."""
-    heads = [a_head(random_) for _ in range(random_.randint(1, 3))]
+    bodies = talk.bodies
+    heads = [a_head(random_, talk) for _ in range(random_.randint(1, 3))]
     requests = [
-        a_request(random_.choice(heads), random_.choice(random_.choice((BODIES, BODIES[:2]))), keys)
+        a_request(random_.choice(heads), random_.choice(random_.choice((bodies, bodies[:2]))), keys)
         for _ in range(random_.randint(1, 16))
     ]
     is_whole = random_.random() < 0.7
@@ -288,7 +369,7 @@ def without_fast_path(*given: Any, **options: Any) -> HttpServer:
     return HttpServer(*given, **options | {"fast_path": None})
 
 
-async def all_said(data_dir: Path) -> tuple[list[bytes], list[Counter[str]]]:
+async def all_said(data_dir: Path, talk: Talk) -> tuple[list[bytes], list[Counter[str]]]:
     """Hold all conversations with a gateway; return what it said, stored and counted."""
     tenants = TenantsFile(load_settings(data_dir=data_dir).tenants_path)
     keys = {OTHER: tenants.add_tenant(OTHER), STRICT: tenants.add_tenant(STRICT)}
@@ -302,7 +383,7 @@ async def all_said(data_dir: Path) -> tuple[list[bytes], list[Counter[str]]]:
         async def hold_some() -> None:
             while left:
                 seed = left.pop()
-                steps = a_conversation(random.Random(seed), keys)  # noqa: S311 - no secret
+                steps = a_conversation(random.Random(seed), keys, talk)  # noqa: S311 - no secret
                 said[seed] = await converse(running.url, steps)
 
         async with asyncio.TaskGroup() as tasks:
@@ -318,15 +399,16 @@ async def all_said(data_dir: Path) -> tuple[list[bytes], list[Counter[str]]]:
     ]
 
 
+@pytest.mark.parametrize("talk", [TRACKS, TALK_OF_BATCHES], ids=["track", "batch"])
 async def test_fast_path_says_and_stores_what_the_long_way_does_for_any_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, talk: Talk
 ) -> None:
     before = HTTP_FAST_PATH.value()
-    fast_said, fast_left = await all_said(tmp_path / "fast")
+    fast_said, fast_left = await all_said(tmp_path / "fast", talk)
     assert HTTP_FAST_PATH.value() - before >= MIN_FAST
     monkeypatch.setattr(gateway.app, "HttpServer", without_fast_path)
     before = HTTP_FAST_PATH.value()
-    said, left = await all_said(tmp_path / "long")
+    said, left = await all_said(tmp_path / "long", talk)
     assert HTTP_FAST_PATH.value() == before
     assert fast_said == said
     assert fast_left == left

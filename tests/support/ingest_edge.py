@@ -95,6 +95,7 @@ async def running_edge(
             session_secret=SECRET,
             app=app,
             publisher=publisher,
+            rejections=ingest.rejections,
             stamps=stamps,
             new_request_id=lambda: "r-1",
         )

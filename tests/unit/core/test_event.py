@@ -168,6 +168,27 @@ def test_candidates_of_a_batch_are_those_that_were_added() -> None:
     assert candidates.count_normalised() == {"nan": 1, "surrogate": 1}
 
 
+def test_candidates_are_on_one_line_only_where_all_that_were_added_are_known_to_be() -> None:
+    known = Candidates()
+
+    def extend(*, are_on_one_line: bool) -> bool:
+        known.extend_columns(
+            user_ids=["u"],
+            event_types=["seen"],
+            occurred_ats=[None],
+            payloads=[msgspec.Raw(b"{}")],
+            client_ids=[None],
+            anonymous_ids=[""],
+            are_on_one_line=are_on_one_line,
+        )
+        return known.are_on_one_line
+
+    assert extend(are_on_one_line=True)
+    assert not extend(are_on_one_line=False)
+    assert not extend(are_on_one_line=True)
+    assert not Candidates([make_candidate()]).are_on_one_line
+
+
 def test_new_ids_go_on_counting_when_their_last_digits_are_used_up() -> None:
     random_bytes = bytes(4) + (0x1FFE).to_bytes(6)
     assert [one[-5:] for one in new_event_ids(1, random_bytes, 4)] == [

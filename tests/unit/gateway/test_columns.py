@@ -10,6 +10,8 @@ from gateway.core.columns import (
     are_plain_or_missing,
     are_shallow_objects,
     are_times,
+    is_on_one_line,
+    joined,
 )
 from gateway.core.event_rules import read_event_type, read_id, read_payload
 from sluice.core.errors import ErrorType
@@ -63,7 +65,8 @@ def test_event_types_pass_when_each_does(values: list[str | None], strict: bool)
     ],
 )
 def test_shallow_objects_are_objects_within_the_bound(text: bytes, passes: bool) -> None:
-    assert are_shallow_objects([b"{}", text]) is passes
+    payloads = [b"{}", text]
+    assert are_shallow_objects(payloads, joined(payloads)) is passes
     if passes:
         assert read_payload(text) == text
 
@@ -71,3 +74,9 @@ def test_shallow_objects_are_objects_within_the_bound(text: bytes, passes: bool)
 def test_times_are_good_when_none_is_a_refusal() -> None:
     assert are_times(["2026-04-25T14:32:00", None])
     assert not are_times([None, ErrorType.OCCURRED_AT_INVALID])
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+def test_payloads_are_on_one_line_unless_one_holds_the_end_of_one(end: bytes) -> None:
+    assert is_on_one_line(joined([b"{}", b'{"a": "\\n"}']))
+    assert not is_on_one_line(joined([b"{}", b"{" + end + b"}"]))

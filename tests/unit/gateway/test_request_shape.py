@@ -89,3 +89,16 @@ def test_head_is_plain_when_nothing_asks_for_more(
 def test_head_without_a_key_is_not_plain() -> None:
     given: CIMultiDict[str] = CIMultiDict([("Content-Length", "7")])
     assert not is_plain(CIMultiDictProxy(given))
+
+
+@pytest.mark.parametrize(
+    ("values", "answer"),
+    [(["gzip"], True), (["GZIP"], False), (["gzip, gzip"], False), (["gzip", "gzip"], False)],
+)
+def test_head_is_plain_with_gzip_only_where_that_is_taken(
+    values: list[str], *, answer: bool
+) -> None:
+    given: CIMultiDict[str] = CIMultiDict([("Authorization", "ApiKey k"), ("Content-Length", "7")])
+    given.extend([("Content-Encoding", value) for value in values])
+    assert is_plain(CIMultiDictProxy(given), may_be_gzip=True) is answer
+    assert not is_plain(CIMultiDictProxy(given))
