@@ -156,6 +156,7 @@ class _Round:
         self._load = load
         self._generators = options.generators or len(load)
         self._own: Own | None = None
+        self._watch = Watch({})
         self._round = Round({}, [], [], {}, {}, [])
         self._accepted = 0
         self._elapsed = 0
@@ -164,7 +165,7 @@ class _Round:
         """Go through the steps."""
         with ExitStack() as stack:
             inputs = self._inputs(stack)
-            watch = Watch(self._own.pids if self._own else {})
+            watch = self._watch = Watch(self._own.pids if self._own else {})
             steps = self._scenario.steps(inputs)
             while steps and isinstance(steps[0], Load) and not steps[0].is_measured:
                 self._take(steps.pop(0))
@@ -244,7 +245,7 @@ class _Round:
     def _catch_up(self, own: Own, step: CatchUp) -> None:
         """Watch how a part that was away does its backlog, while more arrives."""
         backlog = self._accepted
-        before = own.stored_events()
+        before, queue_mb = own.stored_events(), own.queue_mb()
         own.start(step.part)
         began = time.monotonic()
         generators = [
@@ -259,10 +260,19 @@ class _Round:
             stored = own.stored_events() - before
             if backlog + rate * min(took, seconds) - stored <= rate * FRESH_S:
                 break
+        ended_at = time.monotonic()
         seen = merge([generator.result() for generator in generators])
         self._accepted += accepted_events(seen)
         self._note(seen)
+        own.settle()
         self._round.figures |= {
+            "catch_up/began_at_s": began - self._watch.started_at,
+            "catch_up/ended_at_s": ended_at - self._watch.started_at,
+            "catch_up/backlog_events": backlog,
+            "catch_up/accepted_events": self._accepted,
+            "catch_up/visible_events": own.visible_events() - before,
+            "catch_up/queue_file_mb": queue_mb,
+            "catch_up/queue_file_after_mb": own.queue_mb(),
             "catch_up/events_per_s": stored / took,
             "catch_up/took_s": took,
             "catch_up/over_arrivals": stored / took / rate if rate else 0.0,

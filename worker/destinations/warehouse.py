@@ -20,6 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import Final, TypeVar
 
 import msgspec
@@ -55,6 +56,7 @@ from worker.keys import Keys
 from worker.registry import Registry
 from worker.retention import Retention
 from worker.rollups import Rollups
+from worker.side_by_side import side_by_side
 from worker.waiting import wait_for_event
 from worker.warehouse_parts import (
     NO_FACTS,
@@ -64,6 +66,8 @@ from worker.warehouse_parts import (
     letters_of,
     lines_of,
     parts_of,
+    rows_of,
+    shares_of,
     without_malformed_keys,
 )
 
@@ -73,6 +77,9 @@ SCHEMA_IS_GONE: Final = frozenset({60, 81})
 SCHEMA_RETRY_S: Final = 0.2
 FILTER_S: Final = 1.0
 FAREWELL_S: Final = 2.0
+INSERTS_AT_ONCE: Final = 2
+"""While one is read and sorted the other is compressed and written; the embedded warehouse has so
+many threads for inserts."""
 
 T = TypeVar("T")
 _Copies = defaultdict[int, Counter[Place]]
@@ -95,6 +102,7 @@ class WarehouseDestination:
         self._is_migrated = False
         self._is_settled = True
         self._meter = FreshnessMeter()
+        self._settings = settings
 
     @property
     def is_ready(self) -> bool:
@@ -220,10 +228,14 @@ class WarehouseDestination:
         dead += await self._insert("errors", await asyncio.to_thread(parts_of, errors, erased))
         dead += await self._carry_over(readable)
         await self._bury(dead)
-        await self._note_accepted(events, copies)
         hours = {hour for prepared in events for hour in prepared.facts.hours}
         hours.update((copy.tenant, copy.received_at[:HOUR_CHARS]) for copy in verdict.stored_before)
-        await self.rollups.touch(hours, has_copies=bool(verdict.stored_before))
+        await side_by_side(
+            [
+                self._note_accepted(events, copies),
+                self.rollups.touch(hours, has_copies=bool(verdict.stored_before)),
+            ]
+        )
 
     async def _without_erased(
         self, sources: list[Prepared]
@@ -310,21 +322,28 @@ class WarehouseDestination:
         """Insert parts; return the rows that ClickHouse cannot take."""
         if not parts:
             return []
-        rows = sum(part.source.envelope.count - len(part.left_out) for part in parts)
+        rows = sum(map(rows_of, parts))
         with INSERT_SECONDS.time():
-            refused = await self._insert_or_isolate(
-                table, parts, lambda some: b"".join(part.body for part in some)
+            refused = await side_by_side(
+                self._insert_or_isolate(
+                    table, share, lambda some: b"".join(part.body for part in some)
+                )
+                for share in self._shares(parts)
             )
         INSERT_ROWS.observe(rows)
         INSERTED.labels(table).inc(rows)
         dead: list[Dead] = []
-        for part, _ in refused:
+        for part, _ in chain.from_iterable(refused):
             kept = await asyncio.to_thread(lines_of, part)
             poison = await self._insert_or_isolate(
                 table, kept, lambda some: compress(b"\n".join([*some, b""]))
             )
             dead += [Dead(part.source, row, reason) for row, reason in poison]
         return dead
+
+    def _shares(self, parts: Sequence[Part]) -> list[Sequence[Part]]:
+        bounds = self._settings
+        return shares_of(parts, max_rows=bounds.batch_max_rows, max_bytes=bounds.batch_max_bytes)
 
     async def _insert_or_isolate(
         self, table: str, items: Sequence[T], encode: Callable[[Sequence[T]], bytes]
@@ -398,4 +417,6 @@ async def _open(settings: Settings) -> AsyncIterator[WarehouseDestination]:
         yield WarehouseDestination(settings, warehouse)
 
 
-DESTINATION: Final = Destination(subscription="warehouse", open=_open)
+DESTINATION: Final = Destination(
+    subscription="warehouse", open=_open, inserts_at_once=INSERTS_AT_ONCE
+)

@@ -58,6 +58,7 @@ SERVER_XML: Final = """\
   <compiled_expression_cache_size>16777216</compiled_expression_cache_size>
   <max_thread_pool_size>256</max_thread_pool_size>
   <max_thread_pool_free_size>16</max_thread_pool_free_size>
+  <os_threads_nice_value_merge_mutate>10</os_threads_nice_value_merge_mutate>
   <background_pool_size>2</background_pool_size>
   <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
   <background_schedule_pool_size>4</background_schedule_pool_size>
