@@ -38,6 +38,8 @@ BACKUPS: Final = "backups"
 """The folder, within the warehouse's own, of ``BACKUP … TO Disk('backups', 'name')``; the lock of
 the sandbox lets the engine write nowhere else."""
 
+# Merges give way to inserts and reads: what is fresh is urgent, what is tidy can wait. They still
+# get a tenth of a busy core, and inserts slow down by themselves long before parts pile up.
 # Without <console> the engine writes its log, down to <Trace>, wherever stderr is a terminal.
 SERVER_XML: Final = """\
 <clickhouse>
