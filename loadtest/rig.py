@@ -160,9 +160,20 @@ class Own:
         wait_until_quiet(self.pids.values())
 
     def stored_events(self) -> int:
-        """Return how many events of all tenants are visible in ClickHouse."""
-        url = (self._folder / "sluice/warehouse.url").read_text().strip()
-        return int(ask(url, "SELECT count() FROM events"))
+        """Return how many rows of events ClickHouse has; costs it next to nothing."""
+        return int(self._ask("SELECT count() FROM events"))
+
+    def visible_events(self) -> int:
+        """Return how many events ClickHouse has, each counted once; reads all of them."""
+        return int(self._ask("SELECT count() FROM events FINAL"))
+
+    def queue_mb(self) -> float:
+        """Return the size of the local queue's file, in MB; 0 where the queue is a broker."""
+        file = self._folder / "sluice/queue.sqlite"
+        return file.stat().st_size / 1024**2 if file.exists() else 0.0
+
+    def _ask(self, query: str) -> str:
+        return ask((self._folder / "sluice/warehouse.url").read_text().strip(), query)
 
 
 def ask(warehouse_url: str, query: str) -> str:

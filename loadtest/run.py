@@ -42,6 +42,10 @@ LIBRARIES: Final = ("aiohttp", "uvloop", "msgspec", "chdb", "clickhouse-connect"
 LOOK_EVERY_S: Final = 0.2
 FRESH_S: Final = 2.0
 """A backlog of so many seconds of arrivals is none: what is on its way is always a bit behind."""
+STORED_WITHIN_S: Final = 120.0
+"""How long after a catching up the last that was accepted may take."""
+SHRUNK_WITHIN_S: Final = 25.0
+"""How long an empty queue may take until its file shrinks; a small one stays as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +161,7 @@ class _Round:
         self._load = load
         self._generators = options.generators or len(load)
         self._own: Own | None = None
+        self._watch = Watch({})
         self._round = Round({}, [], [], {}, {}, [])
         self._repeated: dict[str, list[float]] = {}
         self._accepted = 0
@@ -166,7 +171,7 @@ class _Round:
         """Go through the steps."""
         with ExitStack() as stack:
             inputs = self._inputs(stack)
-            watch = Watch(self._own.pids if self._own else {})
+            watch = self._watch = Watch(self._own.pids if self._own else {})
             steps = self._scenario.steps(inputs)
             while steps and isinstance(steps[0], Load) and not steps[0].is_measured:
                 self._take(steps.pop(0))
@@ -250,7 +255,7 @@ class _Round:
     def _catch_up(self, own: Own, step: CatchUp) -> None:
         """Watch how a part that was away does its backlog, while more arrives."""
         backlog = self._accepted
-        before = own.stored_events()
+        before, queue_mb = own.stored_events(), own.queue_mb()
         own.start(step.part)
         began = time.monotonic()
         generators = [
@@ -265,14 +270,35 @@ class _Round:
             stored = own.stored_events() - before
             if backlog + rate * min(took, seconds) - stored <= rate * FRESH_S:
                 break
+        ended_at = time.monotonic()
         seen = merge([generator.result() for generator in generators])
         self._accepted += accepted_events(seen)
         self._note(seen)
+        visible = self._wait_until_stored(own, before)
+        deadline = time.monotonic() + SHRUNK_WITHIN_S
+        while own.queue_mb() > queue_mb / 2 and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY_S)
         self._round.figures |= {
+            "catch_up/began_at_s": began - self._watch.started_at,
+            "catch_up/ended_at_s": ended_at - self._watch.started_at,
+            "catch_up/backlog_events": backlog,
+            "catch_up/accepted_events": self._accepted,
+            "catch_up/visible_events": visible,
+            "catch_up/queue_file_mb": queue_mb,
+            "catch_up/queue_file_after_mb": own.queue_mb(),
             "catch_up/events_per_s": stored / took,
             "catch_up/took_s": took,
             "catch_up/over_arrivals": stored / took / rate if rate else 0.0,
         }
+
+    def _wait_until_stored(self, own: Own, before: int) -> int:
+        """Wait, for a bounded time, for all that was accepted; return how much of it is there."""
+        deadline = time.monotonic() + STORED_WITHIN_S
+        while True:
+            own.settle()
+            visible = own.visible_events() - before
+            if visible == self._accepted or time.monotonic() >= deadline:
+                return visible
 
 
 def machine() -> Machine:

@@ -104,10 +104,11 @@ async def _open(
 
 
 def _limits(settings: Settings, destination: Destination) -> Limits:
-    rows, size = destination.max_batch_rows, destination.max_batch_bytes
+    rows = settings.batch_max_rows * destination.inserts_at_once
+    size = settings.batch_max_bytes * destination.inserts_at_once
     return Limits(
-        max_rows=min(settings.batch_max_rows, rows or settings.batch_max_rows),
-        max_bytes=min(settings.batch_max_bytes, size or settings.batch_max_bytes),
+        max_rows=min(rows, destination.max_batch_rows or rows),
+        max_bytes=min(size, destination.max_batch_bytes or size),
         max_age_s=settings.batch_max_age_s,
     )
 

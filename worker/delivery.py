@@ -85,6 +85,8 @@ class Destination:
     open: Callable[[Settings], AbstractAsyncContextManager[Deliverer[Any]]]
     is_ordered: bool = False
     """Whether a worker first lets the leases of one that died end, so that older comes first."""
+    inserts_at_once: int = 1
+    """How many times the settings' bounds one batch may fill, because it is stored in parts."""
     max_batch_rows: int | None = None
     max_batch_bytes: int | None = None
     """Bounds of one batch, where they are below those of the settings."""

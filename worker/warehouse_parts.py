@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from math import ceil
 from typing import Final
 
 from sluice.core.envelope import Envelope, split, unseal
@@ -13,6 +14,8 @@ from worker.core.letters import Letter, letter_of_body, letter_of_row, record_of
 from worker.core.rows import Facts, Poison, Trait, is_well_formed, keep
 from worker.encoding import compress
 
+SHARE_OVERRUN: Final = 1.25
+"""A pull may pass the bounds of a batch; an insert for what is over them alone is not worth it."""
 NO_FACTS: Final = Facts(named=[], positions=(), hours=frozenset(), identified=(), poison=())
 
 
@@ -84,6 +87,32 @@ def parts_of(sources: Sequence[Prepared], dropped: dict[int, set[int]]) -> list[
             body = compress(keep(unseal(source.envelope), left_out))
             parts.append(Part(source, left_out, body))
     return parts
+
+
+def rows_of(part: Part) -> int:
+    """Return how many rows of a part are to be inserted."""
+    return part.source.envelope.count - len(part.left_out)
+
+
+def shares_of(parts: Sequence[Part], *, max_rows: int, max_bytes: int) -> list[Sequence[Part]]:
+    """Return parts as the shares of as few inserts as need be, alike in bytes.
+
+    Args:
+        parts: In order, which they keep.
+        max_rows: Of one insert; a share may be ``SHARE_OVERRUN`` times as large.
+        max_bytes: The same in bytes, uncompressed.
+    """
+    size = sum(part.source.envelope.raw_bytes for part in parts)
+    filled = max(sum(map(rows_of, parts)) / max_rows, size / max_bytes)
+    wanted = ceil(filled / SHARE_OVERRUN)
+    shares: list[list[Part]] = []
+    at = 0
+    for part in parts:
+        if at * wanted >= size * len(shares):
+            shares.append([])
+        shares[-1].append(part)
+        at += part.source.envelope.raw_bytes
+    return list(shares)
 
 
 def lines_of(part: Part) -> list[bytes]:

@@ -8,15 +8,18 @@ from loadtest.scenario import BATCH_EVENTS, CatchUp, Inputs, Load, Scenario, Ste
 EVENTS: Final = 10_000_000
 FILL_WITHIN_S: Final = 3_600.0
 ARRIVALS_PER_S: Final = 5_000.0
+SLOW_PER_S: Final = 60_000
+"""How long arrivals go on: until a worker that does so many a second is through."""
 
 
 def steps(inputs: Inputs) -> list[Step]:
     """Return what is sent: ``--events`` of backlog, then ``--rate`` events a second."""
     batches = inputs.batches()
-    count = inputs.events_or(EVENTS) // BATCH_EVENTS
-    fill = Phase(name="fill", seconds=FILL_WITHIN_S, count=count)
+    events = inputs.events_or(EVENTS)
+    fill = Phase(name="fill", seconds=FILL_WITHIN_S, count=events // BATCH_EVENTS)
     rate = inputs.rate_or(ARRIVALS_PER_S) / BATCH_EVENTS
-    arrivals = Phase(name="arrivals", seconds=inputs.seconds_or(60), rate=rate)
+    seconds = inputs.seconds_or(max(10, events // SLOW_PER_S))
+    arrivals = Phase(name="arrivals", seconds=seconds, rate=rate)
     return [
         Stop("worker"),
         Load(inputs.plan(batches, fill, connections=8), is_measured=False),

@@ -182,10 +182,11 @@ def lease(
     taken: dict[int, int] = {}
     worn_out: list[int] = []
     total = 0
-    rows = connection.execute(
+    found = connection.execute(
         _FIND_DELIVERABLE, {**_moment(subscription, now), "max_messages": bounds.max_messages}
-    ).fetchall()
-    for message_id, attempt, raw_bytes in rows:
+    )
+    # Row by row: of a backlog of full envelopes the bytes end a pull long before its messages do.
+    for message_id, attempt, raw_bytes in found:
         if attempt >= MAX_ATTEMPTS:
             worn_out.append(message_id)
             continue
@@ -193,6 +194,7 @@ def lease(
         if taken and total > bounds.max_bytes:
             break
         taken[message_id] = attempt + 1
+    found.close()  # before anything that it reads is changed
     if worn_out:
         _put_worn_out_aside(connection, subscription, worn_out, now=now)
     if taken:

@@ -149,6 +149,14 @@ async def test_client_learns_the_columns_when_it_asks_for_no_rows(client: AsyncC
     assert result.column_names == ("a", "b")
 
 
+async def test_engine_knows_that_merges_give_way_when_it_has_started(client: AsyncClient) -> None:
+    # A name that the engine does not know is passed over without a word.
+    sql = (
+        "SELECT value FROM system.server_settings WHERE name = 'os_threads_nice_value_merge_mutate'"
+    )
+    assert (await client.query(sql)).result_rows == [("10",)]
+
+
 async def test_settings_are_in_force_when_a_client_sends_them(client: AsyncClient) -> None:
     result = await client.query(
         "SELECT getSetting('max_block_size')", settings={"max_block_size": 1234}

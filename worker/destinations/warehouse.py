@@ -20,25 +20,21 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import Final, TypeVar
-
-import msgspec
 
 from sluice.core.envelope import EnvelopeError, split, unseal
 from sluice.core.errors import WarehouseError, WarehouseUnavailableError
 from sluice.logs import get_logger
 from sluice.queue.protocol import Delivery
 from sluice.settings import Settings
-from sluice.telemetry import DEAD_LETTERS, DUPLICATES, ERASED, INSERT_ROWS, INSERT_SECONDS, INSERTED
+from sluice.telemetry import DUPLICATES, ERASED, INSERT_ROWS, INSERT_SECONDS, INSERTED
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.migrate import migrate
-from sluice.workflows.core.runs import Run
 from worker.core.accepted import AcceptedRow, Place, accepted_rows
 from worker.core.bisect import isolate
 from worker.core.copies import Verdict
 from worker.core.freshness import Freshness
-from worker.core.letters import Letter
-from worker.core.old_runs import carried_over
 from worker.core.refusals import is_about_rows
 from worker.core.rows import (
     HOUR_CHARS,
@@ -55,15 +51,18 @@ from worker.keys import Keys
 from worker.registry import Registry
 from worker.retention import Retention
 from worker.rollups import Rollups
+from worker.side_by_side import side_by_side
 from worker.waiting import wait_for_event
+from worker.warehouse_asides import bury, carry_over
 from worker.warehouse_parts import (
     NO_FACTS,
     Dead,
     Part,
     Prepared,
-    letters_of,
     lines_of,
     parts_of,
+    rows_of,
+    shares_of,
     without_malformed_keys,
 )
 
@@ -73,6 +72,9 @@ SCHEMA_IS_GONE: Final = frozenset({60, 81})
 SCHEMA_RETRY_S: Final = 0.2
 FILTER_S: Final = 1.0
 FAREWELL_S: Final = 2.0
+INSERTS_AT_ONCE: Final = 2
+"""While one is read and sorted the other is compressed and written. The embedded warehouse has one
+thread more for inserts, so that small ones need not wait."""
 
 T = TypeVar("T")
 _Copies = defaultdict[int, Counter[Place]]
@@ -95,6 +97,7 @@ class WarehouseDestination:
         self._is_migrated = False
         self._is_settled = True
         self._meter = FreshnessMeter()
+        self._settings = settings
 
     @property
     def is_ready(self) -> bool:
@@ -218,12 +221,16 @@ class WarehouseDestination:
         errors = [prepared for prepared in readable if prepared.envelope.kind == "errors"]
         errors, erased = await self._without_erased(errors)
         dead += await self._insert("errors", await asyncio.to_thread(parts_of, errors, erased))
-        dead += await self._carry_over(readable)
-        await self._bury(dead)
-        await self._note_accepted(events, copies)
+        dead += await carry_over(self._warehouse, readable)
+        await bury(self._warehouse, dead)
         hours = {hour for prepared in events for hour in prepared.facts.hours}
         hours.update((copy.tenant, copy.received_at[:HOUR_CHARS]) for copy in verdict.stored_before)
-        await self.rollups.touch(hours, has_copies=bool(verdict.stored_before))
+        await side_by_side(
+            [
+                self._note_accepted(events, copies),
+                self.rollups.touch(hours, has_copies=bool(verdict.stored_before)),
+            ]
+        )
 
     async def _without_erased(
         self, sources: list[Prepared]
@@ -310,21 +317,28 @@ class WarehouseDestination:
         """Insert parts; return the rows that ClickHouse cannot take."""
         if not parts:
             return []
-        rows = sum(part.source.envelope.count - len(part.left_out) for part in parts)
+        rows = sum(map(rows_of, parts))
         with INSERT_SECONDS.time():
-            refused = await self._insert_or_isolate(
-                table, parts, lambda some: b"".join(part.body for part in some)
+            refused = await side_by_side(
+                self._insert_or_isolate(
+                    table, share, lambda some: b"".join(part.body for part in some)
+                )
+                for share in self._shares(parts)
             )
         INSERT_ROWS.observe(rows)
         INSERTED.labels(table).inc(rows)
         dead: list[Dead] = []
-        for part, _ in refused:
+        for part, _ in chain.from_iterable(refused):
             kept = await asyncio.to_thread(lines_of, part)
             poison = await self._insert_or_isolate(
                 table, kept, lambda some: compress(b"\n".join([*some, b""]))
             )
             dead += [Dead(part.source, row, reason) for row, reason in poison]
         return dead
+
+    def _shares(self, parts: Sequence[Part]) -> list[Sequence[Part]]:
+        bounds = self._settings
+        return shares_of(parts, max_rows=bounds.batch_max_rows, max_bytes=bounds.batch_max_bytes)
 
     async def _insert_or_isolate(
         self, table: str, items: Sequence[T], encode: Callable[[Sequence[T]], bytes]
@@ -362,35 +376,6 @@ class WarehouseDestination:
             data = await asyncio.to_thread(frames, traits)
             await self._warehouse.insert_rows("user_traits", data)
 
-    async def _carry_over(self, readable: Sequence[Prepared]) -> list[Dead]:
-        """Make runs of privacy requests that were queued before there were commands."""
-        runs: list[Run] = []
-        dead: list[Dead] = []
-        for prepared in readable:
-            if prepared.envelope.kind == "runs":
-                for row in split(unseal(prepared.envelope)):
-                    try:
-                        runs.append(carried_over(row))
-                    except (msgspec.DecodeError, ValueError) as error:
-                        dead.append(Dead(prepared, row, f"not a run: {error}"))
-        if runs:
-            await self._warehouse.insert_rows(
-                "workflow_runs", frames(runs), columns=list(Run.__struct_fields__)
-            )
-        return dead
-
-    async def _bury(self, dead: Sequence[Dead]) -> None:
-        if not dead:
-            return
-        letters, records = letters_of(dead)
-        await self._warehouse.insert_rows(
-            "dead_letters", frames(letters), columns=list(Letter.__struct_fields__)
-        )
-        if records:
-            await self._warehouse.insert_rows("errors", frames(records))
-        DEAD_LETTERS.inc(len(letters))
-        log.error("Rows were put aside as dead letters", rows=len(letters), reason=dead[0].reason)
-
 
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[WarehouseDestination]:
@@ -398,4 +383,6 @@ async def _open(settings: Settings) -> AsyncIterator[WarehouseDestination]:
         yield WarehouseDestination(settings, warehouse)
 
 
-DESTINATION: Final = Destination(subscription="warehouse", open=_open)
+DESTINATION: Final = Destination(
+    subscription="warehouse", open=_open, inserts_at_once=INSERTS_AT_ONCE
+)

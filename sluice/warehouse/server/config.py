@@ -38,6 +38,8 @@ BACKUPS: Final = "backups"
 """The folder, within the warehouse's own, of ``BACKUP … TO Disk('backups', 'name')``; the lock of
 the sandbox lets the engine write nowhere else."""
 
+# Merges give way to inserts and reads: what is fresh is urgent, what is tidy can wait. They still
+# get a tenth of a busy core, and inserts slow down by themselves long before parts pile up.
 # Without <console> the engine writes its log, down to <Trace>, wherever stderr is a terminal.
 SERVER_XML: Final = """\
 <clickhouse>
@@ -58,6 +60,7 @@ SERVER_XML: Final = """\
   <compiled_expression_cache_size>16777216</compiled_expression_cache_size>
   <max_thread_pool_size>256</max_thread_pool_size>
   <max_thread_pool_free_size>16</max_thread_pool_free_size>
+  <os_threads_nice_value_merge_mutate>10</os_threads_nice_value_merge_mutate>
   <background_pool_size>2</background_pool_size>
   <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
   <background_schedule_pool_size>4</background_schedule_pool_size>

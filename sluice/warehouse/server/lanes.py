@@ -149,7 +149,8 @@ def make_lanes(*, threads: int, person_bytes: int) -> Lanes:
         "max_result_bytes": str(256 * 1024 * 1024),
     }
     return Lanes(
-        insert=Lane(LaneSpec(name="insert", threads=2, max_waiting=64, limit_s=600, defaults={})),
+        # Two for a worker's large batch, one for what is small and must not wait behind it.
+        insert=Lane(LaneSpec(name="insert", threads=3, max_waiting=64, limit_s=600, defaults={})),
         service=Lane(
             LaneSpec(name="service", threads=3, max_waiting=256, limit_s=600, defaults={})
         ),
