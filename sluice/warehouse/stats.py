@@ -1,11 +1,13 @@
 """What a tenant may read: stats and error records (reference: "Stats", "Errors").
 
-Stats are distinct events by ``received_at``. Hours come from rollups; an hour that was written to
-since its rollup, more than a moment ago, is counted from events within the same answer.
+Stats are distinct events by ``received_at``. Hours come from rollups, and days that are up to date
+with their hours come whole; an hour that was written to since its rollup, more than a moment ago,
+is counted from events within the same answer. ``as_of`` is the moment up to which all is counted.
 """
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,8 +17,8 @@ from sluice.warehouse.client import Warehouse
 from sluice.warehouse.queries import (
     ERRORS,
     PENDING_RUNS,
-    STATS_ROLLED_UP,
-    STATS_STALE_HOURS,
+    STATS_COUNTED,
+    STATS_SPANS,
     STATS_WITH_LIVE_HOURS,
 )
 
@@ -27,12 +29,15 @@ DAY_S: Final = 86_400
 BUCKETS: Final[dict[Window, tuple[int, int]]] = {"24h": (HOUR_S, 24), "7d": (DAY_S, 7)}
 """Seconds of a bucket, and how many there are."""
 MAX_EVENT_TYPES: Final = 100
-GRACE_MS: Final = 1_500
-"""How old the rollup of an hour that is being written to may be before it is counted live."""
+GRACE_US: Final = 5_000_000
+"""How old the rollup of an hour that is being written to may be before it is counted live. Up to
+then ``as_of`` says how old it is."""
 
 _BY_BUCKET: Final = 1
 _BY_EVENT_TYPE: Final = 2
 _IN_ALL: Final = 3
+_TOUCHED: Final = 0
+_CLOCK: Final = 1
 
 
 class Bucket(msgspec.Struct, frozen=True):
@@ -83,8 +88,62 @@ def bucket_starts(window: Window, now: datetime) -> list[int]:
     return [last - size * back for back in reversed(range(count))]
 
 
+class Pieces(msgspec.Struct, frozen=True, kw_only=True):
+    """What a window is put together from."""
+
+    days: list[int]
+    hours: list[int]
+    live_hours: list[int]
+    """To be counted from events."""
+    age_us: int
+    """How old the oldest count is of those that miss something."""
+
+
+def pieces_of(rows: Iterable[tuple[int, int, int, int]], window: Window) -> Pieces:
+    """Return what to put an answer together from, given what is known of its window.
+
+    Args:
+        rows: Seconds of the span (or ``_TOUCHED``, or ``_CLOCK``), its start, the moment it was
+            counted (or touched, or now) in microseconds, and the version of the count.
+        window: Days are of use only where a bucket is one.
+    """
+    known: dict[int, dict[int, tuple[int, int]]] = {_TOUCHED: {}, _CLOCK: {}, HOUR_S: {}, DAY_S: {}}
+    for span_s, start, at, version in rows:
+        known[span_s][start] = (at, version)
+    now, _ = known[_CLOCK][0]
+    hours = known[HOUR_S]
+    live: list[int] = []
+    oldest = now
+    for hour, (touched_at, _) in known[_TOUCHED].items():
+        computed_at, _ = hours.get(hour, (0, 0))
+        if touched_at >= computed_at:
+            if computed_at >= now - GRACE_US:
+                oldest = min(oldest, computed_at)
+            else:
+                live.append(hour)
+                hours.pop(hour, None)
+    days: list[int] = []
+    if BUCKETS[window][0] == DAY_S:
+        versions: dict[int, int] = {}
+        for hour, (_, version) in hours.items():
+            day = hour // DAY_S * DAY_S
+            versions[day] = versions.get(day, 0) + version
+        days = [day for day, (_, version) in known[DAY_S].items() if version == versions.get(day)]
+    whole = set(days)
+    return Pieces(
+        days=days,
+        hours=[hour for hour in hours if hour // DAY_S * DAY_S not in whole],
+        live_hours=live,
+        age_us=now - oldest,
+    )
+
+
 def shape_stats(
-    rows: Iterable[tuple[int, int, str, int, int]], *, window: Window, now: datetime
+    rows: Iterable[tuple[int, int, str, int, int]],
+    *,
+    window: Window,
+    now: datetime,
+    age: timedelta = timedelta(0),
 ) -> Stats:
     """Return the answer that rows of (level, bucket, event type, events, users) add up to."""
     buckets: dict[int, tuple[int, int]] = {}
@@ -106,8 +165,21 @@ def shape_stats(
             Bucket(_iso(start), *buckets.get(start, (0, 0))) for start in bucket_starts(window, now)
         ],
         event_types=types[:MAX_EVENT_TYPES],
-        as_of=_iso(int(now.timestamp())),
+        as_of=_iso(int((now - age).timestamp())),
     )
+
+
+def _levels(
+    is_all: int, bucket: int, counts: tuple[Sequence[str], Sequence[int]], users: int
+) -> Iterator[tuple[int, int, str, int, int]]:
+    """Yield the rows that one row of the warehouse stands for."""
+    types, events = counts
+    yield (_IN_ALL if is_all else _BY_BUCKET), bucket, "", sum(events), users
+    if is_all:
+        yield from (
+            (_BY_EVENT_TYPE, 0, event_type, count, 0)
+            for event_type, count in zip(types, events, strict=True)
+        )
 
 
 async def read_stats(warehouse: Warehouse, tenant: str, window: Window, now: datetime) -> Stats:
@@ -119,12 +191,19 @@ async def read_stats(warehouse: Warehouse, tenant: str, window: Window, now: dat
     size, _ = BUCKETS[window]
     starts = bucket_starts(window, now)
     asked: dict[str, Any] = {"tenant": tenant, "start": starts[0], "end": starts[-1] + size}
-    stale = await warehouse.fetch(STATS_STALE_HOURS, grace_ms=GRACE_MS, **asked)
-    live_hours = [int(hour) for (hour,) in stale]
-    query = STATS_WITH_LIVE_HOURS if live_hours else STATS_ROLLED_UP
-    rows = await warehouse.fetch(query, bucket_s=size, live_hours=live_hours, **asked)
+    known = await warehouse.fetch(STATS_SPANS, **asked)
+    pieces = pieces_of(known, window)
+    given = {"days": pieces.days, "hours": pieces.hours, "bucket_s": size, **asked}
+    if pieces.live_hours:
+        live = {"live_hours": pieces.live_hours}
+        rows = await warehouse.fetch(STATS_WITH_LIVE_HOURS, **given, **live)
+    else:
+        rows = await warehouse.fetch(STATS_COUNTED, **given)
     return shape_stats(
-        ((int(a), int(b), str(c), int(d), int(e)) for a, b, c, d, e in rows), window=window, now=now
+        itertools.chain.from_iterable(_levels(*row) for row in rows),
+        window=window,
+        now=now,
+        age=timedelta(microseconds=pieces.age_us),
     )
 
 

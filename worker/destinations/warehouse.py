@@ -42,6 +42,7 @@ from worker.core.old_runs import carried_over
 from worker.core.refusals import is_about_rows
 from worker.core.rows import (
     HOUR_CHARS,
+    SLOT_CHARS,
     Key,
     read_facts,
     traits_of,
@@ -221,9 +222,9 @@ class WarehouseDestination:
         dead += await self._carry_over(readable)
         await self._bury(dead)
         await self._note_accepted(events, copies)
-        hours = {hour for prepared in events for hour in prepared.facts.hours}
-        hours.update((copy.tenant, copy.received_at[:HOUR_CHARS]) for copy in verdict.stored_before)
-        await self.rollups.touch(hours, has_copies=bool(verdict.stored_before))
+        slots = {slot for prepared in events for slot in prepared.facts.slots}
+        slots.update((copy.tenant, copy.received_at[:SLOT_CHARS]) for copy in verdict.stored_before)
+        await self.rollups.touch(slots, has_copies=bool(verdict.stored_before))
 
     async def _without_erased(
         self, sources: list[Prepared]
