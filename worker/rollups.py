@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -226,7 +226,7 @@ class Rollups:
         )
 
 
-def _asked(spans: Iterable[Span]) -> dict[str, list[str] | list[int]]:
+def _asked(spans: Iterable[Span]) -> dict[str, Any]:
     tenants, starts = zip(*spans, strict=True)
     return {"tenants": list(tenants), "starts": list(starts)}
 

@@ -269,10 +269,12 @@ _OLD_ROLLUPS: Final = """tenant = {tenant:String}
         WHERE tenant = {tenant:String} AND run_id = {run_id:String})"""
 _OLD_SPANS: Final = """tenant = {tenant:String}
     AND computed_at < toDateTime64({computed_at:String}, 6, 'UTC')
-    AND toStartOfInterval(start, toIntervalSecond(greatest(span_s, 3600))) IN (
-        SELECT toStartOfInterval(received_at, toIntervalSecond(arrayJoin([3600, 86400])))
-        FROM erasure_targets
-        WHERE tenant = {tenant:String} AND run_id = {run_id:String})"""
+    AND ((span_s <= 3600 AND toStartOfHour(start) IN (
+            SELECT toStartOfHour(received_at) FROM erasure_targets
+            WHERE tenant = {tenant:String} AND run_id = {run_id:String}))
+        OR (span_s = 86400 AND start IN (
+            SELECT toStartOfDay(received_at) FROM erasure_targets
+            WHERE tenant = {tenant:String} AND run_id = {run_id:String})))"""
 OLD_COUNTS: Final = {"rollups": _OLD_ROLLUPS, "rollup_spans": _OLD_SPANS}
 """The counts from before, which still knew of them."""
 

@@ -193,10 +193,10 @@ async def read_stats(warehouse: Warehouse, tenant: str, window: Window, now: dat
     asked: dict[str, Any] = {"tenant": tenant, "start": starts[0], "end": starts[-1] + size}
     known = await warehouse.fetch(STATS_SPANS, **asked)
     pieces = pieces_of(known, window)
-    given = {"days": pieces.days, "hours": pieces.hours, "bucket_s": size, **asked}
+    given: dict[str, Any] = {"days": pieces.days, "hours": pieces.hours, "bucket_s": size, **asked}
     if pieces.live_hours:
-        live = {"live_hours": pieces.live_hours}
-        rows = await warehouse.fetch(STATS_WITH_LIVE_HOURS, **given, **live)
+        live_hours = pieces.live_hours
+        rows = await warehouse.fetch(STATS_WITH_LIVE_HOURS, live_hours=live_hours, **given)
     else:
         rows = await warehouse.fetch(STATS_COUNTED, **given)
     return shape_stats(

@@ -1,8 +1,8 @@
 """An hour that is counted slot by slot says what one that is counted as a whole says."""
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import pytest
 
@@ -130,7 +130,7 @@ async def test_crash_between_any_two_statements_is_seen_and_mended(
         await rollups.recompute()
     await rig.deliver(destination, make_event(received_at=at(1_800), user_id="late"))
     dying = Rollups(Dying(rig, statements), many_events=1)
-    dying._touched = rollups._touched  # noqa: SLF001 - the same worker, whose memory is lost then
+    dying._touched = rollups._touched
     with pytest.raises(ConnectionResetError):
         await dying.recompute()
     assert (await rig.stats()).total_events in (2, 3)
@@ -138,7 +138,7 @@ async def test_crash_between_any_two_statements_is_seen_and_mended(
     assert {int(hour) for _, hour in rows} == {int(HOUR.timestamp())}
     successor = in_slots(rig)
     await successor.touch([])
-    successor._touched.update((str(tenant), int(hour)) for tenant, hour in rows)  # noqa: SLF001
+    successor._touched.update((str(tenant), int(hour)) for tenant, hour in rows)
     await successor.recompute()
     stats = await rig.stats("7d")
     assert (stats.total_events, stats.unique_users) == (3, 2)
@@ -158,7 +158,7 @@ class Dying(Warehouse):
         if self._left < 0:
             raise ConnectionResetError
 
-    async def fetch(self, query: Query, **given: object) -> list[tuple[object, ...]]:
+    async def fetch(self, query: Query, **given: Any) -> list[tuple[Any, ...]]:
         self._count()
         return await self._rig.warehouse.fetch(query, **given)
 
