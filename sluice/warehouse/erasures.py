@@ -272,6 +272,9 @@ _OLD_SPANS: Final = """tenant = {tenant:String}
     AND ((span_s <= 3600 AND toStartOfHour(start) IN (
             SELECT toStartOfHour(received_at) FROM erasure_targets
             WHERE tenant = {tenant:String} AND run_id = {run_id:String}))
+        OR (span_s = 21600 AND start IN (
+            SELECT toStartOfInterval(received_at, INTERVAL 6 HOUR) FROM erasure_targets
+            WHERE tenant = {tenant:String} AND run_id = {run_id:String}))
         OR (span_s = 86400 AND start IN (
             SELECT toStartOfDay(received_at) FROM erasure_targets
             WHERE tenant = {tenant:String} AND run_id = {run_id:String})))"""

@@ -21,24 +21,41 @@ STATS_SPANS: Final = Query(
     "stats_spans",
     """
 SELECT span_s, toUInt32(start) AS at, toUnixTimestamp64Micro(argMax(computed_at, version)),
-    max(version)
+    max(version), argMax(user_count, version),
+    argMax(if(span_s = {bucket_s:UInt32}, event_types, []), version),
+    argMax(if(span_s = {bucket_s:UInt32}, event_counts, []), version)
 FROM rollup_spans
 WHERE tenant = {tenant:String}
-    AND span_s IN (3600, 86400)
+    AND span_s IN (3600, 21600, 86400)
     AND start >= toDateTime({start:UInt32}, 'UTC') AND start < toDateTime({end:UInt32}, 'UTC')
 GROUP BY span_s, at
 UNION ALL
-SELECT 0, toUInt32(hour), toUnixTimestamp64Micro(max(touched_at)), 0
+SELECT 0, toUInt32(hour), toUnixTimestamp64Micro(max(touched_at)), 0, 0, [], []
 FROM touched_hours
 WHERE tenant = {tenant:String}
     AND hour >= toDateTime({start:UInt32}, 'UTC') AND hour < toDateTime({end:UInt32}, 'UTC')
 GROUP BY hour
 UNION ALL
-SELECT 1, 0, toUnixTimestamp64Micro(now64(6)), 0
+SELECT 1, 0, toUnixTimestamp64Micro(now64(6)), 0, 0, [], []
 """,
 )
-"""What is known of a window: its hours and days with the moment and version of their count, the
-hours with the moment they were last written to (length 0), and the warehouse's clock (length 1)."""
+"""What is known of a window: its spans with the moment, version, users and, of those as long as a
+bucket, events by type; the hours with the moment they were last written to (length 0), and the
+warehouse's clock (length 1). No sets of users are read."""
+
+STATS_USERS: Final = Query(
+    "stats_users",
+    """
+SELECT uniqMerge(users)
+FROM rollup_spans FINAL
+WHERE tenant = {tenant:String}
+    AND ((span_s = 86400 AND has({days:Array(UInt32)}, toUInt32(start)))
+        OR (span_s = 21600 AND has({quarters:Array(UInt32)}, toUInt32(start)))
+        OR (span_s = 3600 AND has({hours:Array(UInt32)}, toUInt32(start))))
+SETTINGS do_not_merge_across_partitions_select_final = 1, max_threads = 1
+""",
+)
+"""How many users there are in some spans together."""
 
 _COUNTED: Final = """
     SELECT start, event_types, event_counts, users
@@ -259,6 +276,7 @@ LIMIT {limit:UInt32}
 
 TENANT_QUERIES: Final = (
     STATS_SPANS,
+    STATS_USERS,
     STATS_STALE_HOURS,
     STATS_COUNTED,
     STATS_WITH_LIVE_HOURS,

@@ -6,6 +6,7 @@ is counted from events within the same answer. ``as_of`` is the moment up to whi
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -19,12 +20,14 @@ from sluice.warehouse.queries import (
     PENDING_RUNS,
     STATS_COUNTED,
     STATS_SPANS,
+    STATS_USERS,
     STATS_WITH_LIVE_HOURS,
 )
 
 Window = Literal["24h", "7d"]
 
 HOUR_S: Final = 3600
+QUARTER_S: Final = 21_600
 DAY_S: Final = 86_400
 BUCKETS: Final[dict[Window, tuple[int, int]]] = {"24h": (HOUR_S, 24), "7d": (DAY_S, 7)}
 """Seconds of a bucket, and how many there are."""
@@ -93,6 +96,9 @@ class Pieces(msgspec.Struct, frozen=True, kw_only=True):
 
     days: list[int]
     hours: list[int]
+    quarters: list[int]
+    """Of the hours, six together each, to know all users of a window by few sets of them."""
+    other_hours: list[int]
     live_hours: list[int]
     """To be counted from events."""
     age_us: int
@@ -107,7 +113,9 @@ def pieces_of(rows: Iterable[tuple[int, int, int, int]], window: Window) -> Piec
             counted (or touched, or now) in microseconds, and the version of the count.
         window: Days are of use only where a bucket is one.
     """
-    known: dict[int, dict[int, tuple[int, int]]] = {_TOUCHED: {}, _CLOCK: {}, HOUR_S: {}, DAY_S: {}}
+    known: dict[int, dict[int, tuple[int, int]]] = {
+        span_s: {} for span_s in (_TOUCHED, _CLOCK, HOUR_S, QUARTER_S, DAY_S)
+    }
     for span_s, start, at, version in rows:
         known[span_s][start] = (at, version)
     now, _ = known[_CLOCK][0]
@@ -122,20 +130,29 @@ def pieces_of(rows: Iterable[tuple[int, int, int, int]], window: Window) -> Piec
             else:
                 live.append(hour)
                 hours.pop(hour, None)
-    days: list[int] = []
-    if BUCKETS[window][0] == DAY_S:
-        versions: dict[int, int] = {}
-        for hour, (_, version) in hours.items():
-            day = hour // DAY_S * DAY_S
-            versions[day] = versions.get(day, 0) + version
-        days = [day for day, (_, version) in known[DAY_S].items() if version == versions.get(day)]
-    whole = set(days)
+    days = _summed(hours, known[DAY_S], DAY_S) if BUCKETS[window][0] == DAY_S else []
+    hours = {hour: count for hour, count in hours.items() if hour // DAY_S * DAY_S not in set(days)}
+    quarters = _summed(hours, known[QUARTER_S], QUARTER_S)
+    others = [hour for hour in hours if hour // QUARTER_S * QUARTER_S not in set(quarters)]
     return Pieces(
         days=days,
-        hours=[hour for hour in hours if hour // DAY_S * DAY_S not in whole],
+        hours=list(hours),
+        quarters=quarters,
+        other_hours=others,
         live_hours=live,
         age_us=now - oldest,
     )
+
+
+def _summed(
+    hours: dict[int, tuple[int, int]], sums: dict[int, tuple[int, int]], span_s: int
+) -> list[int]:
+    """Return the starts of the sums that are made of these hours as they are now."""
+    versions: dict[int, int] = {}
+    for hour, (_, version) in hours.items():
+        start = hour // span_s * span_s
+        versions[start] = versions.get(start, 0) + version
+    return [start for start, (_, version) in sums.items() if version == versions.get(start)]
 
 
 def shape_stats(
@@ -191,20 +208,39 @@ async def read_stats(warehouse: Warehouse, tenant: str, window: Window, now: dat
     size, _ = BUCKETS[window]
     starts = bucket_starts(window, now)
     asked: dict[str, Any] = {"tenant": tenant, "start": starts[0], "end": starts[-1] + size}
-    known = await warehouse.fetch(STATS_SPANS, **asked)
-    pieces = pieces_of(known, window)
-    given: dict[str, Any] = {"days": pieces.days, "hours": pieces.hours, "bucket_s": size, **asked}
-    if pieces.live_hours:
-        live_hours = pieces.live_hours
-        rows = await warehouse.fetch(STATS_WITH_LIVE_HOURS, live_hours=live_hours, **given)
+    known = await warehouse.fetch(STATS_SPANS, bucket_s=size, **asked)
+    pieces = pieces_of((row[:4] for row in known), window)
+    is_in_buckets = not pieces.live_hours and not (size == DAY_S and pieces.hours)
+    if is_in_buckets:  # then only who was there in all has to be put together
+        quarters, hours = pieces.quarters, pieces.other_hours
+        found = await warehouse.fetch(
+            STATS_USERS, tenant=tenant, days=pieces.days, quarters=quarters, hours=hours
+        )
+        buckets = {(size, start) for start in (pieces.days if size == DAY_S else pieces.hours)}
+        spans = [row for row in known if tuple(row[:2]) in buckets]
+        levels = _levels_of_spans(spans, int(found[0][0]))
     else:
-        rows = await warehouse.fetch(STATS_COUNTED, **given)
-    return shape_stats(
-        itertools.chain.from_iterable(_levels(*row) for row in rows),
-        window=window,
-        now=now,
-        age=timedelta(microseconds=pieces.age_us),
-    )
+        given: dict[str, Any] = {"days": pieces.days, "hours": pieces.hours, "bucket_s": size}
+        if pieces.live_hours:
+            query, given["live_hours"] = STATS_WITH_LIVE_HOURS, pieces.live_hours
+        else:
+            query = STATS_COUNTED
+        rows = await warehouse.fetch(query, **given, **asked)
+        levels = itertools.chain.from_iterable(_levels(*row) for row in rows)
+    age = timedelta(microseconds=pieces.age_us)
+    return shape_stats(levels, window=window, now=now, age=age)
+
+
+def _levels_of_spans(
+    spans: Iterable[tuple[Any, ...]], users: int
+) -> Iterator[tuple[int, int, str, int, int]]:
+    """Yield the rows that spans as long as a bucket stand for, with all their users together."""
+    in_all: Counter[str] = Counter()
+    for _, start, _, _, distinct, types, events in spans:
+        yield _BY_BUCKET, start, "", sum(events), distinct
+        in_all.update(dict(zip(types, events, strict=True)))
+    yield _IN_ALL, 0, "", in_all.total(), users
+    yield from ((_BY_EVENT_TYPE, 0, event_type, count, 0) for event_type, count in in_all.items())
 
 
 async def read_errors(warehouse: Warehouse, tenant: str, limit: int) -> list[StoredError]:

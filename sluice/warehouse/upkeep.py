@@ -159,12 +159,12 @@ SPANS_OF_HOURS: Final = Query(
     "spans_of_hours",
     """
 INSERT INTO rollup_spans (
-    tenant, span_s, start, event_types, event_counts, users, computed_at, version
+    tenant, span_s, start, event_types, event_counts, users, computed_at, version, user_count
 )
 WITH <asked>
 SELECT tenant, 3600, hour, groupArrayIf(event_type, event_type != ''),
     groupArrayIf(event_count, event_type != ''), uniqMergeState(users), max(computed_at) AS at,
-    toUInt64(toUnixTimestamp64Micro(at))
+    toUInt64(toUnixTimestamp64Micro(at)), uniqMerge(users)
 FROM (
     SELECT tenant, hour, event_type, event_count, users, computed_at,
         computed_at = max(computed_at) OVER (PARTITION BY tenant, hour) AS is_latest
@@ -182,12 +182,13 @@ RECOMPUTE_SLOTS: Final = Query(
     "recompute_slots",
     """
 INSERT INTO rollup_spans (
-    tenant, span_s, start, event_types, event_counts, users, computed_at, version
+    tenant, span_s, start, event_types, event_counts, users, computed_at, version, user_count
 )
 WITH <asked>
 SELECT tenant, 10, start, groupArrayIf(event_type, event_count > 0),
     groupArrayIf(event_count, event_count > 0), uniqMergeState(users),
-    toDateTime64({computed_at:String}, 6, 'UTC') AS at, toUInt64(toUnixTimestamp64Micro(at))
+    toDateTime64({computed_at:String}, 6, 'UTC') AS at, toUInt64(toUnixTimestamp64Micro(at)),
+    uniqMerge(users)
 FROM (
     SELECT tenant, toStartOfInterval(received_at, toIntervalSecond(10)) AS start, event_type,
         count() AS event_count, uniqState(user_id) AS users
@@ -220,13 +221,14 @@ SUM_UP: Final = Query(
     "sum_up_spans",
     """
 INSERT INTO rollup_spans (
-    tenant, span_s, start, event_types, event_counts, users, computed_at, version
+    tenant, span_s, start, event_types, event_counts, users, computed_at, version, user_count
 )
 WITH <asked>
 SELECT tenant, {span_s:UInt32},
     toStartOfInterval(start, toIntervalSecond({span_s:UInt32})) AS whole,
     sumMap(event_types, event_counts).1, sumMap(event_types, event_counts).2,
-    uniqMergeState(users), toDateTime64({computed_at:String}, 6, 'UTC'), sum(version)
+    uniqMergeState(users), toDateTime64({computed_at:String}, 6, 'UTC'), sum(version),
+    uniqMerge(users)
 FROM rollup_spans FINAL
 WHERE span_s = {part_s:UInt32}
     AND (tenant, toStartOfInterval(start, toIntervalSecond({span_s:UInt32}))) IN (

@@ -1,7 +1,7 @@
 -- What stats are answered from: one row for each span of time, of any length, with all that is
 -- counted in it, so that a reader needs few rows, and an hour of millions is counted again in parts.
 
--- Spans of 3,600 and 86,400 seconds are kept as long as events. Those of 10 and 300 are the parts of
+-- Spans of an hour, of six and of a day are kept as long as events. Those of 10 and 300 are the parts of
 -- hours that hold very many events; one that is missing is counted anew from events. `version` is
 -- the microsecond before which everything stored is counted; of a span that is the sum of shorter
 -- ones it is the sum of their versions. It only grows when anything in the span is counted anew, and
@@ -14,7 +14,8 @@ CREATE TABLE IF NOT EXISTS rollup_spans (
     event_counts Array(UInt64),
     users AggregateFunction(uniq, String),
     computed_at DateTime64(6, 'UTC'),
-    version UInt64
+    version UInt64,
+    user_count UInt64
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY (tenant, span_s, start)
@@ -31,11 +32,11 @@ ALTER TABLE events ADD INDEX IF NOT EXISTS
 
 -- The hours that are counted already. The same again are the same rows.
 INSERT INTO rollup_spans (
-    tenant, span_s, start, event_types, event_counts, users, computed_at, version
+    tenant, span_s, start, event_types, event_counts, users, computed_at, version, user_count
 )
 SELECT tenant, 3600, hour, groupArrayIf(event_type, event_type != ''),
     groupArrayIf(event_count, event_type != ''), uniqMergeState(users), max(computed_at) AS at,
-    toUInt64(toUnixTimestamp64Micro(at))
+    toUInt64(toUnixTimestamp64Micro(at)), uniqMerge(users)
 FROM (
     SELECT tenant, hour, event_type, event_count, users, computed_at,
         computed_at = max(computed_at) OVER (PARTITION BY tenant, hour) AS is_latest

@@ -7,6 +7,7 @@ from sluice.warehouse.stats import (
     DAY_S,
     GRACE_US,
     HOUR_S,
+    QUARTER_S,
     StoredError,
     Window,
     bucket_starts,
@@ -87,6 +88,14 @@ def test_day_comes_whole_only_when_it_is_the_sum_of_its_hours_as_they_are_now() 
         assert (parts.days, parts.hours) == ([], HOURS)
     hourly = pieces_of(counted(5, 6, day=2 * CLOCK - 11), "24h")
     assert (hourly.days, hourly.hours) == ([], HOURS)
+
+
+def test_six_hours_are_one_set_of_users_only_when_they_are_the_sum_of_those_hours() -> None:
+    rows = counted(5, 6)
+    together = pieces_of([*rows, (QUARTER_S, DAY, CLOCK, 2 * CLOCK - 11)], "24h")
+    assert (together.hours, together.quarters, together.other_hours) == (HOURS, [DAY], [])
+    apart = pieces_of([*rows, (QUARTER_S, DAY, CLOCK, 2 * CLOCK - 12)], "24h")
+    assert (apart.hours, apart.quarters, apart.other_hours) == (HOURS, [], HOURS)
 
 
 def test_hour_that_misses_something_makes_the_answer_as_old_as_its_count_is() -> None:
