@@ -68,6 +68,7 @@ def without_malformed_keys(prepared: Prepared) -> Prepared:
         named=[key for _, key in good],
         positions=[position for position, _ in good],
         hours=facts.hours,
+        slots=facts.slots,
         identified=facts.identified,
         poison=[*facts.poison, *bad],
         accepted=facts.accepted,

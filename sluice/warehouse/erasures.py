@@ -267,9 +267,21 @@ _OLD_ROLLUPS: Final = """tenant = {tenant:String}
     AND hour IN (
         SELECT toStartOfHour(received_at) FROM erasure_targets
         WHERE tenant = {tenant:String} AND run_id = {run_id:String})"""
+_OLD_SPANS: Final = """tenant = {tenant:String}
+    AND computed_at < toDateTime64({computed_at:String}, 6, 'UTC')
+    AND ((span_s <= 3600 AND toStartOfHour(start) IN (
+            SELECT toStartOfHour(received_at) FROM erasure_targets
+            WHERE tenant = {tenant:String} AND run_id = {run_id:String}))
+        OR (span_s = 21600 AND start IN (
+            SELECT toStartOfInterval(received_at, INTERVAL 6 HOUR) FROM erasure_targets
+            WHERE tenant = {tenant:String} AND run_id = {run_id:String}))
+        OR (span_s = 86400 AND start IN (
+            SELECT toStartOfDay(received_at) FROM erasure_targets
+            WHERE tenant = {tenant:String} AND run_id = {run_id:String})))"""
+OLD_COUNTS: Final = {"rollups": _OLD_ROLLUPS, "rollup_spans": _OLD_SPANS}
 """The counts from before, which still knew of them."""
 
-_WHERE: Final = {table: where for table, (where, _) in PLACES.items()} | {"rollups": _OLD_ROLLUPS}
+_WHERE: Final = {table: where for table, (where, _) in PLACES.items()} | OLD_COUNTS
 
 COUNTS: Final = {
     table: Query(

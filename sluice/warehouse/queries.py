@@ -17,23 +17,58 @@ class Query:
     sql: str
 
 
-_ROLLED_UP: Final = """
-    SELECT hour, event_type, event_count, users
-    FROM (
-        SELECT hour, event_type, event_count, users,
-            computed_at = max(computed_at) OVER (PARTITION BY hour) AS is_latest
-        FROM rollups FINAL
-        WHERE tenant = {tenant:String}
-            AND hour >= toDateTime({start:UInt32}, 'UTC')
-            AND hour < toDateTime({end:UInt32}, 'UTC')
-            AND NOT has({live_hours:Array(UInt32)}, toUInt32(hour))
-    )
-    WHERE is_latest AND event_type != ''
+STATS_SPANS: Final = Query(
+    "stats_spans",
+    """
+SELECT span_s, toUInt32(start) AS at, toUnixTimestamp64Micro(argMax(computed_at, version)),
+    max(version), argMax(user_count, version),
+    argMax(if(span_s = {bucket_s:UInt32}, event_types, []), version),
+    argMax(if(span_s = {bucket_s:UInt32}, event_counts, []), version)
+FROM rollup_spans
+WHERE tenant = {tenant:String}
+    AND span_s IN (3600, 21600, 86400)
+    AND start >= toDateTime({start:UInt32}, 'UTC') AND start < toDateTime({end:UInt32}, 'UTC')
+GROUP BY span_s, at
+UNION ALL
+SELECT 0, toUInt32(hour), toUnixTimestamp64Micro(max(touched_at)), 0, 0, [], []
+FROM touched_hours
+WHERE tenant = {tenant:String}
+    AND hour >= toDateTime({start:UInt32}, 'UTC') AND hour < toDateTime({end:UInt32}, 'UTC')
+GROUP BY hour
+UNION ALL
+SELECT 1, 0, toUnixTimestamp64Micro(now64(6)), 0, 0, [], []
+""",
+)
+"""What is known of a window: its spans with the moment, version, users and, of those as long as a
+bucket, events by type; the hours with the moment they were last written to (length 0), and the
+warehouse's clock (length 1). No sets of users are read."""
+
+STATS_USERS: Final = Query(
+    "stats_users",
+    """
+SELECT uniqMerge(users)
+FROM rollup_spans FINAL
+WHERE tenant = {tenant:String}
+    AND ((span_s = 86400 AND has({days:Array(UInt32)}, toUInt32(start)))
+        OR (span_s = 21600 AND has({quarters:Array(UInt32)}, toUInt32(start)))
+        OR (span_s = 3600 AND has({hours:Array(UInt32)}, toUInt32(start))))
+SETTINGS do_not_merge_across_partitions_select_final = 1, max_threads = 1
+""",
+)
+"""How many users there are in some spans together."""
+
+_COUNTED: Final = """
+    SELECT start, event_types, event_counts, users
+    FROM rollup_spans FINAL
+    WHERE tenant = {tenant:String}
+        AND ((span_s = 86400 AND has({days:Array(UInt32)}, toUInt32(start)))
+            OR (span_s = 3600 AND has({hours:Array(UInt32)}, toUInt32(start))))
+        AND start >= toDateTime({start:UInt32}, 'UTC') AND start < toDateTime({end:UInt32}, 'UTC')
 """
 
 _LIVE: Final = """
-    SELECT toStartOfHour(received_at) AS hour, event_type, count() AS event_count,
-        uniqState(user_id) AS users
+    SELECT toStartOfHour(received_at) AS start, [event_type] AS event_types,
+        [count()] AS event_counts, uniqState(user_id) AS users
     FROM events FINAL
     WHERE tenant = {tenant:String}
         AND toStartOfHour(received_at) IN (
@@ -47,20 +82,19 @@ _LIVE: Final = """
                 AND hour >= toDateTime({start:UInt32}, 'UTC')
                 AND hour < toDateTime({end:UInt32}, 'UTC')
         )
-    GROUP BY hour, event_type
+    GROUP BY start, event_type
 """
 
 _SUMMED: Final = """
 SELECT
-    toUInt8(grouping(bucket, event_type)) AS level,
-    toUInt32(toStartOfInterval(hour, toIntervalSecond({bucket_s:UInt32}))) AS bucket,
-    event_type,
-    sum(event_count) AS events,
+    toUInt8(grouping(bucket)) AS is_all,
+    toUInt32(toStartOfInterval(start, toIntervalSecond({bucket_s:UInt32}))) AS bucket,
+    sumMap(event_types, event_counts) AS counts,
     uniqMerge(users) AS distinct_users
 FROM ({parts})
-GROUP BY GROUPING SETS ((bucket), (event_type), ())
+GROUP BY GROUPING SETS ((bucket), ())
 SETTINGS group_by_use_nulls = 0, force_grouping_standard_compatibility = 1,
-    do_not_merge_across_partitions_select_final = 1
+    do_not_merge_across_partitions_select_final = 1, max_threads = {threads}
 """
 
 STATS_STALE_HOURS: Final = Query(
@@ -84,14 +118,20 @@ WHERE touched.at >= computed.at
     AND computed.at < now64(6) - toIntervalMillisecond({grace_ms:UInt32})
 """,
 )
-"""Hours that were written to after they were last rolled up, unless that was a moment ago."""
+"""Hours that were written to after their rows in ``rollups`` were counted, unless that was a moment
+ago."""
 
-STATS_ROLLED_UP: Final = Query("stats_rolled_up", _SUMMED.replace("{parts}", _ROLLED_UP))
-"""Counts by bucket (level 1), by event type (level 2) and in all (level 3), from rollups alone."""
+STATS_COUNTED: Final = Query(
+    "stats_counted", _SUMMED.replace("{parts}", _COUNTED).replace("{threads}", "1")
+)
+"""Events by type, and users, of each bucket and in all; from spans alone. One thread: there are few
+rows, and starting a second takes longer than they do."""
 
 STATS_WITH_LIVE_HOURS: Final = Query(
     "stats_with_live_hours",
-    _SUMMED.replace("{parts}", f"{_ROLLED_UP} UNION ALL {_LIVE}"),
+    _SUMMED.replace("{parts}", f"{_COUNTED} UNION ALL {_LIVE}").replace(
+        ", max_threads = {threads}", ""
+    ),
 )
 """The same, where ``live_hours`` are counted from events."""
 
@@ -235,8 +275,10 @@ LIMIT {limit:UInt32}
 """Events that the warehouse could not take, with its reason."""
 
 TENANT_QUERIES: Final = (
+    STATS_SPANS,
+    STATS_USERS,
     STATS_STALE_HOURS,
-    STATS_ROLLED_UP,
+    STATS_COUNTED,
     STATS_WITH_LIVE_HOURS,
     ERRORS,
     PENDING_RUNS,

@@ -12,6 +12,7 @@ _TIMES: Final = {
     # The hours that are to be looked after first, so that none of them is counted once more.
     "touched_hours": "hour",
     "rollups": "hour",
+    "rollup_spans": "start",
     "events": "received_at",
     "event_keys": "received_at",
     "event_duplicates": "hour",
@@ -24,7 +25,7 @@ _TIMES: Final = {
 }
 """What belongs to events, and the time by which each row goes."""
 
-COUNTED: Final = ("touched_hours", "rollups")
+COUNTED: Final = ("touched_hours", "rollups", "rollup_spans")
 """What is made of events, and of such that come late, while they are removed: removed once more
 behind them."""
 

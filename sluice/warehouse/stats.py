@@ -1,11 +1,14 @@
 """What a tenant may read: stats and error records (reference: "Stats", "Errors").
 
-Stats are distinct events by ``received_at``. Hours come from rollups; an hour that was written to
-since its rollup, more than a moment ago, is counted from events within the same answer.
+Stats are distinct events by ``received_at``. Hours come from rollups, and days that are up to date
+with their hours come whole; an hour that was written to since its rollup, more than a moment ago,
+is counted from events within the same answer. ``as_of`` is the moment up to which all is counted.
 """
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,24 +18,29 @@ from sluice.warehouse.client import Warehouse
 from sluice.warehouse.queries import (
     ERRORS,
     PENDING_RUNS,
-    STATS_ROLLED_UP,
-    STATS_STALE_HOURS,
+    STATS_COUNTED,
+    STATS_SPANS,
+    STATS_USERS,
     STATS_WITH_LIVE_HOURS,
 )
 
 Window = Literal["24h", "7d"]
 
 HOUR_S: Final = 3600
+QUARTER_S: Final = 21_600
 DAY_S: Final = 86_400
 BUCKETS: Final[dict[Window, tuple[int, int]]] = {"24h": (HOUR_S, 24), "7d": (DAY_S, 7)}
 """Seconds of a bucket, and how many there are."""
 MAX_EVENT_TYPES: Final = 100
-GRACE_MS: Final = 1_500
-"""How old the rollup of an hour that is being written to may be before it is counted live."""
+GRACE_US: Final = 5_000_000
+"""How old the rollup of an hour that is being written to may be before it is counted live. Up to
+then ``as_of`` says how old it is."""
 
 _BY_BUCKET: Final = 1
 _BY_EVENT_TYPE: Final = 2
 _IN_ALL: Final = 3
+_TOUCHED: Final = 0
+_CLOCK: Final = 1
 
 
 class Bucket(msgspec.Struct, frozen=True):
@@ -83,8 +91,76 @@ def bucket_starts(window: Window, now: datetime) -> list[int]:
     return [last - size * back for back in reversed(range(count))]
 
 
+class Pieces(msgspec.Struct, frozen=True, kw_only=True):
+    """What a window is put together from."""
+
+    days: list[int]
+    hours: list[int]
+    quarters: list[int]
+    """Of the hours, six together each, to know all users of a window by few sets of them."""
+    other_hours: list[int]
+    live_hours: list[int]
+    """To be counted from events."""
+    age_us: int
+    """How old the oldest count is of those that miss something."""
+
+
+def pieces_of(rows: Iterable[tuple[int, int, int, int]], window: Window) -> Pieces:
+    """Return what to put an answer together from, given what is known of its window.
+
+    Args:
+        rows: Seconds of the span (or ``_TOUCHED``, or ``_CLOCK``), its start, the moment it was
+            counted (or touched, or now) in microseconds, and the version of the count.
+        window: Days are of use only where a bucket is one.
+    """
+    known: dict[int, dict[int, tuple[int, int]]] = {
+        span_s: {} for span_s in (_TOUCHED, _CLOCK, HOUR_S, QUARTER_S, DAY_S)
+    }
+    for span_s, start, at, version in rows:
+        known[span_s][start] = (at, version)
+    now, _ = known[_CLOCK][0]
+    hours = known[HOUR_S]
+    live: list[int] = []
+    oldest = now
+    for hour, (touched_at, _) in known[_TOUCHED].items():
+        computed_at, _ = hours.get(hour, (0, 0))
+        if touched_at >= computed_at:
+            if computed_at >= now - GRACE_US:
+                oldest = min(oldest, computed_at)
+            else:
+                live.append(hour)
+                hours.pop(hour, None)
+    days = _summed(hours, known[DAY_S], DAY_S) if BUCKETS[window][0] == DAY_S else []
+    hours = {hour: count for hour, count in hours.items() if hour // DAY_S * DAY_S not in set(days)}
+    quarters = _summed(hours, known[QUARTER_S], QUARTER_S)
+    others = [hour for hour in hours if hour // QUARTER_S * QUARTER_S not in set(quarters)]
+    return Pieces(
+        days=days,
+        hours=list(hours),
+        quarters=quarters,
+        other_hours=others,
+        live_hours=live,
+        age_us=now - oldest,
+    )
+
+
+def _summed(
+    hours: dict[int, tuple[int, int]], sums: dict[int, tuple[int, int]], span_s: int
+) -> list[int]:
+    """Return the starts of the sums that are made of these hours as they are now."""
+    versions: dict[int, int] = {}
+    for hour, (_, version) in hours.items():
+        start = hour // span_s * span_s
+        versions[start] = versions.get(start, 0) + version
+    return [start for start, (_, version) in sums.items() if version == versions.get(start)]
+
+
 def shape_stats(
-    rows: Iterable[tuple[int, int, str, int, int]], *, window: Window, now: datetime
+    rows: Iterable[tuple[int, int, str, int, int]],
+    *,
+    window: Window,
+    now: datetime,
+    age: timedelta = timedelta(0),
 ) -> Stats:
     """Return the answer that rows of (level, bucket, event type, events, users) add up to."""
     buckets: dict[int, tuple[int, int]] = {}
@@ -106,8 +182,21 @@ def shape_stats(
             Bucket(_iso(start), *buckets.get(start, (0, 0))) for start in bucket_starts(window, now)
         ],
         event_types=types[:MAX_EVENT_TYPES],
-        as_of=_iso(int(now.timestamp())),
+        as_of=_iso(int((now - age).timestamp())),
     )
+
+
+def _levels(
+    is_all: int, bucket: int, counts: tuple[Sequence[str], Sequence[int]], users: int
+) -> Iterator[tuple[int, int, str, int, int]]:
+    """Yield the rows that one row of the warehouse stands for."""
+    types, events = counts
+    yield (_IN_ALL if is_all else _BY_BUCKET), bucket, "", sum(events), users
+    if is_all:
+        yield from (
+            (_BY_EVENT_TYPE, 0, event_type, count, 0)
+            for event_type, count in zip(types, events, strict=True)
+        )
 
 
 async def read_stats(warehouse: Warehouse, tenant: str, window: Window, now: datetime) -> Stats:
@@ -119,13 +208,39 @@ async def read_stats(warehouse: Warehouse, tenant: str, window: Window, now: dat
     size, _ = BUCKETS[window]
     starts = bucket_starts(window, now)
     asked: dict[str, Any] = {"tenant": tenant, "start": starts[0], "end": starts[-1] + size}
-    stale = await warehouse.fetch(STATS_STALE_HOURS, grace_ms=GRACE_MS, **asked)
-    live_hours = [int(hour) for (hour,) in stale]
-    query = STATS_WITH_LIVE_HOURS if live_hours else STATS_ROLLED_UP
-    rows = await warehouse.fetch(query, bucket_s=size, live_hours=live_hours, **asked)
-    return shape_stats(
-        ((int(a), int(b), str(c), int(d), int(e)) for a, b, c, d, e in rows), window=window, now=now
-    )
+    known = await warehouse.fetch(STATS_SPANS, bucket_s=size, **asked)
+    pieces = pieces_of((row[:4] for row in known), window)
+    is_in_buckets = not pieces.live_hours and not (size == DAY_S and pieces.hours)
+    if is_in_buckets:  # then only who was there in all has to be put together
+        quarters, hours = pieces.quarters, pieces.other_hours
+        found = await warehouse.fetch(
+            STATS_USERS, tenant=tenant, days=pieces.days, quarters=quarters, hours=hours
+        )
+        buckets = {(size, start) for start in (pieces.days if size == DAY_S else pieces.hours)}
+        spans = [row for row in known if tuple(row[:2]) in buckets]
+        levels = _levels_of_spans(spans, int(found[0][0]))
+    else:
+        given: dict[str, Any] = {"days": pieces.days, "hours": pieces.hours, "bucket_s": size}
+        if pieces.live_hours:
+            query, given["live_hours"] = STATS_WITH_LIVE_HOURS, pieces.live_hours
+        else:
+            query = STATS_COUNTED
+        rows = await warehouse.fetch(query, **given, **asked)
+        levels = itertools.chain.from_iterable(_levels(*row) for row in rows)
+    age = timedelta(microseconds=pieces.age_us)
+    return shape_stats(levels, window=window, now=now, age=age)
+
+
+def _levels_of_spans(
+    spans: Iterable[tuple[Any, ...]], users: int
+) -> Iterator[tuple[int, int, str, int, int]]:
+    """Yield the rows that spans as long as a bucket stand for, with all their users together."""
+    in_all: Counter[str] = Counter()
+    for _, start, _, _, distinct, types, events in spans:
+        yield _BY_BUCKET, start, "", sum(events), distinct
+        in_all.update(dict(zip(types, events, strict=True)))
+    yield _IN_ALL, 0, "", in_all.total(), users
+    yield from ((_BY_EVENT_TYPE, 0, event_type, count, 0) for event_type, count in in_all.items())
 
 
 async def read_errors(warehouse: Warehouse, tenant: str, limit: int) -> list[StoredError]:

@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Final
 
 from sluice.core.event import REPEAT_WINDOW
-from worker.core.rows import HOUR_CHARS, Key
+from worker.core.rows import Key
 
 REACH: Final = REPEAT_WINDOW + timedelta(hours=1)
 """How far around a copy others are looked for: the window, and the hour that collapses with it."""
@@ -84,8 +84,9 @@ def _stored_before(
     """Yield later copies that a worker stored because it could not see a candidate of this batch.
 
     Of two workers, the one that wrote its key later sees the other's, so each only answers for what
-    one of its own candidates comes before. Copies that share hour and type with a first one
-    collapse into it in the table and need no mention.
+    one of its own candidates comes before. Copies that share hour and type with a first one are
+    named too: they collapse into it in the table, but it may be in another slot of the hour, and
+    slots are counted each by itself.
     """
     for key in sorted(duplicates - candidates, key=lambda key: (key.tenant, key.event_id)):
         accepted = copies[key.tenant, key.event_id]
@@ -94,18 +95,8 @@ def _stored_before(
             for received_at, event_type in accepted
             if (received_at, event_type) < (key.received_at, key.event_type)
         )
-        if own_before and not _collapses(key, accepted, duplicates):
+        if own_before:
             yield key
-
-
-def _collapses(key: Key, accepted: set[Copy], duplicates: set[Key]) -> bool:
-    hour = key.received_at[:HOUR_CHARS]
-    earliest = min(
-        received_at
-        for received_at, event_type in accepted
-        if event_type == key.event_type and received_at[:HOUR_CHARS] == hour
-    )
-    return Key(key.tenant, key.event_id, key.event_type, earliest) not in duplicates
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from worker.core.accepted import Place, Share, share_of
 
 HOUR_CHARS: Final = 13
 """Length of ``YYYY-MM-DDTHH``."""
+SLOT_CHARS: Final = 18
+"""Length of ``YYYY-MM-DDTHH:MM:S``: ten seconds, the smallest span that is counted by itself."""
 SECOND_CHARS: Final = 19
 TIME_CHARS: Final = 26
 """Length of ``YYYY-MM-DDTHH:MM:SS.ffffff``."""
@@ -73,6 +75,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Where each of them stands in the envelope."""
     hours: frozenset[tuple[str, str]]
     """Tenant and hour (``YYYY-MM-DDTHH``) of every row that can be read."""
+    slots: frozenset[tuple[str, str]] = frozenset()
+    """The same to ten seconds (``YYYY-MM-DDTHH:MM:S``)."""
     identified: Sequence[int]
     """Positions of the events that carry user traits."""
     poison: Sequence[Poison]
@@ -131,6 +135,7 @@ def _facts_of(
         named=named,
         positions=named_at,
         hours=hours,
+        slots=frozenset((tenant, second[:SLOT_CHARS]) for tenant, second in seconds),
         identified=[
             at for at, event_type in zip(positions, types, strict=True) if event_type == IDENTIFY
         ]
@@ -220,6 +225,7 @@ def without(facts: Facts, positions: Collection[int]) -> Facts:
         named=[key for _, key in kept],
         positions=[place for place, _ in kept],
         hours=facts.hours,
+        slots=facts.slots,
         identified=[place for place in facts.identified if place not in positions],
         poison=[one for one in facts.poison if one.index not in positions],
         accepted=facts.accepted,

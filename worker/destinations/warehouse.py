@@ -38,6 +38,7 @@ from worker.core.freshness import Freshness
 from worker.core.refusals import is_about_rows
 from worker.core.rows import (
     HOUR_CHARS,
+    SLOT_CHARS,
     Key,
     read_facts,
     traits_of,
@@ -223,12 +224,12 @@ class WarehouseDestination:
         dead += await self._insert("errors", await asyncio.to_thread(parts_of, errors, erased))
         dead += await carry_over(self._warehouse, readable)
         await bury(self._warehouse, dead)
-        hours = {hour for prepared in events for hour in prepared.facts.hours}
-        hours.update((copy.tenant, copy.received_at[:HOUR_CHARS]) for copy in verdict.stored_before)
+        slots = {slot for prepared in events for slot in prepared.facts.slots}
+        slots.update((copy.tenant, copy.received_at[:SLOT_CHARS]) for copy in verdict.stored_before)
         await side_by_side(
             [
                 self._note_accepted(events, copies),
-                self.rollups.touch(hours, has_copies=bool(verdict.stored_before)),
+                self.rollups.touch(slots, has_copies=bool(verdict.stored_before)),
             ]
         )
 

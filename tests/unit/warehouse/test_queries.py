@@ -20,7 +20,7 @@ from sluice.warehouse.run_queries import RUN_QUERIES
 from sluice.warehouse.tail import TAIL_QUERIES
 
 TABLE = re.compile(
-    r"\bFROM\s+(events|rollups|touched_hours|event_duplicates|errors|runs|event_keys|outcomes"
+    r"\bFROM\s+(events|rollups|rollup_spans|touched_hours|event_duplicates|errors|runs|event_keys|outcomes"
     r"|dead_letters|workflow_runs|workflow_tasks|workflow_claims|erasure_targets|accepted"
     r"|accepted_erased|amplitude_exports)\b"
 )

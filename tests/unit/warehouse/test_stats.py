@@ -3,7 +3,17 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from sluice.warehouse.stats import StoredError, Window, bucket_starts, shape_stats
+from sluice.warehouse.stats import (
+    DAY_S,
+    GRACE_US,
+    HOUR_S,
+    QUARTER_S,
+    StoredError,
+    Window,
+    bucket_starts,
+    pieces_of,
+    shape_stats,
+)
 
 NOW = datetime(2026, 4, 25, 13, 59, 59, 999_999, UTC)
 
@@ -50,6 +60,57 @@ def test_stats_have_exactly_the_fields_of_the_reference() -> None:
         "event_types": [{"event_type": "a", "count": 2}, {"event_type": "b", "count": 2}],
         "as_of": "2026-04-25T13:59:59Z",
     }
+
+
+CLOCK = 10**15
+DAY = 20_000 * DAY_S
+HOURS = [DAY, DAY + HOUR_S]
+
+
+def counted(*ages_us: int, day: int | None = None) -> list[tuple[int, int, int, int]]:
+    """Return what is known of hours that were counted so long ago, and of the day of a version."""
+    rows = [
+        (HOUR_S, hour, CLOCK - age, CLOCK - age) for hour, age in zip(HOURS, ages_us, strict=True)
+    ]
+    days = [] if day is None else [(DAY_S, DAY, CLOCK, day)]
+    return [(1, 0, CLOCK, 0), *rows, *days]
+
+
+def touched(hour: int, age_us: int) -> tuple[int, int, int, int]:
+    return 0, HOURS[hour], CLOCK - age_us, 0
+
+
+def test_day_comes_whole_only_when_it_is_the_sum_of_its_hours_as_they_are_now() -> None:
+    whole = pieces_of(counted(5, 6, day=2 * CLOCK - 11), "7d")
+    assert (whole.days, whole.hours) == ([DAY], [])
+    for other in (2 * CLOCK - 12, CLOCK - 5):
+        parts = pieces_of(counted(5, 6, day=other), "7d")
+        assert (parts.days, parts.hours) == ([], HOURS)
+    hourly = pieces_of(counted(5, 6, day=2 * CLOCK - 11), "24h")
+    assert (hourly.days, hourly.hours) == ([], HOURS)
+
+
+def test_six_hours_are_one_set_of_users_only_when_they_are_the_sum_of_those_hours() -> None:
+    rows = counted(5, 6)
+    together = pieces_of([*rows, (QUARTER_S, DAY, CLOCK, 2 * CLOCK - 11)], "24h")
+    assert (together.hours, together.quarters, together.other_hours) == (HOURS, [DAY], [])
+    apart = pieces_of([*rows, (QUARTER_S, DAY, CLOCK, 2 * CLOCK - 12)], "24h")
+    assert (apart.hours, apart.quarters, apart.other_hours) == (HOURS, [], HOURS)
+
+
+def test_hour_that_misses_something_makes_the_answer_as_old_as_its_count_is() -> None:
+    pieces = pieces_of([*counted(700, GRACE_US), touched(0, 800), touched(1, GRACE_US)], "24h")
+    assert (pieces.hours, pieces.live_hours, pieces.age_us) == (HOURS, [], GRACE_US)
+    assert pieces_of([*counted(700, 9), touched(0, 800)], "24h").age_us == 0
+
+
+def test_hour_is_counted_live_when_its_count_is_too_old_or_missing() -> None:
+    rows = [*counted(700, GRACE_US + 1, day=2 * CLOCK - GRACE_US - 701), touched(1, 3)]
+    pieces = pieces_of(rows, "7d")
+    assert (pieces.days, pieces.hours, pieces.live_hours) == ([], HOURS[:1], HOURS[1:])
+    assert pieces.age_us == 0
+    missing = pieces_of([(1, 0, CLOCK, 0), touched(0, 3)], "24h")
+    assert (missing.hours, missing.live_hours, missing.age_us) == ([], HOURS[:1], 0)
 
 
 def test_stored_error_leaves_out_what_is_not_known() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.core.copies import Other, is_alone, is_complete, judge
-from worker.core.rows import Key
+from worker.core.rows import HOUR_CHARS, SLOT_CHARS, Key
 
 START = datetime.fromisoformat("2026-04-25T13:30:00")
 ID = "6f6a3f0e-6d0c-5b7e-9c55-0f4a8a1b7d10"
@@ -66,8 +66,8 @@ def test_stored_copy_is_named_when_an_earlier_one_arrives() -> None:
     assert set(verdict.stored_before) == {key(HOUR), key(HOUR + MINUTE)}
 
 
-def test_stored_copy_is_not_named_when_it_collapses_into_the_first() -> None:
-    assert judge([FIRST], [FIRST, key(MINUTE)]).stored_before == ()
+def test_stored_copy_is_named_when_it_collapses_into_the_first_from_another_slot() -> None:
+    assert judge([FIRST], [FIRST, key(MINUTE)]).stored_before == (key(MINUTE),)
 
 
 def test_stored_copy_is_not_named_again_when_a_third_arrives() -> None:
@@ -101,6 +101,7 @@ def test_only_first_accepted_copies_count_whatever_races_and_crashes(
         if dice == 0:
             todo[which] = [model.write, model.look, model.settle]  # crashed, delivered again
     assert model.counted() == expected(sent)
+    assert model.counted_apart_by(SLOT_CHARS) == expected(sent)
 
 
 def expected(sent: list[Key]) -> set[Key]:
@@ -137,9 +138,13 @@ class Model:
 
     def counted(self) -> set[Key]:
         """What a rollup counts: the earliest of each sorting key, unless it was named."""
+        return self.counted_apart_by(HOUR_CHARS)
+
+    def counted_apart_by(self, chars: int) -> set[Key]:
+        """The same where each span is counted by itself."""
         groups: dict[tuple[str, str], Key] = {}
         for row in sorted(self.events, key=lambda one: one.received_at):
-            groups.setdefault((row.received_at[:13], row.event_type), row)
+            groups.setdefault((row.received_at[:chars], row.event_type), row)
         return set(groups.values()) - self.named
 
 

@@ -304,7 +304,7 @@ async def _renew_rollups(context: Context, memory: dict[str, Any]) -> bool:
     if "computed_at" not in memory:
         [(now,)] = await context.tools.warehouse.fetch(upkeep.NOW)
         memory |= {"computed_at": now, "hours": await _recompute(context)}
-    return await _delete_from(context, ["rollups"], computed_at=memory["computed_at"])
+    return await _delete_from(context, list(erasures.OLD_COUNTS), computed_at=memory["computed_at"])
 
 
 async def _recompute(context: Context) -> int:
