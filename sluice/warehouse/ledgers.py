@@ -136,6 +136,7 @@ _PARTS: Final = {
     "halves": _HALVES,
     "window": _WINDOW,
     "hours": _HOURS,
+    "starts": _HOURS.replace("hour", "start"),
     "slice": _SLICE,
     "low": _LOW,
     "is_named": _IS_NAMED,
@@ -418,13 +419,22 @@ LIMIT 20
 ROLLUPS: Final = made_of_parts(
     "ledger_rollups",
     """
-SELECT toUInt32(hour) AS hour, event_type, sum(raw) AS raw_events, sum(rolled) AS rolled_events
+SELECT toUInt32(hour) AS hour, event_type, sum(raw) AS raw_events,
+    if(sum(rolled) = raw_events, sum(answered), sum(rolled)) AS rolled_events
 FROM (
-    SELECT toStartOfHour(received_at) AS hour, event_type, count() AS raw, toUInt64(0) AS rolled
+    SELECT toStartOfHour(received_at) AS hour, event_type, count() AS raw,
+        toUInt64(0) AS rolled, toUInt64(0) AS answered
     FROM (@stored@)
     GROUP BY hour, event_type
     UNION ALL
-    SELECT hour, event_type, toUInt64(0), event_count
+    SELECT start, counted.1, toUInt64(0), toUInt64(0), counted.2
+    FROM rollup_spans FINAL
+    ARRAY JOIN arrayZip(event_types, event_counts) AS counted
+    WHERE tenant = {tenant:String}
+        AND span_s = 3600
+        AND @starts@
+    UNION ALL
+    SELECT hour, event_type, toUInt64(0), event_count, toUInt64(0)
     FROM (
         SELECT hour, event_type, event_count,
             computed_at = max(computed_at) OVER (PARTITION BY hour) AS is_latest
@@ -441,7 +451,8 @@ LIMIT {limit:UInt32}
 @settings@
 """,
 )
-"""Hours and types whose rollup is not what the events say."""
+"""Hours and types of which ``rollups``, or the spans that stats are answered from, do not say what
+the events do."""
 
 LEDGER_QUERIES: Final = (
     ACCEPTED,

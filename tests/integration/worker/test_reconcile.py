@@ -228,6 +228,26 @@ async def test_what_was_removed_and_doubled_by_hand_is_named(there: ForwardingRi
     assert named(again) == named(outputs) - {("rollup_differs", "")}
 
 
+async def test_hour_whose_stats_were_changed_by_hand_is_named_and_recomputed(
+    there: ForwardingRig,
+) -> None:
+    await there.rig.warehouse.command(
+        "INSERT INTO rollup_spans (tenant, span_s, start, event_types, event_counts, users,"
+        " computed_at, version, user_count)"
+        " SELECT tenant, span_s, start, event_types, arrayMap(one -> one + 1, event_counts), users,"
+        " computed_at, version + 1, user_count"
+        " FROM rollup_spans FINAL"
+        " WHERE tenant = 'acme' AND span_s = 3600 AND toHour(start) = 3"
+    )
+    wrong = {"wrong_hours": [at(3).strftime("%Y-%m-%dT%H:00:00Z")]}
+    outputs = await day_of(there).finish()
+    assert named(outputs) == {("rollup_differs", "")}
+    assert outputs["rollups"] == wrong | {"recomputed": []}
+    mended = await day_of(there, run_mode="refresh").finish()
+    assert mended["rollups"]["recomputed"] == wrong["wrong_hours"]
+    assert (await day_of(there).finish())["differences"] == []
+
+
 async def test_amplitude_is_compared_by_event_where_numbers_differ_or_all_are_asked_for(
     there: ForwardingRig,
 ) -> None:
