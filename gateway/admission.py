@@ -26,7 +26,8 @@ from aiohttp import hdrs
 from gateway.core.answers import unavailable
 from gateway.core.large_request import LargeRequest, read_large
 from gateway.dispatch import Dispatcher
-from gateway.publisher import Publisher, Unstored
+from gateway.group import Unstored
+from gateway.publisher import Publisher
 from gateway.reply import is_request_id, render
 from gateway.room import TOO_MANY, Held, NoRoomError, Room
 from gateway.routes.ingest import BATCH, MAX_BODY_BYTES, TRACK, TRACK_PATH, unstored_answer

@@ -18,7 +18,8 @@ from gateway.connection import Connection
 from gateway.core.answers import Answer, queued_batch, refused
 from gateway.core.inflate import InflatedTooLargeError, Inflater, UndecodableError
 from gateway.dispatch import Dispatcher
-from gateway.publisher import Publisher, Unstored
+from gateway.group import Unstored
+from gateway.publisher import Publisher
 from gateway.rejections import Rejections
 from gateway.reply import render
 from gateway.routes.ingest import BATCH, TRACK_BATCH, unstored_answer

@@ -29,7 +29,8 @@ from gateway.core.auth import Principal, TokenKeys, authenticate_ingest
 from gateway.core.request_shape import is_plain
 from gateway.dispatch import Dispatcher
 from gateway.fast_batch import MAX_BATCH_BYTES, FastBatches
-from gateway.publisher import Publisher, Unstored
+from gateway.group import Unstored
+from gateway.publisher import Publisher
 from gateway.rejections import Rejections
 from gateway.reply import render, render_queued
 from gateway.routes.ingest import BATCH_PATH, TRACK, TRACK_PATH, unstored_answer

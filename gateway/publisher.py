@@ -30,10 +30,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final, Protocol, Self
 from uuid import uuid4
 
+from gateway.group import DEFAULT_RETRY_AFTER_S, Group, Tell, Unstored, broken, too_late
 from gateway.traces import RequestTrace
 from sluice.core.envelope import Envelope, Rows, gather, seal
 from sluice.core.errors import ErrorType, QueueFullError, QueueUnavailableError
@@ -59,7 +59,6 @@ SMALL_BYTES: Final = 16 * 1024
 """A group of this size is worth its commit."""
 MAX_TURNS: Final = 16
 """Turns of the event loop that a group may go on gathering while each brings more rows."""
-DEFAULT_RETRY_AFTER_S: Final = 5.0
 RATE_WEIGHT: Final = 0.2
 
 _log = logging.getLogger(__name__)
@@ -70,69 +69,6 @@ class Durable(Protocol):
 
     async def publish(self, topic: str, envelopes: Sequence[Envelope]) -> None:
         """Return when all envelopes are durable. See ``sluice.queue.protocol.Queue``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unstored:
-    """Why rows are not durable, and when to come back."""
-
-    error_type: ErrorType
-    detail: str
-    retry_after_s: float
-
-
-Tell = Callable[[Unstored | None], None]
-"""Is called once with what ``Publisher.publish`` would return; must not raise."""
-
-
-class _Shared(asyncio.Future[Unstored | None]):
-    """A future that many wait for, so that none of them may cancel it."""
-
-    def cancel(self, msg: object = None) -> bool:
-        return False
-
-
-class _Group:
-    """What gathers for one commit."""
-
-    __slots__ = ("count", "done", "early", "early_timer", "rows", "size", "tell", "timer")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.rows: list[Rows] = []
-        self.size = 0
-        self.count = 0
-        """Requests that wait for it."""
-        self.done = _Shared(loop=loop)
-        self.tell: list[Tell] = []
-        self.timer: asyncio.TimerHandle | None = None
-        self.early: _Shared | None = None
-        """For those that wait for a shorter time; settled with the group, or when that is over."""
-        self.early_timer: asyncio.TimerHandle | None = None
-
-    def within(self, seconds: float, loop: asyncio.AbstractEventLoop) -> _Shared:
-        """Return what is settled within the time that the first who asked for one gave."""
-        if self.early is None:
-            self.early = _Shared(loop=loop)
-            self.early_timer = loop.call_later(seconds, self._give_up_early)
-        return self.early
-
-    def _give_up_early(self) -> None:
-        if self.early is not None and not self.early.done():
-            self.early.set_result(_too_late())
-
-    def settle(self, outcome: Unstored | None) -> None:
-        """Tell everybody who waits; the first outcome counts."""
-        if self.timer is not None:
-            self.timer.cancel()
-        if not self.done.done():
-            self.done.set_result(outcome)
-        if self.early_timer is not None:
-            self.early_timer.cancel()
-        if self.early is not None and not self.early.done():
-            self.early.set_result(outcome)
-        tell, self.tell = self.tell, []
-        for one in tell:
-            one(outcome)
 
 
 class Publisher:
@@ -166,7 +102,7 @@ class Publisher:
         self._pending_bytes = 0
         self._bytes_per_s = 0.0
         self._loop = asyncio.get_running_loop()
-        self._gathering: _Group | None = None
+        self._gathering: Group | None = None
         self._wanted = asyncio.Event()
         self._threads = ThreadPoolExecutor(SEAL_THREADS, thread_name_prefix="seal")
 
@@ -236,10 +172,10 @@ class Publisher:
         group.rows.extend(rows)
         group.tell.append(tell)
 
-    def _join(self, size: int, count: int) -> _Group:
+    def _join(self, size: int, count: int) -> Group:
         group = self._gathering
         if group is None:
-            group = self._gathering = _Group(self._loop)
+            group = self._gathering = Group(self._loop)
             group.timer = self._loop.call_later(self._timeout_s, self._expire, group)
             self._wanted.set()
         group.size += size
@@ -250,15 +186,15 @@ class Publisher:
             self._enough.set()
         return group
 
-    def _is_small(self, group: _Group) -> bool:
+    def _is_small(self, group: Group) -> bool:
         """Whether more requests are expected, which are worth waiting for."""
         return group.size < SMALL_BYTES and group.count < self._expected
 
-    def _expire(self, group: _Group) -> None:
+    def _expire(self, group: Group) -> None:
         if self._gathering is group:
             self._gathering = None
             self._pending_bytes -= group.size
-        group.settle(_too_late())
+        group.settle(too_late())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Commit group after group until ``stop`` is set and nothing waits."""
@@ -287,7 +223,7 @@ class Publisher:
                     self._in_flight += 1
                     tasks.create_task(self._commit_beside(group), name="commit")
 
-    async def _wait_for_turn(self, group: _Group) -> None:
+    async def _wait_for_turn(self, group: Group) -> None:
         """Wait while others are on their way, until another may join them."""
         while self._in_flight:
             left_s: float | None = None
@@ -302,14 +238,14 @@ class Publisher:
             except TimeoutError:
                 continue
 
-    async def _commit_beside(self, group: _Group) -> None:
+    async def _commit_beside(self, group: Group) -> None:
         try:
             await self._commit(group)
         finally:
             self._in_flight -= 1
             self._progress.set()
 
-    async def _let_arrive(self, group: _Group) -> None:
+    async def _let_arrive(self, group: Group) -> None:
         """Let requests that have arrived already join; ends with the first turn that adds none."""
         size = -1
         for _ in range(MAX_TURNS):
@@ -318,7 +254,7 @@ class Publisher:
             size = group.size
             await asyncio.sleep(0)
 
-    async def _keep_space(self, group: _Group) -> None:
+    async def _keep_space(self, group: Group) -> None:
         """Wait for requests that are expected, a short time after the last commit began."""
         left_s = self._started_at + self._space_s - self._loop.time()
         if left_s <= 0 or not self._is_small(group):
@@ -336,14 +272,14 @@ class Publisher:
         self._enough.set()
         self._wanted.set()
 
-    async def _commit(self, group: _Group) -> None:
+    async def _commit(self, group: Group) -> None:
         started = time.perf_counter()
-        outcome: Unstored | None = _broken("The group was given up.")
+        outcome: Unstored | None = broken("The group was given up.")
         try:
             outcome = await self._store(group)
         except Exception:  # noqa: BLE001 - the top of a commit: log, then decide
             _log.exception("A group commit failed")
-            outcome = _broken("The queue failed; retry after the time given.")
+            outcome = broken("The queue failed; retry after the time given.")
         finally:
             self._pending_bytes -= group.size
             arrived = self._gathering
@@ -354,7 +290,7 @@ class Publisher:
         if outcome is None:
             self._measure(group.size / max(elapsed, 1e-6))
 
-    async def _store(self, group: _Group) -> Unstored | None:
+    async def _store(self, group: Group) -> Unstored | None:
         rows, group.rows = group.rows, []  # not held until the queue has answered
         if group.size <= SEAL_INLINE_BYTES:
             envelopes = self._seal(gather(rows))
@@ -372,7 +308,7 @@ class Publisher:
                 error.retry_after_s,
             )
         except QueueUnavailableError:
-            return _broken("The queue cannot store events now; retry after the time given.")
+            return broken("The queue cannot store events now; retry after the time given.")
         count = 0
         for envelope in envelopes:
             count += envelope.count
@@ -407,15 +343,3 @@ def _bodies_of(waiting: Sequence[Rows]) -> list[Rows]:
     for rows in waiting:
         (large if len(rows.data) > SEAL_INLINE_BYTES else small).append(rows)
     return large + gather(small)
-
-
-def _broken(detail: str) -> Unstored:
-    return Unstored(ErrorType.SPOOL_FULL, detail, DEFAULT_RETRY_AFTER_S)
-
-
-def _too_late() -> Unstored:
-    return Unstored(
-        ErrorType.PUBLISH_TIMEOUT,
-        "The event could not be stored durably in time; it may be sent again.",
-        DEFAULT_RETRY_AFTER_S,
-    )

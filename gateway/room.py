@@ -8,7 +8,7 @@ what has arrived and not what was announced: who sends nothing takes no room fro
 from types import TracebackType
 from typing import Final, Self
 
-from gateway.publisher import Unstored
+from gateway.group import Unstored
 from sluice.core.errors import ErrorType
 
 MAX_UNPROVEN_BYTES: Final = 128 * 1024 * 1024

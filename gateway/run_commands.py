@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Final
 from uuid import uuid4
 
-from gateway.publisher import DEFAULT_RETRY_AFTER_S, Durable, Unstored
+from gateway.group import DEFAULT_RETRY_AFTER_S, Unstored
+from gateway.publisher import Durable
 from sluice.core.envelope import encode, seal
 from sluice.core.errors import ErrorType, QueueFullError, QueueUnavailableError
 from sluice.telemetry import PUBLISHED_EVENTS

@@ -33,7 +33,8 @@ from gateway.core.auth import (
 from gateway.core.limits import RateLimits, Spender
 from gateway.core.origins import is_allowed
 from gateway.dispatch import Exchange, Route
-from gateway.publisher import Publisher, Unstored
+from gateway.group import Unstored
+from gateway.publisher import Publisher
 from gateway.rejections import Rejections
 from gateway.sources.segops import parse_batch, parse_track
 from gateway.stamps import Stamps

@@ -42,8 +42,8 @@ from gateway.core.runs_start import (
 from gateway.core.runs_token import make_token, read_token
 from gateway.core.runs_view import listed, overview, verbose
 from gateway.dispatch import Exchange, Handler, Route, segments
+from gateway.group import Unstored
 from gateway.locks import KeyedLocks
-from gateway.publisher import Unstored
 from gateway.run_book import RunBook
 from gateway.run_callers import RunCallers
 from gateway.run_commands import RunCommands

@@ -19,7 +19,8 @@ from aiohttp.web import BaseRequest
 from gateway.body import send_continue
 from gateway.core.answers import Answer, deny, ok, refused, unavailable
 from gateway.dispatch import Exchange, Route, last_segment
-from gateway.publisher import DEFAULT_RETRY_AFTER_S, Publisher, Unstored
+from gateway.group import DEFAULT_RETRY_AFTER_S, Unstored
+from gateway.publisher import Publisher
 from gateway.rejections import Rejections
 from gateway.room import TOO_MANY, Held, NoRoomError, Room
 from gateway.run_commands import RunCommands

@@ -21,7 +21,8 @@ from gateway.core.auth import Denied
 from gateway.core.limits import RateLimits, Spender
 from gateway.core.source import Arrival, Caller, Parsed, Refused, Source, SourceRoute, Taken
 from gateway.dispatch import Exchange, Route, last_segment
-from gateway.publisher import Publisher, Unstored
+from gateway.group import Unstored
+from gateway.publisher import Publisher
 from gateway.rejections import Rejections
 from gateway.room import TOO_MANY, Held, NoRoomError, Room
 from gateway.stamps import Stamps

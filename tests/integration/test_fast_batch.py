@@ -14,7 +14,8 @@ import pytest
 
 from gateway import admission, fast_batch
 from gateway.connection import Connection
-from gateway.publisher import Publisher, Unstored
+from gateway.group import Unstored
+from gateway.publisher import Publisher
 from sluice.core.errors import ErrorType
 from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_REJECTED, HTTP_FAST_PATH
 from tests.support.gateway import BATCH, TENANT, Gateway, running_gateway, stored_rows

@@ -13,7 +13,8 @@ from yarl import URL
 
 from gateway import fast_path
 from gateway.connection import Connection
-from gateway.publisher import Publisher, Unstored
+from gateway.group import Unstored
+from gateway.publisher import Publisher
 from gateway.reply import render_queued
 from sluice.core.envelope import Envelope
 from sluice.core.errors import ErrorType

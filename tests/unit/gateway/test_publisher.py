@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from gateway.publisher import LARGE_BYTES, SMALL_BYTES, Publisher, Unstored
+from gateway.group import Unstored
+from gateway.publisher import LARGE_BYTES, SMALL_BYTES, Publisher
 from sluice.core.envelope import Rows
 from sluice.core.errors import ErrorType, QueueFullError, QueueUnavailableError
 from tests.support.poll import poll_until
