@@ -206,7 +206,7 @@ async def test_body_that_grows_past_the_room_is_refused_and_leaves_nothing(tmp_p
         assert answer.status == 202
 
 
-async def test_client_that_waits_to_be_told_to_send_its_body_is_served_by_the_long_way(tmp_path: Path) -> None:
+async def test_client_that_waits_for_100_continue_is_served_by_the_long_way(tmp_path: Path) -> None:
     """Such a head is the parser's: what follows it depends on the answer."""
     async with running_edge(tmp_path, pending_bytes=PENDING, arriving_bytes=ROOM) as edge:
         request = edge.batch_bytes(BODY, ("Expect", "100-continue"))
