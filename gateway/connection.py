@@ -31,8 +31,7 @@ MAX_SHAPE_BYTES: Final = 1_024
 MAX_HELD_BYTES: Final = 65_536
 """Held behind a request in hand before reading pauses; what one read brings may come on top."""
 SMALL_BYTES: Final = 16_384
-"""A larger body is the admission's (``gateway.admission``): it costs much more than its head. So is
-a batch for the fast path that comes in pieces."""
+"""A larger body is the admission's (``gateway.admission``): it costs much more than its head."""
 UNKNOWN: Final = -1
 
 _log = logging.getLogger(__name__)
@@ -58,7 +57,7 @@ class Connection(RequestHandler):
         self._server = server
         self._is_in_head = False
         self._served_until = 0.0
-        self._left = UNKNOWN if server.fast_path is None else 0
+        self._left = 0 if server.fast_path or server.admission else UNKNOWN
         """Bytes of the body that is arriving; 0: a request begins with the next byte."""
         self._grants: dict[bytes, Grant] = {}
         """What the fast path may do, by the shape of the head."""
@@ -108,12 +107,14 @@ class Connection(RequestHandler):
             request = split_request(data)
             if request is not None:
                 shape, begin, size = request
-                grant = self._grants.get(shape)
-                is_whole = begin + size == len(data)
-                if size > SMALL_BYTES or (grant is not None and grant.is_batch and not is_whole):
+                if size > SMALL_BYTES:
                     if self._admit(data, request):
                         return
-                elif grant is not None and is_whole and self._is_idle():
+                elif (
+                    (grant := self._grants.get(shape)) is not None
+                    and begin + size == len(data)
+                    and self._is_idle()
+                ):
                     self._is_taken = True  # before the call, which may already give it back
                     if grant.fast_path.take(grant, self, data, begin):
                         return

@@ -135,6 +135,21 @@ STATS_WITH_LIVE_HOURS: Final = Query(
 )
 """The same, where ``live_hours`` are counted from events."""
 
+STATS_LIVE: Final = Query(
+    "stats_live",
+    _SUMMED.replace(
+        "{parts}",
+        _LIVE.replace(
+            """toStartOfHour(received_at) IN (
+            SELECT toDateTime(arrayJoin({live_hours:Array(UInt32)}), 'UTC')
+        )
+        AND """,
+            "",
+        ),
+    ).replace(", max_threads = {threads}", ""),
+)
+"""The same, all of it from events: for a warehouse whose schema is older than spans."""
+
 ERRORS: Final = Query(
     "errors",
     """
@@ -279,6 +294,7 @@ TENANT_QUERIES: Final = (
     STATS_USERS,
     STATS_STALE_HOURS,
     STATS_COUNTED,
+    STATS_LIVE,
     STATS_WITH_LIVE_HOURS,
     ERRORS,
     PENDING_RUNS,

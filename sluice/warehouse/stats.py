@@ -13,12 +13,13 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from sluice.core.errors import ErrorType
+from sluice.core.errors import ErrorType, WarehouseError
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.queries import (
     ERRORS,
     PENDING_RUNS,
     STATS_COUNTED,
+    STATS_LIVE,
     STATS_SPANS,
     STATS_USERS,
     STATS_WITH_LIVE_HOURS,
@@ -32,6 +33,8 @@ DAY_S: Final = 86_400
 BUCKETS: Final[dict[Window, tuple[int, int]]] = {"24h": (HOUR_S, 24), "7d": (DAY_S, 7)}
 """Seconds of a bucket, and how many there are."""
 MAX_EVENT_TYPES: Final = 100
+UNKNOWN_TABLE: Final = 60
+"""ClickHouse's number of that error."""
 GRACE_US: Final = 5_000_000
 """How old the rollup of an hour that is being written to may be before it is counted live. Up to
 then ``as_of`` says how old it is."""
@@ -208,7 +211,15 @@ async def read_stats(warehouse: Warehouse, tenant: str, window: Window, now: dat
     size, _ = BUCKETS[window]
     starts = bucket_starts(window, now)
     asked: dict[str, Any] = {"tenant": tenant, "start": starts[0], "end": starts[-1] + size}
-    known = await warehouse.fetch(STATS_SPANS, bucket_s=size, **asked)
+    try:
+        known = await warehouse.fetch(STATS_SPANS, bucket_s=size, **asked)
+    except WarehouseError as error:
+        if error.code != UNKNOWN_TABLE:
+            raise
+        # In an upgrade gateways may come before the schema: no request is to fail for that.
+        rows = await warehouse.fetch(STATS_LIVE, bucket_s=size, **asked)
+        live = itertools.chain.from_iterable(_levels(*row) for row in rows)
+        return shape_stats(live, window=window, now=now)
     pieces = pieces_of((row[:4] for row in known), window)
     is_in_buckets = not pieces.live_hours and not (size == DAY_S and pieces.hours)
     if is_in_buckets:  # then only who was there in all has to be put together

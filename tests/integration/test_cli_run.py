@@ -57,7 +57,7 @@ async def test_run_starts_a_killed_part_again_and_stops_in_order(tmp_path: Path)
             what="the worker runs again",
         )
         after = children(stack)
-        assert '"event": "worker died (signal 9); starting again in 0.2 s"' in stack.log
+        assert '"event":"worker died (signal 9); starting again in 0.2 s"' in stack.log
         assert (after["gateway"], after["warehouse"]) == (before["gateway"], before["warehouse"])
 
         second = await sluice("run", settings={"DATA_DIR": str(stack.data_dir), "PORT": "0"})

@@ -27,13 +27,15 @@ def captured_logs(*names: str) -> Iterator[list[dict[str, Any]]]:
     """Yield the lines of these loggers (and those below them), which grow while inside."""
     kept = _Kept()
     loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
+    before = [(logger.level, logger.disabled) for logger in loggers]
     for logger in loggers:
         logger.addHandler(kept)
         logger.setLevel(logging.DEBUG)
+        logger.disabled = False  # as another library's set-up of logging may leave it
     try:
         yield kept.lines
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, (level, was_disabled) in zip(loggers, before, strict=True):
             logger.removeHandler(kept)
             logger.setLevel(level)
+            logger.disabled = was_disabled

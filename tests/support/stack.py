@@ -10,9 +10,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -162,6 +163,19 @@ def running_stack(
 
 def start_stack(data_dir: Path, settings: Mapping[str, str], *words: str) -> OwnedStack:
     """Start a stack and return when it has said ``ready``."""
+    with _choosing_ports() if "--simulate-amplitude" in words else nullcontext():
+        return _start(data_dir, settings, *words)
+
+
+@contextmanager
+def _choosing_ports() -> Iterator[None]:
+    """Hold others back: the simulator's port cannot be told, and two would take the same."""
+    with (Path(tempfile.gettempdir()) / "sluice-test-ports.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _start(data_dir: Path, settings: Mapping[str, str], *words: str) -> OwnedStack:
     data_dir.mkdir(parents=True, exist_ok=True)
     ports = [free_port() for _ in range(3)]
     names = ("PORT", "WORKER_PORT", "WAREHOUSE_PORT")
