@@ -2,9 +2,9 @@
 
 On its way through parser, request object, tasks and handler, a ``track`` request costs several
 times what its event costs. Where a connection sends the same head again (``gateway.connection``),
-the answer to all that a head asks is known: what is left is the body. Events that arrive in one
-turn of the loop are judged, stamped and encoded together, as those of a batch, and join the same
-group commit as all others; each is answered after its fsync, with the same bytes. Batches are
+the answer to all that a head asks is known: what is left is the body. Events that gather for the
+next group commit are judged, stamped and encoded together when it begins, as those of a batch, and
+join it beside all others; each is answered after its fsync, with the same bytes. Batches are
 judged one by one (``gateway.fast_batch``).
 
 Whatever is not plain goes the long way, which alone knows how to refuse: another head, an event
@@ -29,7 +29,7 @@ from gateway.core.auth import Principal, TokenKeys, authenticate_ingest
 from gateway.core.request_shape import is_plain
 from gateway.dispatch import Dispatcher
 from gateway.fast_batch import MAX_BATCH_BYTES, FastBatches
-from gateway.group import Unstored
+from gateway.group import Group, Unstored
 from gateway.publisher import Publisher
 from gateway.rejections import Rejections
 from gateway.reply import render, render_queued
@@ -124,6 +124,8 @@ class FastPath:
         )
         self._gathered: dict[str, tuple[Tenant, list[_Taken]]] = {}
         self._gathered_bytes = 0
+        self._group = Group(self._loop)
+        """For which they gather."""
 
     def grant(self, message: RawRequestMessage) -> Grant | None:
         """Return what a request with this head may do on the fast path; None: nothing."""
@@ -188,11 +190,16 @@ class FastPath:
         of_tenant = self._gathered.get(slug)
         if of_tenant is None:
             if not self._gathered:
-                self._loop.call_soon(self._flush)
+                self._group = self._publisher.announce(self._flush)
             of_tenant = self._gathered[slug] = (grant.tenant, [])
         of_tenant[1].append(_Taken(connection, data, event, time.perf_counter()))
         self._app.enter()
         self._gathered_bytes += size
+        group = self._group
+        group.count += 1
+        group.announced += size
+        if group.is_awaited:
+            self._publisher.hasten(group)
         if self._gathered_bytes >= MAX_GATHERED_BYTES:
             self._flush()
         return True
@@ -233,7 +240,7 @@ class FastPath:
         return self._batches.take(connection, grant.tenant, body, started, is_gzip=grant.is_gzip)
 
     def _flush(self) -> None:
-        """Queue what was taken in this turn of the loop."""
+        """Queue what was taken since the last group of the publisher."""
         gathered, self._gathered, self._gathered_bytes = self._gathered, {}, 0
         for tenant, taken in gathered.values():
             self._queue(tenant, taken)

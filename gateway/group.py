@@ -35,13 +35,31 @@ class Shared(asyncio.Future[Unstored | None]):
 class Group:
     """What gathers for one commit."""
 
-    __slots__ = ("count", "done", "early", "early_timer", "rows", "size", "tell", "timer")
+    __slots__ = (
+        "announced",
+        "count",
+        "done",
+        "early",
+        "early_timer",
+        "is_awaited",
+        "make",
+        "rows",
+        "size",
+        "tell",
+        "timer",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.rows: list[Rows] = []
         self.size = 0
         self.count = 0
         """Requests that wait for it."""
+        self.announced = 0
+        """Bytes of the bodies of those whose rows are not made yet."""
+        self.is_awaited = False
+        """Whether more requests are waited for."""
+        self.make: Callable[[], None] | None = None
+        """Makes these rows."""
         self.done = Shared(loop=loop)
         self.tell: list[Tell] = []
         self.timer: asyncio.TimerHandle | None = None

@@ -153,45 +153,63 @@ class Publisher:
         if refusal is not None:
             return refusal
         self._pending_bytes += size
-        group = self._join(size, 1)
+        group = self._join(size)
+        group.count += 1
+        if group.is_awaited:
+            self.hasten(group)
         group.rows.extend(rows)
         del rows
         return await (group.done if within_s is None else group.within(within_s, self._loop))
+
+    def announce(self, make: Callable[[], None]) -> Group:
+        """Have rows made when the group that gathers is committed, all at once.
+
+        Args:
+            make: Offers the rows; the same function each time.
+
+        Returns:
+            The group: its ``count`` and ``announced`` are kept by whoever announced.
+        """
+        group = self._join(0)
+        group.make = make
+        return group
+
+    def hasten(self, group: Group) -> None:
+        """Commit a group that is awaited, if it is worth it by now."""
+        if not self._is_small(group):
+            self._enough.set()
 
     def offer(self, rows: Sequence[Rows], tell: Tell) -> None:
         """As ``publish``, for who does not wait but is told.
 
         Args:
-            rows: What to store, each row from a request of its own. Asking ``refuse`` before is the
-                caller's part: these are taken.
+            rows: What to store. Asking ``refuse`` before is the caller's part: these are taken.
             tell: Called with what became of them.
         """
         size = sum(len(one.data) for one in rows)
         self._pending_bytes += size
-        group = self._join(size, sum(one.count for one in rows))
+        group = self._join(size)
         group.rows.extend(rows)
         group.tell.append(tell)
 
-    def _join(self, size: int, count: int) -> Group:
+    def _join(self, size: int) -> Group:
         group = self._gathering
         if group is None:
             group = self._gathering = Group(self._loop)
             group.timer = self._loop.call_later(self._timeout_s, self._expire, group)
             self._wanted.set()
         group.size += size
-        group.count += count
         if group.size >= LARGE_BYTES:
             self._progress.set()
-        if not self._is_small(group):
-            self._enough.set()
         return group
 
     def _is_small(self, group: Group) -> bool:
         """Whether more requests are expected, which are worth waiting for."""
-        return group.size < SMALL_BYTES and group.count < self._expected
+        return group.size + group.announced < SMALL_BYTES and group.count < self._expected
 
     def _expire(self, group: Group) -> None:
         if self._gathering is group:
+            self._make(group)
             self._gathering = None
             self._pending_bytes -= group.size
         group.settle(too_late())
@@ -215,6 +233,7 @@ class Publisher:
                 await self._keep_space(group)
                 if self._gathering is not group:
                     continue  # it waited for too long and was given up
+                self._make(group)
                 self._gathering = None
                 self._started_at = self._loop.time()
                 if self._max_in_flight == 1:
@@ -247,12 +266,18 @@ class Publisher:
 
     async def _let_arrive(self, group: Group) -> None:
         """Let requests that have arrived already join; ends with the first turn that adds none."""
-        size = -1
+        had = (-1, -1)
         for _ in range(MAX_TURNS):
-            if group.size == size:
+            if had == (group.count, group.size):
                 return
-            size = group.size
+            had = (group.count, group.size)
             await asyncio.sleep(0)
+
+    def _make(self, group: Group) -> None:
+        """Have the rows made that were announced: they join while it is the one that gathers."""
+        make, group.make, group.announced = group.make, None, 0
+        if make is not None:
+            make()
 
     async def _keep_space(self, group: Group) -> None:
         """Wait for requests that are expected, a short time after the last commit began."""
@@ -260,11 +285,14 @@ class Publisher:
         if left_s <= 0 or not self._is_small(group):
             return
         self._enough.clear()
+        group.is_awaited = True
         try:
             async with asyncio.timeout(left_s):
                 await self._enough.wait()
         except TimeoutError:
             return
+        finally:
+            group.is_awaited = False
 
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()

@@ -277,6 +277,62 @@ async def test_group_that_waits_for_others_is_committed_at_once_when_the_publish
         assert await second is None
 
 
+class Announced:
+    """Requests whose rows are made late, as those of the fast path."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self.rows: list[Rows] = []
+        self.told: list[Unstored | None] = []
+
+    def take(self, one: Rows) -> None:
+        """Take a request in hand."""
+        group = self._publisher.announce(self._make)
+        group.count += 1
+        group.announced += len(one.data)
+        self.rows.append(one)
+
+    def _make(self) -> None:
+        rows, self.rows = self.rows, []
+        self._publisher.offer(rows, self.told.append)
+
+
+async def test_rows_that_were_announced_are_made_once_when_their_group_is_committed() -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    async with running_publisher(queue) as publisher, asyncio.TaskGroup() as tasks:
+        announced = Announced(publisher)
+        first = tasks.create_task(publisher.publish([row(0)]))
+        await started(queue, 1)
+        second = tasks.create_task(publisher.publish([row(1)]))
+        announced.take(row(2))
+        announced.take(row(3))
+        await poll_until(lambda: publisher.pending_bytes == 2 * len(row(0).data))
+        assert len(announced.rows) == 2
+        queue.gate.set()
+        assert [await first, await second] == [None, None]
+        await poll_until(lambda: announced.told == [None])
+    assert queue.rows() == [row(number).data.rstrip() for number in range(4)]
+    assert len(queue.commits) == 2
+
+
+async def test_announced_requests_are_told_when_their_group_is_given_up() -> None:
+    queue = GatedQueue()
+    queue.gate.clear()
+    async with (
+        running_publisher(queue, timeout_s=0.05) as publisher,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(publisher.publish([row(0)]))
+        await started(queue, 1)
+        announced = Announced(publisher)
+        announced.take(row(1))
+        await poll_until(lambda: bool(announced.told))
+        assert why(announced.told[0]) is ErrorType.PUBLISH_TIMEOUT
+        queue.gate.set()
+    assert queue.rows() == [row(0).data.rstrip()]
+
+
 async def test_publisher_waits_for_all_that_is_on_its_way_when_it_is_stopped() -> None:
     queue = GatedQueue()
     queue.gate.clear()
