@@ -44,8 +44,8 @@ HOURS_AT_ONCE: Final = 500
 HOURS_KNOWN: Final = 10_000
 """Bound on the hours that are remembered to be counted in slots; forgetting one costs a count."""
 MIN_PAUSE_S: Final = 0.2
-IDLE_SHARE: Final = 9.0
-"""Pause after a recomputation, in multiples of its time: it takes a tenth of the time at most.
+IDLE_SHARE: Final = 4.0
+"""Pause after a recomputation, in multiples of its time: it takes a fifth of the time at most.
 Readers count an hour live that had to wait for long."""
 SWEEP_S: Final = 30.0
 """How often hours that other workers left stale are looked for."""

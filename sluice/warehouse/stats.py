@@ -35,9 +35,12 @@ BUCKETS: Final[dict[Window, tuple[int, int]]] = {"24h": (HOUR_S, 24), "7d": (DAY
 MAX_EVENT_TYPES: Final = 100
 UNKNOWN_TABLE: Final = 60
 """ClickHouse's number of that error."""
-GRACE_US: Final = 5_000_000
+GRACE_US: Final = 1_500_000
 """How old the rollup of an hour that is being written to may be before it is counted live. Up to
 then ``as_of`` says how old it is."""
+SUMMED_GRACE_US: Final = 5_000_000
+"""The same for an hour that is summed up from slots: it holds so many events that counting it live
+takes long. One that was counted as a whole has that moment as its version."""
 
 _BY_BUCKET: Final = 1
 _BY_EVENT_TYPE: Final = 2
@@ -126,9 +129,10 @@ def pieces_of(rows: Iterable[tuple[int, int, int, int]], window: Window) -> Piec
     live: list[int] = []
     oldest = now
     for hour, (touched_at, _) in known[_TOUCHED].items():
-        computed_at, _ = hours.get(hour, (0, 0))
+        computed_at, version = hours.get(hour, (0, 0))
         if touched_at >= computed_at:
-            if computed_at >= now - GRACE_US:
+            grace_us = GRACE_US if version == computed_at else SUMMED_GRACE_US
+            if computed_at >= now - grace_us:
                 oldest = min(oldest, computed_at)
             else:
                 live.append(hour)

@@ -8,6 +8,7 @@ from sluice.warehouse.stats import (
     GRACE_US,
     HOUR_S,
     QUARTER_S,
+    SUMMED_GRACE_US,
     StoredError,
     Window,
     bucket_starts,
@@ -109,6 +110,8 @@ def test_hour_is_counted_live_when_its_count_is_too_old_or_missing() -> None:
     pieces = pieces_of(rows, "7d")
     assert (pieces.days, pieces.hours, pieces.live_hours) == ([], HOURS[:1], HOURS[1:])
     assert pieces.age_us == 0
+    summed = [(1, 0, CLOCK, 0), (HOUR_S, DAY, CLOCK - SUMMED_GRACE_US, 9 * CLOCK), touched(0, 3)]
+    assert pieces_of(summed, "24h").age_us == SUMMED_GRACE_US
     missing = pieces_of([(1, 0, CLOCK, 0), touched(0, 3)], "24h")
     assert (missing.hours, missing.live_hours, missing.age_us) == ([], HOURS[:1], 0)
 
