@@ -52,6 +52,7 @@ from gateway.run_reads import RunReads
 from gateway.scrape import Scrape
 from gateway.server import HttpServer, connection_bound, raise_file_limit
 from gateway.siblings import Place, Siblings
+from gateway.single_flight import SingleFlight
 from gateway.stamps import Stamps
 from gateway.tails import Tails
 from gateway.token_keys import JwksSource, load_verifier, shared_secret
@@ -69,6 +70,7 @@ from sluice.telemetry import note_build
 from sluice.tenants import TenantsFile
 from sluice.tracing import open_tracer
 from sluice.warehouse.client import Warehouse
+from sluice.warehouse.stats import Stats, Window
 from sluice.workflows.catalogue import Catalogue
 from sluice.workflows.files import RunFiles
 
@@ -87,6 +89,7 @@ class Parts:
     publisher: Publisher
     rejections: Rejections
     reads: Reads
+    stats: SingleFlight[tuple[str, Window], Stats]
     run_reads: RunReads
     run_commands: RunCommands
     run_files: RunFiles
@@ -159,9 +162,7 @@ def build_app(parts: Parts) -> Dispatcher:
             room=room,
             now=parts.now,
         ).routes(),
-        *ReadRoutes(
-            readers=readers, reads=parts.reads, now=parts.now, cache=stats_cache(parts.monotonic)
-        ).routes(),
+        *ReadRoutes(readers=readers, reads=parts.reads, now=parts.now, cache=parts.stats).routes(),
         *ReceiptRoutes(readers=readers, reads=parts.reads).routes(),
         *DeadLetterRoutes(readers=readers, reads=parts.reads).routes(),
         *error_type_routes(),
@@ -279,6 +280,7 @@ async def serve(
             publisher=publisher,
             rejections=Rejections(publisher, new_ids=stamps.new_ids),
             reads=reads,
+            stats=stats_cache(time.monotonic),
             run_reads=RunReads(warehouse),
             run_commands=RunCommands(queue, timeout_s=settings.publish_timeout_s),
             run_files=RunFiles(settings.run_files_path, max_bytes=settings.run_file_max_bytes),
@@ -332,6 +334,7 @@ async def serve(
             rejections=parts.rejections,
             watchers=[
                 *(tenants.run, probe.watch, tails.run, http.sweep, watch_loop, load_verifier),
+                parts.stats.run,
                 *([jwks.run] if jwks else []),
                 *([siblings.run] if siblings else []),
             ],

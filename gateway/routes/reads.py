@@ -23,6 +23,8 @@ WINDOWS: Final[tuple[str, ...]] = get_args(Window)
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 100
 KEEP_S: Final = 1.0
+STALE_S: Final = 4.0
+"""Who asks more often than every five seconds is answered at once, and ``as_of`` says how old."""
 MAX_KEPT: Final = 1_000
 RETRY_AFTER_S: Final = 5.0
 
@@ -40,7 +42,7 @@ class ErrorList(msgspec.Struct, frozen=True):
 
 def stats_cache(monotonic: Callable[[], float]) -> SingleFlight[tuple[str, Window], Stats]:
     """Return the cache that spares the warehouse a flood of equal questions."""
-    return SingleFlight(keep_s=KEEP_S, max_entries=MAX_KEPT, monotonic=monotonic)
+    return SingleFlight(keep_s=KEEP_S, stale_s=STALE_S, max_entries=MAX_KEPT, monotonic=monotonic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

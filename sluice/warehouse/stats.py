@@ -38,7 +38,7 @@ UNKNOWN_TABLE: Final = 60
 GRACE_US: Final = 1_500_000
 """How old the rollup of an hour that is being written to may be before it is counted live. Up to
 then ``as_of`` says how old it is."""
-SUMMED_GRACE_US: Final = 5_000_000
+SUMMED_GRACE_US: Final = 60_000_000
 """The same for an hour that is summed up from slots: it holds so many events that counting it live
 takes long. One that was counted as a whole has that moment as its version."""
 

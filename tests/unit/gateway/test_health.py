@@ -8,6 +8,7 @@ import pytest
 from gateway.core.status import Word, WorkerStatus, judge_worker
 from gateway.health import Health
 from gateway.single_flight import SingleFlight
+from tests.support.poll import poll_until
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,38 @@ async def test_single_flight_asks_again_when_the_answer_is_old_or_failed() -> No
     assert await flight.get("key", look_up) == "one"
     now = 1.0
     assert await flight.get("key", look_up) == "two"
+
+
+async def test_single_flight_gives_an_old_answer_at_once_and_renews_it_behind_it() -> None:
+    now = 0.0
+    answers = iter(["one", "two", "three"])
+    flight: SingleFlight[str, str] = SingleFlight(
+        keep_s=1, stale_s=4, max_entries=10, monotonic=lambda: now
+    )
+
+    async def look_up() -> str:
+        return next(answers)
+
+    async def fail() -> str:
+        raise LookupError
+
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(flight.run(stop))
+        assert await flight.get("key", look_up) == "one"
+        now = 1.0
+        assert await flight.get("key", fail) == "one"
+        await asyncio.sleep(0)
+        assert await flight.get("key", look_up) == "one"
+        now = 1.5
+
+        async def renewed() -> bool:
+            return await flight.get("key", look_up) == "two"
+
+        await poll_until(renewed)
+        now = 7.0
+        assert await flight.get("key", look_up) == "three"
+        stop.set()
 
 
 async def test_single_flight_forgets_the_oldest_when_it_is_full() -> None:
