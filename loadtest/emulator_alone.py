@@ -89,20 +89,23 @@ def take(emulator: Emulator, stub: Any, body_bytes: int, in_flight: int) -> Take
 
 
 def measure_alone(jar: Path, rounds: int) -> str:
-    """Measure all sizes in turns, and return a table in Markdown."""
+    """Measure all sizes in turns, and return a table in Markdown.
+
+    Each round has an emulator of its own, because it keeps what was published in its heap.
+    """
     seen: dict[tuple[int, int], list[Taken]] = {}
-    with running_emulator(jar, heap_mb=HEAP_MB) as emulator:
-        os.environ["PUBSUB_EMULATOR_HOST"] = emulator.host
-        asyncio.run(ensure_topics(NAMES))
-        pin(emulator.pid, {LOAD_CORE})
-        pin(os.getpid(), {SERVER_CORE})
-        with grpc.insecure_channel(emulator.host) as channel:
-            stub = channel.unary_unary(PUBLISHER + "Publish")
-            message = PubsubMessage(data=b"warm", attributes={"kind": "events"})
-            request = to_request(NAMES.topic("events"), [message])
-            publish_for(stub, request, max(IN_FLIGHT), WARM_UP_S, count=WARM_UP_PUBLISHES)
-            for number in range(rounds):
-                say(f"emulator alone: round {number + 1} of {rounds}")
+    pin(os.getpid(), {SERVER_CORE})
+    for number in range(rounds):
+        say(f"emulator alone: round {number + 1} of {rounds}")
+        with running_emulator(jar, heap_mb=HEAP_MB) as emulator:
+            os.environ["PUBSUB_EMULATOR_HOST"] = emulator.host
+            asyncio.run(ensure_topics(NAMES))
+            pin(emulator.pid, {LOAD_CORE})
+            with grpc.insecure_channel(emulator.host) as channel:
+                stub = channel.unary_unary(PUBLISHER + "Publish")
+                message = PubsubMessage(data=b"warm", attributes={"kind": "events"})
+                request = to_request(NAMES.topic("events"), [message])
+                publish_for(stub, request, max(IN_FLIGHT), WARM_UP_S, count=WARM_UP_PUBLISHES)
                 for events, size in BODY_BYTES.items():
                     for width in IN_FLIGHT:
                         taken = take(emulator, stub, size, width)
