@@ -80,7 +80,10 @@ class Engine:
             self._tasks = tasks
             await self._open_all(tasks)
             self.start = time.perf_counter()
-            slow = [tasks.create_task(self._drip()) for _ in range(self._slow_connections)]
+            slow = [
+                tasks.create_task(self._drip(number / self._slow_connections))
+                for number in range(self._slow_connections)
+            ]
             for phase in self.plan.phases:
                 took = await self._run_phase(phase)
                 durations[phase.name] = durations.get(phase.name, 0.0) + took
@@ -249,10 +252,15 @@ class Engine:
                 self.answered(connection)
                 return
 
-    async def _drip(self) -> None:
-        """Send one request after the other in drops, on a connection for each."""
+    async def _drip(self, share: float) -> None:
+        """Send one request after the other in drops, on a connection for each.
+
+        It begins after that share of the pause between two drops: clients are not in step, and
+        five hundred that were would be felt as one.
+        """
         slow = self.plan.slow
         assert slow is not None
+        await asyncio.sleep(share * slow.pause_s)
         raw = self.plan.requests[0].raw
         head, _, body = raw.partition(b"\r\n\r\n")
         while not self.is_over:
