@@ -136,7 +136,7 @@ async def test_rows_share_an_envelope_unless_group_commit_is_taken_away() -> Non
 
 async def test_a_group_is_committed_at_once_when_letting_arrive_is_taken_away() -> None:
     async def turns() -> int:
-        group = type("Group", (), {"size": 1})()
+        group = type("Group", (), {"size": 1, "count": 1})()
         waiting = cast("Any", Publisher._let_arrive)(None, group)
         count = 0
         try:
