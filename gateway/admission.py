@@ -15,7 +15,6 @@ What is small, or not plain (``core.large_request``), never comes here.
 """
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -30,20 +29,27 @@ from gateway.group import Unstored
 from gateway.publisher import Publisher
 from gateway.reply import is_request_id, render
 from gateway.room import TOO_MANY, Held, NoRoomError, Room
-from gateway.routes.ingest import BATCH, MAX_BODY_BYTES, TRACK, TRACK_PATH, unstored_answer
+from gateway.routes.ingest import (
+    BATCH,
+    BATCH_PATH,
+    MAX_BODY_BYTES,
+    TRACK,
+    TRACK_BATCH,
+    TRACK_PATH,
+    unstored_answer,
+)
 from sluice.telemetry import EVENTS_REJECTED
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
 
 ARRIVES_WITHIN_S: Final = 0.5
-_ROUTES: Final = {TRACK_PATH: (TRACK, TRACK), f"{TRACK_PATH}/batch": ("track_batch", BATCH)}
+_ROUTES: Final = {TRACK_PATH: (TRACK, TRACK), BATCH_PATH: (TRACK_BATCH, BATCH)}
 """The names of route and source by path."""
 _TOO_MANY: Final = unavailable(
     TOO_MANY.error_type, TOO_MANY.detail, retry_after_s=TOO_MANY.retry_after_s
 )
 """Made once: under overload it is what most requests get."""
-_log = logging.getLogger(__name__)
 
 
 class Large:
