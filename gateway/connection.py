@@ -1,8 +1,8 @@
 """One client connection: aiohttp's protocol, with our answers to what is no HTTP, and a fast path.
 
-Requests whose head this connection has sent before (``core.request_shape``) go to the fast path,
-which answers them in order like any other; everything else goes through aiohttp's parser. That is
-sound only where a request begins at the first byte that arrives, so the connection counts along:
+Requests whose head is known (``core.request_shape``, ``known_heads``) go to the fast path, which
+answers them in order like any other; everything else goes through aiohttp's parser. That is sound
+only where a request begins at the first byte that arrives, so the connection counts along:
 where it cannot tell, such as after pipelined or chunked requests, the parser has it for good.
 """
 
@@ -71,9 +71,15 @@ class Connection(RequestHandler):
         """Whether the body that arrives is that of a request that was refused."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start to serve."""
+        """Start to serve; a connection that stays silent ends like one that was served."""
         super().connection_made(transport)
         self._server.open_connections += 1
+        # aiohttp begins to count when it has answered a request, which it may never do.
+        self._keepalive = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self._keepalive_handle = self._loop.call_at(
+            self._next_keepalive_close_time, self._process_keepalive
+        )
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the connection."""
@@ -86,7 +92,7 @@ class Connection(RequestHandler):
         large = self.large
         if large is not None and self._server.admission is not None:
             self._server.admission.forget(self)
-            grant = self._grants.get(large.shape)
+            grant = self._grant_of(large.shape)
             if large.left and grant is not None:
                 grant.fast_path.note_cut(grant, large.started)
         super().connection_lost(exc)
@@ -111,7 +117,7 @@ class Connection(RequestHandler):
                     if self._admit(data, request):
                         return
                 elif (
-                    (grant := self._grants.get(shape)) is not None
+                    (grant := self._grants.get(shape) or self._grant_of(shape)) is not None
                     and begin + size == len(data)
                     and self._is_idle()
                 ):
@@ -169,17 +175,34 @@ class Connection(RequestHandler):
 
     def _learn(self, shape: bytes, message: RawRequestMessage) -> None:
         fast_path = self._server.fast_path
+        if fast_path is None:
+            return
         known = self._grants.get(shape)
+        if known is not None and fast_path.is_valid(known):
+            return
+        may_keep = known is not None or len(self._grants) < MAX_SHAPES
+        is_known_to_all = fast_path.heads.is_worth_learning(shape)
         # The first request of a connection is often its last: it is not worth the time.
-        if self._request_count < 2 or fast_path is None:
+        if not is_known_to_all and (self._request_count < 2 or not may_keep):
             return
-        if known is None and len(self._grants) >= MAX_SHAPES:
+        self._grants.pop(shape, None)
+        grant = fast_path.grant(message)
+        if grant is None:
             return
-        if known is None or not fast_path.is_valid(known):
-            self._grants.pop(shape, None)
-            grant = fast_path.grant(message)
-            if grant is not None:
-                self._grants[shape] = grant
+        if may_keep:
+            self._grants[shape] = grant
+        if is_known_to_all:
+            fast_path.heads.learn(shape, grant)
+
+    def _grant_of(self, shape: bytes) -> "Grant | None":
+        """Return what a head may do that this connection, or another, has sent before."""
+        grant = self._grants.get(shape)
+        if grant is not None or self._server.fast_path is None:
+            return grant
+        grant = self._server.fast_path.heads.get(shape)
+        if grant is not None and len(self._grants) < MAX_SHAPES:
+            self._grants[shape] = grant
+        return grant
 
     def _is_idle(self) -> bool:
         waiter = self._waiter
@@ -239,7 +262,7 @@ class Connection(RequestHandler):
             return
         self._close = False  # that was at the end of the process, whose answers are all the last
         self._left = 0
-        grant = None if large.left else self._grants.get(large.shape)
+        grant = None if large.left else self._grant_of(large.shape)
         if grant is not None and self._is_idle():
             self._is_taken = True
             if grant.fast_path.take_batch(grant, self, large.pieces, large.begin, large.started):

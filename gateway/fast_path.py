@@ -1,11 +1,11 @@
 """The short way for what nearly every request is: good events with a secret key.
 
 On its way through parser, request object, tasks and handler, a ``track`` request costs several
-times what its event costs. Where a connection sends the same head again (``gateway.connection``),
-the answer to all that a head asks is known: what is left is the body. Events that gather for the
-next group commit are judged, stamped and encoded together when it begins, as those of a batch, and
-join it beside all others; each is answered after its fsync, with the same bytes. Batches are
-judged one by one (``gateway.fast_batch``).
+times what its event costs. Where a head was sent before (``gateway.connection``), the answer to all
+that a head asks is known: what is left is the body. Events that gather for the next group commit
+are judged, stamped and encoded together when it begins, as those of a batch, and join it beside all
+others; each is answered after its fsync, with the same bytes. Batches are judged one by one
+(``gateway.fast_batch``).
 
 Whatever is not plain goes the long way, which alone knows how to refuse: another head, an event
 that is not good at first sight, a tenant with limits, tracing, the end of the process. Where there
@@ -30,6 +30,7 @@ from gateway.core.request_shape import is_plain
 from gateway.dispatch import Dispatcher
 from gateway.fast_batch import MAX_BATCH_BYTES, FastBatches
 from gateway.group import Group, Unstored
+from gateway.known_heads import KnownHeads
 from gateway.publisher import Publisher
 from gateway.rejections import Rejections
 from gateway.reply import render, render_queued
@@ -82,7 +83,7 @@ class _Taken(NamedTuple):
 
 
 class FastPath:
-    """Serves events and batches of connections that say the same again.
+    """Serves events and batches whose heads are known.
 
     Args:
         directory: The tenants as they are now.
@@ -107,6 +108,8 @@ class FastPath:
         stamps: Stamps,
         new_request_id: Callable[[], str],
     ) -> None:
+        self.heads: KnownHeads[Grant] = KnownHeads(self.is_valid)
+        """Known to all connections."""
         self._directory = directory
         self._token_keys = token_keys
         self._session_secret = session_secret

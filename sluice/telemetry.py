@@ -80,8 +80,8 @@ HTTP_SECONDS: Final = LocalHistogram(
 )
 HTTP_FAST_PATH: Final = LocalCounter(
     "sluice_http_fast_path_requests_total",
-    "Requests for `track` and `track/batch` that were served on the fast path, because their"
-    " connection had sent the same head before.",
+    "Requests for `track` and `track/batch` that were served on the fast path, because the"
+    " same head had come before.",
     (),
 )
 HTTP_CONNECTIONS: Final = LocalGauge(

@@ -13,6 +13,7 @@ from yarl import URL
 
 from gateway import fast_path
 from gateway.connection import Connection
+from gateway.fast_path import FastPath
 from gateway.group import Unstored
 from gateway.publisher import Publisher
 from gateway.reply import render_queued
@@ -112,9 +113,13 @@ def kept(rows: Sequence[bytes]) -> list[Any]:
     return found
 
 
-async def test_answers_and_rows_are_those_of_the_long_way(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path / "long") as gateway:
-        long = [seen(await gateway.send(gateway.track_bytes(body))) for body in BODIES]
+async def test_answers_and_rows_are_those_of_the_long_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without:
+        without.setattr(FastPath, "take", lambda *_: False)
+        async with running_gateway(tmp_path / "long") as gateway:
+            long = [seen(await gateway.send(gateway.track_bytes(body))) for body in BODIES]
     long_rows = await stored_rows(gateway.settings)
     async with running_gateway(tmp_path / "fast") as gateway, connect(gateway.url) as streams:
         client = Client(gateway, *streams)
@@ -161,6 +166,53 @@ async def test_revoked_key_is_refused_on_the_connection_that_used_it(tmp_path: P
             return (await client.send(EVENT)).status == 401
 
         await poll_until(is_refused, what="the old key is refused")
+
+
+async def test_head_that_is_known_takes_the_fast_path_on_a_new_connection_too(
+    tmp_path: Path,
+) -> None:
+    """A head that came twice, each time on a connection of its own, is known."""
+    async with running_gateway(tmp_path) as gateway:
+        fast = []
+        for _ in range(4):
+            before = HTTP_FAST_PATH.value()
+            assert (await gateway.send(gateway.track_bytes())).status == 202
+            fast.append(HTTP_FAST_PATH.value() - before)
+        assert fast == [0, 0, 1, 1]
+    assert len((await stored_rows(gateway.settings))["events"]) == 4
+
+
+async def test_revoked_key_is_refused_on_a_new_connection_though_its_head_is_known(
+    tmp_path: Path,
+) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        for _ in range(3):
+            assert (await gateway.send(gateway.track_bytes())).status == 202
+        TenantsFile(gateway.settings.tenants_path).rotate_key(TENANT, revoke_old=True)
+
+        async def is_refused() -> bool:
+            return (await gateway.send(gateway.track_bytes())).status == 401
+
+        await poll_until(is_refused, what="the old key is refused")
+
+
+@pytest.mark.parametrize("requests", [0, 1])
+async def test_silent_connection_is_closed_whatever_it_said_before(
+    tmp_path: Path, requests: int
+) -> None:
+    """Also one that never said anything, or whose only request took the fast path."""
+    async with running_gateway(tmp_path, keepalive_s=1) as gateway:
+        for _ in range(2):
+            assert (await gateway.send(gateway.track_bytes())).status == 202
+        before = HTTP_FAST_PATH.value()
+        async with connect(gateway.url) as (reader, writer), asyncio.timeout(20):
+            for _ in range(requests):
+                writer.write(gateway.track_bytes())
+                answer = await read_answer(reader)
+                assert answer is not None
+                assert answer.status == 202
+            assert await reader.read() == b""
+        assert HTTP_FAST_PATH.value() == before + requests
 
 
 @pytest.mark.parametrize("size", [1, 60, 150])
