@@ -112,21 +112,31 @@ def edge(folder: Path, bodies: Bodies, rounds: int) -> list[Row]:
         )
         # Compression and commits run in threads beside the parser, so here the process has the
         # whole machine, as it has when a person starts it.
-        pin(gateway.pid, set(range(os.cpu_count() or 1)))
+        for process in (gateway, null_server):
+            pin(process.pid, set(range(os.cpu_count() or 1)))
         plain, gzipped = _batch_requests(url + "/batch", key, bodies)
+        parse_url = f"http://127.0.0.1:{null_port}/parse"
         batches: list[dict[str, float]] = []
         zipped: list[dict[str, float]] = []
+        parsed: list[dict[str, float]] = []
         for _ in range(rounds):
-            for requests, seen in ((plain, batches), (gzipped, zipped)):
-                before = cpu_s(gateway.pid)
-                figures = send(url, requests, cores=load, connections=BATCH_CONNECTIONS, seconds=5)
-                used = cpu_s(gateway.pid) - before
+            for target, process, requests, seen in (
+                (parse_url, null_server, requests_of(parse_url, key, bodies.batch), parsed),
+                (url, gateway, plain, batches),
+                (url, gateway, gzipped, zipped),
+            ):
+                before = cpu_s(process.pid)
+                figures = send(
+                    target, requests, cores=load, connections=BATCH_CONNECTIONS, seconds=5
+                )
+                used = cpu_s(process.pid) - before
                 seen.append(figures | {"cpu_us": used / figures["requests"] / 500 * 1e6})
         memory = peak_memory_mb(gateway.pid)
     loads = median(lambda: events_per_s(bodies.batch_text[0], 500), rounds)
     track, null = _medians(tracks), _medians(nulls)
     batch, gzip_batch, half_load = _medians(batches), _medians(zipped), _medians(halves)
     events, gzip_events = batch["requests_per_s"] * 500, gzip_batch["requests_per_s"] * 500
+    parse = _medians(parsed)
     return [
         Row(
             "`track`, 64 connections, every answer after its fsync",
@@ -157,7 +167,20 @@ def edge(folder: Path, bodies: Bodies, rounds: int) -> list[Row]:
             f"{events / loads:.2f}",
             "0.60 and 400,000 events/s a core",
         ),
-        Row("processor time of that, an event", f"{batch['cpu_us']:.2f} µs", "", "", ""),
+        Row(
+            "the same batch beside a server that parses it and keeps nothing",
+            f"{events:,.0f} events/s",
+            f"aiohttp with `orjson.loads` {parse['requests_per_s'] * 500:,.0f}",
+            f"{events / 500 / parse['requests_per_s']:.2f}",
+            "",
+        ),
+        Row(
+            "processor time of that, an event",
+            f"{batch['cpu_us']:.2f} µs",
+            f"aiohttp with `orjson.loads` {parse['cpu_us']:.2f} µs",
+            f"{parse['cpu_us'] / batch['cpu_us']:.2f}",
+            "2.50 µs",
+        ),
         Row(
             "the same batch as gzip",
             f"{gzip_events:,.0f} events/s",

@@ -4,6 +4,7 @@ import argparse
 import hmac
 from base64 import b64encode
 
+import orjson
 import uvloop
 from aiohttp import web
 
@@ -13,6 +14,12 @@ SECRET = b"bench-secret-of-the-shop"
 async def track(request: web.Request) -> web.Response:
     """Read the body, answer as Sluice does."""
     await request.read()
+    return web.Response(status=202, body=b'{"queued":true}', content_type="application/json")
+
+
+async def parse(request: web.Request) -> web.Response:
+    """Read the body and parse it, which is the least that a server with JSON does."""
+    orjson.loads(await request.read())
     return web.Response(status=202, body=b'{"queued":true}', content_type="application/json")
 
 
@@ -41,6 +48,7 @@ def main() -> None:
     app = web.Application(client_max_size=8 * 1024 * 1024)
     app.router.add_post("/api/ingestion/track", track)
     app.router.add_post("/api/ingestion/track/batch", track)
+    app.router.add_post("/parse", parse)
     app.router.add_post("/api/ingestion/shopify/{tenant}", shopify)
     app.router.add_post("/v1/traces", spans)
     web.run_app(app, host="127.0.0.1", port=options.port, access_log=None, print=None)
