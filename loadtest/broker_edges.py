@@ -1,7 +1,8 @@
 """What the edge alone does on Pub/Sub beside the local queue: until the 202, no worker behind it.
 
 A gateway of each kind, in turns, round after round; the gateways are bound to one core, the load
-generator and the emulator share the other. Subscriptions keep what comes, as nobody pulls.
+generator and the emulator share the other. Subscriptions keep what comes, as nobody pulls. Nothing
+is measured before Java has compiled the emulator (``emulator_warm``).
 """
 
 import re
@@ -15,6 +16,7 @@ from typing import Final
 from loadtest.broker_rig import (
     BATCH_EVENTS,
     HEAP_MB,
+    PROJECT,
     Events,
     add_tenant,
     parts_environment,
@@ -23,6 +25,7 @@ from loadtest.broker_rig import (
     wait_until_quiet,
 )
 from loadtest.emulator import running_emulator
+from loadtest.emulator_warm import warm_up
 from loadtest.processes import (
     LOAD_CORE,
     SERVER_CORE,
@@ -34,6 +37,7 @@ from loadtest.processes import (
     send,
 )
 from loadtest.report import Row, say, table
+from sluice.queue.pubsub_wire import Names
 
 CONNECTIONS: Final = {"track": 64, "batch": 32}
 EVENTS: Final = {"track": 1, "batch": BATCH_EVENTS}
@@ -109,6 +113,7 @@ def measure_edges(folder: Path, jar: Path, events: Events, rounds: int) -> list[
             _start(stack, folder / "edge-pubsub", PUBSUB, emulator=emulator.host),
         ]
         edges[1].pids["emulator"] = emulator.pid
+        warm_up(emulator, Names(PROJECT).topic("events"))
         everybody = {pid for edge in edges for pid in edge.pids.values()}
         for number in range(rounds + 1):
             say(f"edges: round {number} of {rounds}")

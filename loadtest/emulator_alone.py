@@ -13,19 +13,16 @@ import os
 import statistics
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
-
 from loadtest.broker_rig import HEAP_MB, ROOT
 from loadtest.emulator import MISSING, Emulator, find_jar, running_emulator
+from loadtest.emulator_warm import bare_publish, publish_for, warm_up
 from loadtest.processes import LOAD_CORE, SERVER_CORE, cpu_s, pin
 from loadtest.report import keep, measured_on, say, table
-from sluice.queue.pubsub_calls import PUBLISHER
 from sluice.queue.pubsub_messages import PubsubMessage
 from sluice.queue.pubsub_setup import ensure_topics
 from sluice.queue.pubsub_wire import Names, to_request
@@ -37,10 +34,6 @@ BODY_BYTES: Final = {1: 400, 32: 3_000, 500: 43_000, 5_000: 430_000}
 """By the events of a group: about what its envelope has."""
 IN_FLIGHT: Final = (1, 4, 16)
 MEASURE_S: Final = 1.0
-WARM_UP_S: Final = 20.0
-WARM_UP_PUBLISHES: Final = 10_000
-"""Until then, or that long: Java compiles what is called often."""
-DEADLINE_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +44,6 @@ class Taken:
     emulator_us: float
     """Processor time of a publish."""
     client_us: float
-
-
-def publish_for(
-    stub: Any, request: bytes, in_flight: int, seconds: float, *, count: int = sys.maxsize
-) -> int:
-    """Publish the same request again and again; return how often it was acknowledged.
-
-    Raises:
-        grpc.RpcError: A publish failed.
-    """
-    waiting: deque[Any] = deque()
-    done = 0
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and done < count:
-        while len(waiting) < in_flight:
-            waiting.append(stub.future(request, timeout=DEADLINE_S))
-        waiting.popleft().result()
-        done += 1
-    for call in waiting:
-        call.result()
-    return done + len(waiting)
 
 
 def take(emulator: Emulator, stub: Any, body_bytes: int, in_flight: int) -> Taken:
@@ -101,11 +73,8 @@ def measure_alone(jar: Path, rounds: int) -> str:
             os.environ["PUBSUB_EMULATOR_HOST"] = emulator.host
             asyncio.run(ensure_topics(NAMES))
             pin(emulator.pid, {LOAD_CORE})
-            with grpc.insecure_channel(emulator.host) as channel:
-                stub = channel.unary_unary(PUBLISHER + "Publish")
-                message = PubsubMessage(data=b"warm", attributes={"kind": "events"})
-                request = to_request(NAMES.topic("events"), [message])
-                publish_for(stub, request, max(IN_FLIGHT), WARM_UP_S, count=WARM_UP_PUBLISHES)
+            warm_up(emulator, NAMES.topic("events"))
+            with bare_publish(emulator.host) as stub:
                 for events, size in BODY_BYTES.items():
                     for width in IN_FLIGHT:
                         taken = take(emulator, stub, size, width)
