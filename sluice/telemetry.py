@@ -39,6 +39,7 @@ FILLED_BY: Final[Mapping[str, Sequence[str]]] = {
     "sluice_queue_backlog_events": BOTH,
     "sluice_queue_time_to_loss_seconds": BOTH,
     "sluice_spool_": GATEWAY,
+    "sluice_stats_": GATEWAY,
     "sluice_warehouse_": WORKER,
     "sluice_destination_": WORKER,
     "sluice_amplitude_": WORKER,
@@ -383,6 +384,21 @@ TRACE_CONTEXTS_DROPPED: Final = Counter(
     "Contexts of sampled requests that did not go on, because one envelope or batch had too many.",
     ("where",),
     registry=REGISTRY,
+)
+
+# --- stats: what is read -----------------------------------------------------------------------
+
+STATS_RENEWALS: Final = LocalCounter(
+    "sluice_stats_renewals_total",
+    "Kept answers of stats that were looked up again behind who asks, by outcome: renewed or"
+    " failed.",
+    ("outcome",),
+)
+STATS_OVERDUE: Final = LocalCounter(
+    "sluice_stats_overdue_answers_total",
+    "Answers of stats that were given although more than five seconds had passed since they were"
+    " looked up, because their renewal was still under way.",
+    (),
 )
 
 # --- process ------------------------------------------------------------------------------------

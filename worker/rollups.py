@@ -21,6 +21,7 @@ from sluice.logs import get_logger
 from sluice.telemetry import COPIES_DELETED, ROLLUP_SECONDS
 from sluice.warehouse import upkeep
 from sluice.warehouse.client import Warehouse
+from sluice.warehouse.stats import MANY_EVENTS
 from worker.core.rows import HOUR_CHARS
 from worker.encoding import frames
 from worker.waiting import wait_for_event
@@ -37,16 +38,16 @@ HOUR_S: Final = 3600
 QUARTER_S: Final = 21_600
 """The last 24 hours are three or four of these and few hours more."""
 DAY_S: Final = 86_400
-MANY_EVENTS: Final = 250_000
-"""An hour with as many is counted slot by slot from then on. Counting fewer takes some 60 ms."""
 HOURS_AT_ONCE: Final = 500
 """Hours, or slots, of one statement."""
 HOURS_KNOWN: Final = 10_000
 """Bound on the hours that are remembered to be counted in slots; forgetting one costs a count."""
 MIN_PAUSE_S: Final = 0.2
 IDLE_SHARE: Final = 4.0
-"""Pause after a recomputation, in multiples of its time: it takes a fifth of the time at most.
-Readers count an hour live that had to wait for long."""
+"""Pause after a recomputation, in multiples of its time: it takes a fifth of the time."""
+MAX_PAUSE_S: Final = 10.0
+"""Bound on that pause. What arrives meanwhile has to be counted all the same, so that a longer one
+spares little, and on a machine without rest it would make all stats minutes old."""
 SWEEP_S: Final = 30.0
 """How often hours that other workers left stale are looked for."""
 DELETE_S: Final = 60.0
@@ -106,7 +107,7 @@ class Rollups:
             pause_s = MIN_PAUSE_S
             try:
                 if await self._pass_over():
-                    pause_s = max(pause_s, IDLE_SHARE * (time.monotonic() - began))
+                    pause_s = pause_after(time.monotonic() - began)
             except WarehouseError as error:
                 log.debug("Rollups wait for the warehouse", detail=str(error))
                 pause_s = RETRY_S
@@ -226,6 +227,11 @@ class Rollups:
             within_s=within,
             computed_at=computed_at,
         )
+
+
+def pause_after(took_s: float) -> float:
+    """Return how long to rest after a recomputation that took so long, in seconds."""
+    return min(max(MIN_PAUSE_S, IDLE_SHARE * took_s), MAX_PAUSE_S)
 
 
 def _asked(spans: Iterable[Span]) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from gateway.core.answers import Answer, ok, refused, unavailable
 from gateway.dispatch import Exchange, Route
 from gateway.readers import Readers
 from gateway.reads import Reads
-from gateway.single_flight import SingleFlight
+from gateway.single_flight import Note, SingleFlight
 from sluice.core.errors import ErrorType, Rejected, WarehouseError
+from sluice.telemetry import STATS_OVERDUE, STATS_RENEWALS
 from sluice.warehouse.stats import Stats, StoredError, Window
 
 WINDOWS: Final[tuple[str, ...]] = get_args(Window)
@@ -25,6 +26,9 @@ MAX_LIMIT: Final = 100
 KEEP_S: Final = 1.0
 STALE_S: Final = 4.0
 """Who asks more often than every five seconds is answered at once, and ``as_of`` says how old."""
+RENEWING_S: Final = 15.0
+"""So much longer while the renewal is under way. One ends within 16 s, one way or the other: it is
+two statements at most, and each has the eight seconds of a read."""
 MAX_KEPT: Final = 1_000
 RETRY_AFTER_S: Final = 5.0
 
@@ -42,7 +46,21 @@ class ErrorList(msgspec.Struct, frozen=True):
 
 def stats_cache(monotonic: Callable[[], float]) -> SingleFlight[tuple[str, Window], Stats]:
     """Return the cache that spares the warehouse a flood of equal questions."""
-    return SingleFlight(keep_s=KEEP_S, stale_s=STALE_S, max_entries=MAX_KEPT, monotonic=monotonic)
+    return SingleFlight(
+        keep_s=KEEP_S,
+        stale_s=STALE_S,
+        renewing_s=RENEWING_S,
+        max_entries=MAX_KEPT,
+        monotonic=monotonic,
+        note=_count,
+    )
+
+
+def _count(what: Note) -> None:
+    if what == "overdue":
+        STATS_OVERDUE.add(1)
+    else:
+        STATS_RENEWALS.add(1, what)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,8 @@ STATS_SPANS: Final = Query(
     "stats_spans",
     """
 SELECT span_s, toUInt32(start) AS at, toUnixTimestamp64Micro(argMax(computed_at, version)),
-    max(version), argMax(user_count, version),
+    max(version), argMax(if(span_s = 3600, arraySum(event_counts), 0), version),
+    argMax(user_count, version),
     argMax(if(span_s = {bucket_s:UInt32}, event_types, []), version),
     argMax(if(span_s = {bucket_s:UInt32}, event_counts, []), version)
 FROM rollup_spans
@@ -30,18 +31,18 @@ WHERE tenant = {tenant:String}
     AND start >= toDateTime({start:UInt32}, 'UTC') AND start < toDateTime({end:UInt32}, 'UTC')
 GROUP BY span_s, at
 UNION ALL
-SELECT 0, toUInt32(hour), toUnixTimestamp64Micro(max(touched_at)), 0, 0, [], []
+SELECT 0, toUInt32(hour), toUnixTimestamp64Micro(max(touched_at)), 0, 0, 0, [], []
 FROM touched_hours
 WHERE tenant = {tenant:String}
     AND hour >= toDateTime({start:UInt32}, 'UTC') AND hour < toDateTime({end:UInt32}, 'UTC')
 GROUP BY hour
 UNION ALL
-SELECT 1, 0, toUnixTimestamp64Micro(now64(6)), 0, 0, [], []
+SELECT 1, 0, toUnixTimestamp64Micro(now64(6)), 0, 0, 0, [], []
 """,
 )
-"""What is known of a window: its spans with the moment, version, users and, of those as long as a
-bucket, events by type; the hours with the moment they were last written to (length 0), and the
-warehouse's clock (length 1). No sets of users are read."""
+"""What is known of a window: its spans with the moment, version, events of an hour, users and, of
+those as long as a bucket, events by type; the hours with the moment they were last written to
+(length 0), and the warehouse's clock (length 1). No sets of users are read."""
 
 STATS_USERS: Final = Query(
     "stats_users",

@@ -38,9 +38,12 @@ UNKNOWN_TABLE: Final = 60
 GRACE_US: Final = 1_500_000
 """How old the rollup of an hour that is being written to may be before it is counted live. Up to
 then ``as_of`` says how old it is."""
-SUMMED_GRACE_US: Final = 60_000_000
-"""The same for an hour that is summed up from slots: it holds so many events that counting it live
-takes long. One that was counted as a whole has that moment as its version."""
+MANY_EVENTS: Final = 250_000
+"""An hour with as many is counted in slots of ten seconds. Counting fewer takes some 60 ms."""
+MANY_GRACE_US: Final = 300_000_000
+"""The same for an hour of so many events, or one that is summed up from slots. To count it live
+takes seconds where the machine is busy, and from the very worker that would count it for all. One
+that was counted as a whole has that moment as its version."""
 
 _BY_BUCKET: Final = 1
 _BY_EVENT_TYPE: Final = 2
@@ -111,27 +114,31 @@ class Pieces(msgspec.Struct, frozen=True, kw_only=True):
     """How old the oldest count is of those that miss something."""
 
 
-def pieces_of(rows: Iterable[tuple[int, int, int, int]], window: Window) -> Pieces:
+def pieces_of(rows: Iterable[tuple[int, int, int, int, int]], window: Window) -> Pieces:
     """Return what to put an answer together from, given what is known of its window.
 
     Args:
         rows: Seconds of the span (or ``_TOUCHED``, or ``_CLOCK``), its start, the moment it was
-            counted (or touched, or now) in microseconds, and the version of the count.
+            counted (or touched, or now) in microseconds, the version of the count, and the events
+            of an hour.
         window: Days are of use only where a bucket is one.
     """
     known: dict[int, dict[int, tuple[int, int]]] = {
         span_s: {} for span_s in (_TOUCHED, _CLOCK, HOUR_S, QUARTER_S, DAY_S)
     }
-    for span_s, start, at, version in rows:
+    large: set[int] = set()
+    for span_s, start, at, version, events in rows:
         known[span_s][start] = (at, version)
+        if span_s == HOUR_S and (events >= MANY_EVENTS or version != at):
+            large.add(start)
     now, _ = known[_CLOCK][0]
     hours = known[HOUR_S]
     live: list[int] = []
     oldest = now
     for hour, (touched_at, _) in known[_TOUCHED].items():
-        computed_at, version = hours.get(hour, (0, 0))
+        computed_at, _ = hours.get(hour, (0, 0))
         if touched_at >= computed_at:
-            grace_us = GRACE_US if version == computed_at else SUMMED_GRACE_US
+            grace_us = MANY_GRACE_US if hour in large else GRACE_US
             if computed_at >= now - grace_us:
                 oldest = min(oldest, computed_at)
             else:
@@ -224,7 +231,7 @@ async def read_stats(warehouse: Warehouse, tenant: str, window: Window, now: dat
         rows = await warehouse.fetch(STATS_LIVE, bucket_s=size, **asked)
         live = itertools.chain.from_iterable(_levels(*row) for row in rows)
         return shape_stats(live, window=window, now=now)
-    pieces = pieces_of((row[:4] for row in known), window)
+    pieces = pieces_of((row[:5] for row in known), window)
     is_in_buckets = not pieces.live_hours and not (size == DAY_S and pieces.hours)
     if is_in_buckets:  # then only who was there in all has to be put together
         quarters, hours = pieces.quarters, pieces.other_hours
@@ -251,7 +258,7 @@ def _levels_of_spans(
 ) -> Iterator[tuple[int, int, str, int, int]]:
     """Yield the rows that spans as long as a bucket stand for, with all their users together."""
     in_all: Counter[str] = Counter()
-    for _, start, _, _, distinct, types, events in spans:
+    for _, start, _, _, _, distinct, types, events in spans:
         yield _BY_BUCKET, start, "", sum(events), distinct
         in_all.update(dict(zip(types, events, strict=True)))
     yield _IN_ALL, 0, "", in_all.total(), users

@@ -9,8 +9,8 @@ import pytest
 from sluice.core.event import Event
 from sluice.warehouse import upkeep
 from sluice.warehouse.client import Warehouse
-from sluice.warehouse.queries import Query
-from sluice.warehouse.stats import Stats
+from sluice.warehouse.queries import STATS_SPANS, Query
+from sluice.warehouse.stats import DAY_S, HOUR_S, Stats
 from tests.support.worker_rig import TENANT, Rig, hours_ago, make_event
 from worker.rollups import Rollups
 
@@ -182,6 +182,24 @@ async def test_recomputation_of_a_full_hour_does_not_read_what_it_held_before(ri
     read = await rows_read(rig, rollups)
     assert (await rig.stats()).total_events == 301_001
     assert 1_000 <= read < 50_000
+
+
+@pytest.mark.parametrize("bucket_s", [HOUR_S, DAY_S])
+async def test_reader_is_told_how_many_events_an_hour_holds(rig: Rig, bucket_s: int) -> None:
+    """By that it knows which hours had better not be counted live."""
+    destination = rig.destination()
+    stored = [make_event(event_type=f"type_{n % 3}", received_at=at(n)) for n in range(30)]
+    await rig.deliver(destination, *stored)
+    await destination.rollups.recompute()
+    start = int(HOUR.timestamp())
+    asked: dict[str, Any] = {
+        "tenant": TENANT,
+        "start": start,
+        "end": start + HOUR_S,
+        "bucket_s": bucket_s,
+    }
+    known = await rig.warehouse.fetch(STATS_SPANS, **asked)
+    assert {row[4] for row in known if row[0] == HOUR_S} == {30}
 
 
 async def rows_read(rig: Rig, rollups: Rollups) -> int:

@@ -7,8 +7,9 @@ from sluice.warehouse.stats import (
     DAY_S,
     GRACE_US,
     HOUR_S,
+    MANY_EVENTS,
+    MANY_GRACE_US,
     QUARTER_S,
-    SUMMED_GRACE_US,
     StoredError,
     Window,
     bucket_starts,
@@ -68,17 +69,21 @@ DAY = 20_000 * DAY_S
 HOURS = [DAY, DAY + HOUR_S]
 
 
-def counted(*ages_us: int, day: int | None = None) -> list[tuple[int, int, int, int]]:
+Known = tuple[int, int, int, int, int]
+
+
+def counted(*ages_us: int, day: int | None = None, events: int = 7) -> list[Known]:
     """Return what is known of hours that were counted so long ago, and of the day of a version."""
     rows = [
-        (HOUR_S, hour, CLOCK - age, CLOCK - age) for hour, age in zip(HOURS, ages_us, strict=True)
+        (HOUR_S, hour, CLOCK - age, CLOCK - age, events)
+        for hour, age in zip(HOURS, ages_us, strict=True)
     ]
-    days = [] if day is None else [(DAY_S, DAY, CLOCK, day)]
-    return [(1, 0, CLOCK, 0), *rows, *days]
+    days = [] if day is None else [(DAY_S, DAY, CLOCK, day, 0)]
+    return [(1, 0, CLOCK, 0, 0), *rows, *days]
 
 
-def touched(hour: int, age_us: int) -> tuple[int, int, int, int]:
-    return 0, HOURS[hour], CLOCK - age_us, 0
+def touched(hour: int, age_us: int) -> Known:
+    return 0, HOURS[hour], CLOCK - age_us, 0, 0
 
 
 def test_day_comes_whole_only_when_it_is_the_sum_of_its_hours_as_they_are_now() -> None:
@@ -93,9 +98,9 @@ def test_day_comes_whole_only_when_it_is_the_sum_of_its_hours_as_they_are_now() 
 
 def test_six_hours_are_one_set_of_users_only_when_they_are_the_sum_of_those_hours() -> None:
     rows = counted(5, 6)
-    together = pieces_of([*rows, (QUARTER_S, DAY, CLOCK, 2 * CLOCK - 11)], "24h")
+    together = pieces_of([*rows, (QUARTER_S, DAY, CLOCK, 2 * CLOCK - 11, 0)], "24h")
     assert (together.hours, together.quarters, together.other_hours) == (HOURS, [DAY], [])
-    apart = pieces_of([*rows, (QUARTER_S, DAY, CLOCK, 2 * CLOCK - 12)], "24h")
+    apart = pieces_of([*rows, (QUARTER_S, DAY, CLOCK, 2 * CLOCK - 12, 0)], "24h")
     assert (apart.hours, apart.quarters, apart.other_hours) == (HOURS, [], HOURS)
 
 
@@ -110,10 +115,29 @@ def test_hour_is_counted_live_when_its_count_is_too_old_or_missing() -> None:
     pieces = pieces_of(rows, "7d")
     assert (pieces.days, pieces.hours, pieces.live_hours) == ([], HOURS[:1], HOURS[1:])
     assert pieces.age_us == 0
-    summed = [(1, 0, CLOCK, 0), (HOUR_S, DAY, CLOCK - SUMMED_GRACE_US, 9 * CLOCK), touched(0, 3)]
-    assert pieces_of(summed, "24h").age_us == SUMMED_GRACE_US
-    missing = pieces_of([(1, 0, CLOCK, 0), touched(0, 3)], "24h")
+    missing = pieces_of([(1, 0, CLOCK, 0, 0), touched(0, 3)], "24h")
     assert (missing.hours, missing.live_hours, missing.age_us) == ([], HOURS[:1], 0)
+
+
+@pytest.mark.parametrize(
+    ("version", "events"), [(9 * CLOCK, 7), (None, MANY_EVENTS)], ids=["in slots", "whole, so far"]
+)
+def test_hour_of_very_many_events_is_counted_live_only_when_its_count_is_minutes_old(
+    version: int | None, events: int
+) -> None:
+    def pieces(age_us: int) -> tuple[list[int], int]:
+        at = CLOCK - age_us
+        hour = (HOUR_S, DAY, at, version or at, events)
+        found = pieces_of([(1, 0, CLOCK, 0, 0), hour, touched(0, 3)], "24h")
+        return found.live_hours, found.age_us
+
+    assert pieces(MANY_GRACE_US) == ([], MANY_GRACE_US)
+    assert pieces(MANY_GRACE_US + 1) == (HOURS[:1], 0)
+
+
+def test_hour_of_one_event_fewer_that_was_counted_as_a_whole_is_counted_live_at_once() -> None:
+    rows = [*counted(9, GRACE_US + 1, events=MANY_EVENTS - 1), touched(1, 3)]
+    assert pieces_of(rows, "24h").live_hours == HOURS[1:]
 
 
 def test_stored_error_leaves_out_what_is_not_known() -> None:
