@@ -33,7 +33,14 @@ from gateway.group import Group, Unstored
 from gateway.publisher import Publisher
 from gateway.rejections import Rejections
 from gateway.reply import render, render_queued
-from gateway.routes.ingest import BATCH_PATH, TRACK, TRACK_PATH, unstored_answer
+from gateway.routes.ingest import (
+    BATCH,
+    BATCH_PATH,
+    TRACK,
+    TRACK_BATCH,
+    TRACK_PATH,
+    unstored_answer,
+)
 from gateway.sources.segops import TypedEvent, judge_plain, read_plain
 from gateway.stamps import Stamps
 from sluice.core.envelope import encode
@@ -205,8 +212,9 @@ class FastPath:
         return True
 
     def note_cut(self, grant: Grant, started: float) -> None:
-        """Note a batch whose client hung up before it was whole."""
-        self._batches.note_cut(grant.tenant, started)
+        """Note a large request whose client hung up before it was whole."""
+        name, source = (TRACK_BATCH, BATCH) if grant.is_batch else (TRACK, TRACK)
+        self._batches.note_cut(grant.tenant, started, name=name, source=source)
 
     def take_batch(
         self,
@@ -216,10 +224,10 @@ class FastPath:
         begin: int,
         started: float,
     ) -> bool:
-        """As ``take``, for a batch.
+        """As ``take``, for a batch; a large event is the long way's.
 
         Args:
-            grant: For the shape of its head.
+            grant: For the shape of its head, which may be that of single events.
             connection: Is given the answer.
             pieces: One whole request.
             begin: Where the body begins in the first of them.
@@ -227,7 +235,8 @@ class FastPath:
         """
         size = sum(map(len, pieces)) - begin
         if (
-            size > MAX_BATCH_BYTES
+            not grant.is_batch
+            or size > MAX_BATCH_BYTES
             or grant.directory is not self._directory()
             or not self._app.may_hurry
         ):
