@@ -238,6 +238,31 @@ async def test_request_in_hand_is_answered_when_the_gateway_stops(tmp_path: Path
     assert len((await stored_rows(gateway.settings))["events"]) == 4
 
 
+async def test_body_that_arrives_when_the_gateway_stops_is_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a request that a handler has in hand, when connections are told to end."""
+    closed: list[Connection] = []
+    close = Connection.close
+
+    def note_close(connection: Connection) -> None:
+        close(connection)
+        closed.append(connection)
+
+    monkeypatch.setattr(Connection, "close", note_close)
+    async with running_gateway(tmp_path) as gateway, connect(gateway.url) as (reader, writer):
+        request = gateway.track_bytes(EVENT, ("Expect", "100-continue"))
+        writer.write(request[:-9])
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        gateway.stop.set()
+        await poll_until(lambda: closed, what="connections are told to end")
+        writer.write(request[-9:])
+        answer = await read_answer(reader)
+        assert answer is not None
+        assert (answer.status, answer.headers["Connection"]) == (202, "close")
+    assert len((await stored_rows(gateway.settings))["events"]) == 1
+
+
 async def test_tenant_takes_the_long_way_when_it_gets_a_limit(tmp_path: Path) -> None:
     async with running_gateway(tmp_path) as gateway, on_fast_path(gateway) as client:
         tenants = TenantsFile(gateway.settings.tenants_path)

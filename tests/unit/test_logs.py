@@ -68,7 +68,9 @@ def endless(depth: int) -> list[object]:
     return outer
 
 
-@pytest.mark.parametrize("value", [Nameless(), [Nameless()], endless(0), endless(100_000), "\ud800"])
+@pytest.mark.parametrize(
+    "value", [Nameless(), [Nameless()], endless(0), endless(100_000), "\ud800"], ids=range(5)
+)
 def test_line_says_all_the_rest_where_a_field_cannot_be_said(value: object) -> None:
     said = parsed(record(detail=value, rows=7, part="a"))
     assert isinstance(said.pop("detail"), str)
