@@ -86,9 +86,8 @@ class Connection(RequestHandler):
         large = self.large
         if large is not None and self._server.admission is not None:
             self._server.admission.forget(self)
-            grant = self._grants.get(large.shape)
-            if large.left and grant is not None:
-                grant.fast_path.note_cut(grant, large.started)
+            if large.left and self._server.fast_path is not None:
+                self._server.fast_path.note_cut(large.request, large.started)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

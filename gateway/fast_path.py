@@ -25,7 +25,8 @@ from aiohttp import hdrs
 from aiohttp.http_parser import RawRequestMessage
 
 from gateway.connection import Connection
-from gateway.core.auth import Principal, TokenKeys, authenticate_ingest
+from gateway.core.auth import Denied, Principal, TokenKeys, authenticate_ingest
+from gateway.core.large_request import LargeRequest
 from gateway.core.request_shape import is_plain
 from gateway.dispatch import Dispatcher
 from gateway.fast_batch import MAX_BATCH_BYTES, FastBatches
@@ -147,13 +148,7 @@ class FastPath:
         ):
             return None  # of a session too: its token would be verified twice for each request
         directory = self._directory()
-        who = authenticate_ingest(
-            message.headers.getall(hdrs.AUTHORIZATION),
-            directory,
-            self._token_keys(),
-            self._session_secret,
-            now=time.time(),
-        )
+        who = self._authenticate(message.headers.getall(hdrs.AUTHORIZATION))
         # A session ends with its time, and a limit is counted: both are the long way's business.
         if isinstance(who, Principal) and who.uid is None and not who.tenant.has_limits:
             is_gzip = hdrs.CONTENT_ENCODING in message.headers
@@ -211,10 +206,22 @@ class FastPath:
             self._flush()
         return True
 
-    def note_cut(self, grant: Grant, started: float) -> None:
-        """Note a large request whose client hung up before it was whole."""
-        name, source = (TRACK_BATCH, BATCH) if grant.is_batch else (TRACK, TRACK)
-        self._batches.note_cut(grant.tenant, started, name=name, source=source)
+    def note_cut(self, request: LargeRequest, started: float) -> None:
+        """Note a large request whose client hung up before it was whole, if its key is good."""
+        who = self._authenticate(request.authorizations)
+        if isinstance(who, Principal):
+            is_batch = request.path == BATCH_PATH
+            name, source = (TRACK_BATCH, BATCH) if is_batch else (TRACK, TRACK)
+            self._batches.note_cut(who.tenant, started, name=name, source=source)
+
+    def _authenticate(self, authorizations: Sequence[str]) -> Principal | Denied:
+        return authenticate_ingest(
+            authorizations,
+            self._directory(),
+            self._token_keys(),
+            self._session_secret,
+            now=time.time(),
+        )
 
     def take_batch(
         self,

@@ -27,12 +27,14 @@ KEPT_SHAPES: Final = 256
 
 
 class LargeRequest(NamedTuple):
-    """What has to be known of a head to refuse its request."""
+    """What has to be known of a head to refuse its request, or to note that it was cut off."""
 
     path: str
     """Without the trailing slash."""
     request_id: str | None
     """The client's own, as it was sent."""
+    authorizations: tuple[str, ...] = ()
+    """As they were sent."""
 
 
 def read_large(shape: bytes) -> LargeRequest | None:
@@ -55,4 +57,8 @@ def _read(shape: bytes) -> LargeRequest | None:
     if values.get(b"connection", b"keep-alive").lower() != b"keep-alive":
         return None
     request_id = values.get(b"x-request-id")
-    return LargeRequest(head[1].decode(), None if request_id is None else request_id.decode())
+    return LargeRequest(
+        head[1].decode(),
+        None if request_id is None else request_id.decode(),
+        tuple(value.decode() for name, value in fields if name == b"authorization"),
+    )

@@ -13,6 +13,7 @@ HEAD = (
     b"Authorization: ApiKey k"
 )
 
+KEY: Final = ("ApiKey k",)
 READ_WITHIN_S: Final = 20
 READ_MANY_FIELDS: Final = """
 from gateway.core.large_request import read_large
@@ -27,15 +28,15 @@ for odd in (b"\\r\\nX_Odd: a", b"\\r\\nX: \\xff", b"\\r\\nX"):
 @pytest.mark.parametrize(
     ("path", "more", "expected"),
     [
-        (b"", b"", LargeRequest("/api/ingestion/track", None)),
-        (b"/batch", b"", LargeRequest("/api/ingestion/track/batch", None)),
+        (b"", b"", LargeRequest("/api/ingestion/track", None, KEY)),
+        (b"/batch", b"", LargeRequest("/api/ingestion/track/batch", None, KEY)),
         (
             b"/batch/",
             b"\r\nContent-Encoding: gzip",
-            LargeRequest("/api/ingestion/track/batch", None),
+            LargeRequest("/api/ingestion/track/batch", None, KEY),
         ),
-        (b"", b"\r\nConnection: Keep-Alive", LargeRequest("/api/ingestion/track", None)),
-        (b"", b"\r\nx-request-id: r-7 ", LargeRequest("/api/ingestion/track", "r-7")),
+        (b"", b"\r\nConnection: Keep-Alive", LargeRequest("/api/ingestion/track", None, KEY)),
+        (b"", b"\r\nx-request-id: r-7 ", LargeRequest("/api/ingestion/track", "r-7", KEY)),
     ],
 )
 def test_plain_head_is_read(path: bytes, more: bytes, expected: LargeRequest) -> None:
