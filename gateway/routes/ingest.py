@@ -201,7 +201,12 @@ class Ingest:
 
     async def _read(self, request: BaseRequest) -> bytes | Rejected | None:
         """Return the body; None: more of it is to be waited for than there is room for."""
-        if self.awaited.is_full and not request.content.is_eof():
+        if request.content.is_eof():
+            if hdrs.CONTENT_ENCODING not in request.headers:  # nothing is waited for
+                return await read_body(
+                    request, max_bytes=MAX_BODY_BYTES, timeout_s=self.body_timeout_s
+                )
+        elif self.awaited.is_full:
             return None
         if hdrs.EXPECT in request.headers:
             send_continue(request)
