@@ -9,7 +9,8 @@ most are refused. So a large request is looked at before the parser sees it:
 * A whole one is given to the parser in its turn, one in each turn of the event loop: between two of
   them the loop looks at its sockets, so that refusals do not wait for a row of batches.
 * One that does not get whole within ``ARRIVES_WITHIN_S`` goes on as if nothing had been: who stalls
-  keeps nothing from others. Its credential is judged then, and its time is the route's.
+  keeps nothing from others. Its credential is judged then, and its time is the route's, as are the
+  bytes that wait for more of them (``gateway.room``).
 
 What is small, or not plain (``core.large_request``), never comes here.
 """

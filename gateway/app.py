@@ -28,7 +28,7 @@ from gateway.reads import Reads, reads_of
 from gateway.rejections import Rejections
 from gateway.reply import request_ids
 from gateway.request_log import RequestLog
-from gateway.room import Room
+from gateway.room import MAX_AWAITED_BYTES, Room
 from gateway.routes.console import console_routes
 from gateway.routes.dead_letters import DeadLetterRoutes
 from gateway.routes.docs import docs_routes
@@ -119,7 +119,7 @@ def build_app(parts: Parts) -> Dispatcher:
         return dispatcher is not None and not dispatcher.is_leaving
 
     limits = RateLimits()
-    room = Room()
+    room, awaited = Room(), Room(MAX_AWAITED_BYTES)
     readers = Readers(
         directory=parts.directory,
         token_keys=parts.token_keys,
@@ -142,6 +142,7 @@ def build_app(parts: Parts) -> Dispatcher:
             rejections=parts.rejections,
             stamps=parts.stamps,
             body_timeout_s=parts.body_timeout_s,
+            awaited=awaited,
         ).routes(),
         *SessionRoutes(
             directory=parts.directory,
@@ -205,6 +206,7 @@ def build_app(parts: Parts) -> Dispatcher:
             stamps=parts.stamps,
             body_timeout_s=parts.body_timeout_s,
             room=room,
+            awaited=awaited,
             limits=limits,
             monotonic=parts.monotonic,
         ).routes(),

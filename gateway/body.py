@@ -8,6 +8,7 @@ ever returned.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import StreamReader, hdrs
@@ -165,9 +166,21 @@ async def _read_encoded(
 async def chunks_of(content: StreamReader) -> AsyncIterator[bytes]:
     """Yield a body piece by piece, as it arrives."""
     while not content.at_eof():
-        chunk = await content.readany()
+        chunk = await next_of(content)
         if chunk:
             yield chunk
+
+
+async def next_of(content: StreamReader) -> bytes:
+    """Return what of a body has arrived, once there is something, or nothing at its end.
+
+    Raises:
+        ConnectionResetError: The client hung up before anybody waited for more.
+    """
+    with suppress(RuntimeError):  # aiohttp's word for it
+        return await content.readany()
+    message = "the client hung up"
+    raise ConnectionResetError(message)
 
 
 def _encoding(request: BaseRequest) -> Encoding | Rejected | None:

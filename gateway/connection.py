@@ -92,9 +92,8 @@ class Connection(RequestHandler):
         large = self.large
         if large is not None and self._server.admission is not None:
             self._server.admission.forget(self)
-            grant = self._grant_of(large.shape)
-            if large.left and grant is not None:
-                grant.fast_path.note_cut(grant, large.started)
+            if large.left and self._server.fast_path is not None:
+                self._server.fast_path.note_cut(large.request, large.started)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -305,11 +304,14 @@ class Connection(RequestHandler):
         return self._close
 
     def close(self) -> None:
-        """End the connection, after the answer to the request that the fast path has in hand."""
+        """End the connection, after the answer to the request in hand."""
+        waiter = self._waiter
         if self._is_taken:
             self._close = True
-        else:
+        elif self._current_request is None and not (waiter is not None and waiter.done()):
             super().close()
+        # Else a handler has it, or is about to: its answer is the last at the end of the process
+        # (``Dispatcher.is_leaving``). To aiohttp the rest of its body would be nothing any more.
 
     def _process_keepalive(self) -> None:
         if self._is_taken:  # to aiohttp it looks idle

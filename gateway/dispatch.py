@@ -186,7 +186,7 @@ class Dispatcher:
         if isinstance(found, _Unhandled):
             answer = self._shaped(request, found.answer, request_id)
             self._note(found.route, exchange, answer, started)
-            return Reply(answer, request_id)
+            return Reply(answer, request_id, is_last=self.is_leaving)
         route, handler = found
         if self.is_stopping and not route.is_for_operators:
             answer = self._shaped(request, route.refuse(_STOPPING, 1), request_id)

@@ -99,11 +99,18 @@ class FastBatches:
         self._app.enter()
         self._loop.call_soon(self._answer, _Taken(connection, tenant.slug, started), full)
 
-    def note_cut(self, tenant: Tenant, started: float) -> None:
-        """Note a batch whose client hung up before it was whole."""
+    def note_cut(self, tenant: Tenant, started: float, *, name: str, source: str) -> None:
+        """Note a request whose client hung up before it was whole.
+
+        Args:
+            tenant: Whose key it had.
+            started: When it began to arrive.
+            name: Of its route.
+            source: That its events are of.
+        """
         request_id = self._new_request_id()
-        self._rejections.record(tenant.slug, BATCH, (INCOMPLETE,), request_id)
-        self._note(tenant.slug, refused((INCOMPLETE,)), started, request_id)
+        self._rejections.record(tenant.slug, source, (INCOMPLETE,), request_id)
+        self._note(tenant.slug, refused((INCOMPLETE,)), started, request_id, name=name)
 
     def _queue(self, connection: Connection, tenant: Tenant, text: bytes, started: float) -> bool:
         parsed = parse_batch(text, strict=tenant.strict_event_types)
@@ -161,9 +168,17 @@ class FastBatches:
             EVENTS_NORMALISED.add(count, reason)
         self._rejections.record(taken.slug, BATCH, taken.rejected, request_id)
 
-    def _note(self, slug: str, answer: Answer, started: float, request_id: str) -> None:
+    def _note(
+        self,
+        slug: str,
+        answer: Answer,
+        started: float,
+        request_id: str,
+        *,
+        name: str = TRACK_BATCH,
+    ) -> None:
         self._app.note(
-            TRACK_BATCH,
+            name,
             answer.status,
             answer.error_type,
             started,

@@ -25,7 +25,8 @@ from aiohttp import hdrs
 from aiohttp.http_parser import RawRequestMessage
 
 from gateway.connection import Connection
-from gateway.core.auth import Principal, TokenKeys, authenticate_ingest
+from gateway.core.auth import Denied, Principal, TokenKeys, authenticate_ingest
+from gateway.core.large_request import LargeRequest
 from gateway.core.request_shape import is_plain
 from gateway.dispatch import Dispatcher
 from gateway.fast_batch import MAX_BATCH_BYTES, FastBatches
@@ -34,7 +35,14 @@ from gateway.known_heads import KnownHeads
 from gateway.publisher import Publisher
 from gateway.rejections import Rejections
 from gateway.reply import render, render_queued
-from gateway.routes.ingest import BATCH_PATH, TRACK, TRACK_PATH, unstored_answer
+from gateway.routes.ingest import (
+    BATCH,
+    BATCH_PATH,
+    TRACK,
+    TRACK_BATCH,
+    TRACK_PATH,
+    unstored_answer,
+)
 from gateway.sources.segops import TypedEvent, judge_plain, read_plain
 from gateway.stamps import Stamps
 from sluice.core.envelope import encode
@@ -143,13 +151,7 @@ class FastPath:
         ):
             return None  # of a session too: its token would be verified twice for each request
         directory = self._directory()
-        who = authenticate_ingest(
-            message.headers.getall(hdrs.AUTHORIZATION),
-            directory,
-            self._token_keys(),
-            self._session_secret,
-            now=time.time(),
-        )
+        who = self._authenticate(message.headers.getall(hdrs.AUTHORIZATION))
         # A session ends with its time, and a limit is counted: both are the long way's business.
         if isinstance(who, Principal) and who.uid is None and not who.tenant.has_limits:
             is_gzip = hdrs.CONTENT_ENCODING in message.headers
@@ -207,9 +209,22 @@ class FastPath:
             self._flush()
         return True
 
-    def note_cut(self, grant: Grant, started: float) -> None:
-        """Note a batch whose client hung up before it was whole."""
-        self._batches.note_cut(grant.tenant, started)
+    def note_cut(self, request: LargeRequest, started: float) -> None:
+        """Note a large request whose client hung up before it was whole, if its key is good."""
+        who = self._authenticate(request.authorizations)
+        if isinstance(who, Principal):
+            is_batch = request.path == BATCH_PATH
+            name, source = (TRACK_BATCH, BATCH) if is_batch else (TRACK, TRACK)
+            self._batches.note_cut(who.tenant, started, name=name, source=source)
+
+    def _authenticate(self, authorizations: Sequence[str]) -> Principal | Denied:
+        return authenticate_ingest(
+            authorizations,
+            self._directory(),
+            self._token_keys(),
+            self._session_secret,
+            now=time.time(),
+        )
 
     def take_batch(
         self,
@@ -219,10 +234,10 @@ class FastPath:
         begin: int,
         started: float,
     ) -> bool:
-        """As ``take``, for a batch.
+        """As ``take``, for a batch; a large event is the long way's.
 
         Args:
-            grant: For the shape of its head.
+            grant: For the shape of its head, which may be that of single events.
             connection: Is given the answer.
             pieces: One whole request.
             begin: Where the body begins in the first of them.
@@ -230,7 +245,8 @@ class FastPath:
         """
         size = sum(map(len, pieces)) - begin
         if (
-            size > MAX_BATCH_BYTES
+            not grant.is_batch
+            or size > MAX_BATCH_BYTES
             or grant.directory is not self._directory()
             or not self._app.may_hurry
         ):

@@ -1,8 +1,9 @@
-"""How many bytes of bodies are held at once for callers who have proven nothing yet.
+"""How many bytes of bodies are held at once while more of them is waited for.
 
 A key inside the body, or a signature over it, is judged only once the body is there. Without this
-bound, anybody could make the gateway hold as many full bodies as it has connections. Charged is
-what has arrived and not what was announced: who sends nothing takes no room from others.
+bound, anybody could make the gateway hold as many full bodies as it has connections; and without
+one for those who have proven who they are, anybody with a key. Charged is what has arrived and not
+what was announced: who sends nothing takes no room from others.
 """
 
 from types import TracebackType
@@ -12,6 +13,8 @@ from gateway.group import Unstored
 from sluice.core.errors import ErrorType
 
 MAX_UNPROVEN_BYTES: Final = 128 * 1024 * 1024
+MAX_AWAITED_BYTES: Final = 64 * 1024 * 1024
+"""Of bodies whose senders have proven who they are, and whose rest is on its way."""
 TOO_MANY: Final = Unstored(
     ErrorType.OVERLOADED, "Too many requests are being read; retry after the time given.", 1.0
 )

@@ -13,7 +13,7 @@ from aiohttp import StreamReader
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest, RequestPayloadError
 
-from gateway.body import check_transfer, forget_frames
+from gateway.body import check_transfer, forget_frames, next_of
 from gateway.room import Held
 from gateway.sources.shopify_signature import Hashers, is_signed
 from sluice.core.errors import ErrorType, Rejected
@@ -106,7 +106,7 @@ async def _read_into(
     size = 0
     hashers: Hashers | None = None
     while not content.at_eof():
-        chunk = await content.readany()
+        chunk = await next_of(content)
         size += len(chunk)
         if size > bounds.hashed_bytes:
             return _too_large(bounds)

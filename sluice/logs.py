@@ -86,7 +86,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
         line = _fields(record) | {
-            "event": record.getMessage(),
+            "event": _event(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "timestamp": _time(record),
@@ -96,10 +96,9 @@ class JsonLines(logging.Formatter):
         if record.stack_info:
             line["stack"] = record.stack_info
         try:
-            return msgspec.json.encode(line, enc_hook=repr).decode()
-        except (TypeError, ValueError, OverflowError):  # such as half of a surrogate pair
-            escaped = {name: ascii(value) for name, value in line.items()}
-            return msgspec.json.encode(escaped).decode()
+            return _encoded(line).decode()
+        except Exception:  # noqa: BLE001 - such as half of a surrogate pair, or a repr that fails
+            return _encoded({name: _sayable(value) for name, value in line.items()}).decode()
 
 
 class TextLines(logging.Formatter):
@@ -112,7 +111,7 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record, and a traceback below it."""
         level = self._in(_COLOURS.get(record.levelno, ""), record.levelname.lower().ljust(9))
-        event = self._in(_BOLD, record.getMessage().ljust(_EVENT_WIDTH))
+        event = self._in(_BOLD, _printable(_event(record)).ljust(_EVENT_WIDTH))
         words = [self._in(_DIM, _time(record)), f"[{level}]", event, f"[{record.name}]"]
         words += [f"{name}={_shown(value)}" for name, value in _fields(record).items()]
         lines = [" ".join(words)]
@@ -155,8 +154,40 @@ def _time(record: logging.LogRecord) -> str:
     return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
+def _event(record: logging.LogRecord) -> str:
+    """Return what a record says, also where a library's words do not fit their places."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - whatever the words do
+        return f"{_told(record.msg)} {_told(record.args)}"
+
+
+def _encoded(value: object) -> bytes:
+    return msgspec.json.encode(value, enc_hook=repr)
+
+
+def _sayable(value: object) -> object:
+    """Return a value as it is where JSON can say it, else in words."""
+    try:
+        return msgspec.Raw(_encoded(value))
+    except Exception:  # noqa: BLE001 - whatever the value does
+        return _printable(_told(value))
+
+
+def _told(value: object) -> str:
+    """Return a value in words; of what fails to give any, the type."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - whatever the value does
+        return f"<{type(value).__name__}>"
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def _shown(value: object) -> str:
     """Return a value as one word: as it is where that is plain, else quoted."""
-    text = str(value)
+    text = _told(value)
     is_plain = bool(text) and text.isprintable() and not set(text) & set(" \"'=")
     return text if is_plain else repr(text)

@@ -10,29 +10,40 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 _HEAD: Final = re.compile(
-    rb"POST (/api/ingestion/track(?:/batch)?)/? HTTP/1\.1((?:\r\n[A-Za-z0-9-]+: ?[\x20-\x7e]*)+)"
+    rb"POST (/api/ingestion/track(?:/batch)?)/? HTTP/1\.1((?:\r\n[A-Za-z0-9-]+:[\x20-\x7e]*+)++)"
 )
-_FIELD: Final = re.compile(rb"\r\n([A-Za-z0-9-]+): ?([\x20-\x7e]*)")
+"""Each text can be read in one way only, or a head that fails at its end would be tried in all."""
+_FIELD: Final = re.compile(rb"\r\n([A-Za-z0-9-]+):([\x20-\x7e]*)")
 _NOT_PLAIN: Final = frozenset(
     {b"expect", b"origin", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
 """They change what follows the head, or who may read the answer."""
+_ONCE: Final = (b"connection", b"x-request-id")
+"""Who says them twice may mean either."""
+MAX_SHAPE_BYTES: Final = 8_192
+"""A longer head is the parser's, which has bounds of its own."""
 KEPT_SHAPES: Final = 256
-"""Many connections of a client say the same head."""
+"""Many connections of a client say the same head. At most 2 MiB in all."""
 
 
 class LargeRequest(NamedTuple):
-    """What has to be known of a head to refuse its request."""
+    """What has to be known of a head to refuse its request, or to note that it was cut off."""
 
     path: str
     """Without the trailing slash."""
     request_id: str | None
     """The client's own, as it was sent."""
+    authorizations: tuple[str, ...] = ()
+    """As they were sent."""
+
+
+def read_large(shape: bytes) -> LargeRequest | None:
+    """Return what a head's shape (``request_shape``) asks for; None: only the parser may tell."""
+    return _read(shape) if len(shape) <= MAX_SHAPE_BYTES else None
 
 
 @lru_cache(maxsize=KEPT_SHAPES)
-def read_large(shape: bytes) -> LargeRequest | None:
-    """Return what a head's shape (``request_shape``) asks for; None: only the parser may tell."""
+def _read(shape: bytes) -> LargeRequest | None:
     head = _HEAD.fullmatch(shape)
     if head is None:
         return None
@@ -40,10 +51,14 @@ def read_large(shape: bytes) -> LargeRequest | None:
     names = [name for name, _ in fields]
     if names.count(b"content-length") != 1 or names.count(b"host") != 1:
         return None
-    if not _NOT_PLAIN.isdisjoint(names):
+    if not _NOT_PLAIN.isdisjoint(names) or any(names.count(name) > 1 for name in _ONCE):
         return None
     values = dict(fields)
     if values.get(b"connection", b"keep-alive").lower() != b"keep-alive":
         return None
     request_id = values.get(b"x-request-id")
-    return LargeRequest(head[1].decode(), None if request_id is None else request_id.decode())
+    return LargeRequest(
+        head[1].decode(),
+        None if request_id is None else request_id.decode(),
+        tuple(value.decode() for name, value in fields if name == b"authorization"),
+    )

@@ -36,6 +36,7 @@ from gateway.dispatch import Exchange, Route
 from gateway.group import Unstored
 from gateway.publisher import Publisher
 from gateway.rejections import Rejections
+from gateway.room import MAX_AWAITED_BYTES, TOO_MANY, NoRoomError, Room
 from gateway.sources.segops import parse_batch, parse_track
 from gateway.stamps import Stamps
 from sluice.core.envelope import Rows, encode
@@ -73,6 +74,8 @@ class Ingest:
     rejections: Rejections
     stamps: Stamps
     body_timeout_s: float
+    awaited: Room = field(default_factory=lambda: Room(MAX_AWAITED_BYTES))
+    """For bodies whose rest is on its way."""
 
     def routes(self) -> list[Route]:
         """Return the routes of this resource."""
@@ -189,12 +192,31 @@ class Ingest:
         key = _idempotency_key(request)
         if isinstance(key, Rejected):
             return self._refused(exchange, [key])
-        if hdrs.EXPECT in request.headers:
-            send_continue(request)
-        body = await read_body(request, max_bytes=MAX_BODY_BYTES, timeout_s=self.body_timeout_s)
+        body = await self._read(request)
+        if body is None:
+            return _unstored(exchange, TOO_MANY)
         if isinstance(body, Rejected):
             return self._refused(exchange, [body], who)
         return who, body, key
+
+    async def _read(self, request: BaseRequest) -> bytes | Rejected | None:
+        """Return the body; None: more of it is to be waited for than there is room for."""
+        if request.content.is_eof():
+            if hdrs.CONTENT_ENCODING not in request.headers:  # nothing is waited for
+                return await read_body(
+                    request, max_bytes=MAX_BODY_BYTES, timeout_s=self.body_timeout_s
+                )
+        elif self.awaited.is_full:
+            return None
+        if hdrs.EXPECT in request.headers:
+            send_continue(request)
+        try:
+            with self.awaited.hold() as held:
+                return await read_body(
+                    request, max_bytes=MAX_BODY_BYTES, timeout_s=self.body_timeout_s, held=held
+                )
+        except NoRoomError:
+            return None
 
     def _authenticate(
         self, request: BaseRequest, headers: Sequence[str], *, is_beacon: bool

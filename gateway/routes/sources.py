@@ -9,7 +9,7 @@ limit is looked at. 200 goes out only when the events are durable.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -24,7 +24,7 @@ from gateway.dispatch import Exchange, Route, last_segment
 from gateway.group import Unstored
 from gateway.publisher import Publisher
 from gateway.rejections import Rejections
-from gateway.room import TOO_MANY, Held, NoRoomError, Room
+from gateway.room import MAX_AWAITED_BYTES, TOO_MANY, Held, NoRoomError, Room
 from gateway.stamps import Stamps
 from sluice.core.envelope import Rows, encode
 from sluice.core.errors import ErrorType, Rejected
@@ -51,6 +51,9 @@ class SourceRoutes:
     stamps: Stamps
     body_timeout_s: float
     room: Room
+    """For bodies of callers who have proven nothing yet."""
+    awaited: Room = field(default_factory=lambda: Room(MAX_AWAITED_BYTES))
+    """For those of others, whose rest is on its way."""
     limits: RateLimits
     monotonic: Callable[[], float]
     unix_s: Callable[[], float] = time.time
@@ -120,7 +123,8 @@ class SourceRoutes:
             limited = self._enter(exchange, who)
             if limited is not None:
                 return limited
-            body = await self._read(source, exchange, None)
+            with self.awaited.hold() as held:
+                body = await self._read(source, exchange, self.awaited, held)
             return body if isinstance(body, Refused) else (who, replace(arrival, body=body))
         return await self._admit_by_body(source, exchange, arrival)
 
@@ -129,7 +133,7 @@ class SourceRoutes:
     ) -> tuple[Caller, Arrival] | Refused:
         """Read the body of a caller who has proven nothing yet, as long as there is room for it."""
         with self.room.hold() as held:
-            body = await self._read(source, exchange, held)
+            body = await self._read(source, exchange, self.room, held)
             if isinstance(body, Refused):
                 return body
             arrival = replace(arrival, body=body)
@@ -141,13 +145,15 @@ class SourceRoutes:
             return self._denied(exchange, who or _NOBODY)
         return self._enter(exchange, who) or (who, arrival)
 
-    async def _read(self, source: Source, exchange: Exchange, held: Held | None) -> bytes | Refused:
-        """Return the body, charged to ``held`` where there is one."""
+    async def _read(
+        self, source: Source, exchange: Exchange, room: Room, held: Held
+    ) -> bytes | Refused:
+        """Return the body, charged to ``held``, which is of ``room``."""
         request = exchange.request
         wrong = check_encoding(request)
         if wrong is not None:
             return self._refused(exchange, wrong)
-        if held is not None and self.room.is_full:
+        if room.is_full and (room is self.room or not request.content.is_eof()):
             return _unstored(exchange, TOO_MANY)
         send_continue(request)
         try:

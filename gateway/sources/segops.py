@@ -44,6 +44,9 @@ from sluice.core.times import parse_all_occurred_at
 
 _NULL: Final = msgspec.Raw(b"null")
 _OPEN: Final = ord("{")
+MANY_BYTES: Final = 262_144
+MANY_COMMAS: Final = 32_768
+"""What is longer and has more may hold a million elements, each of which would be an object."""
 MAX_SPAN_JUDGED: Final = 8
 """So few events are judged one by one when something in them is not plainly good."""
 
@@ -77,14 +80,28 @@ class _Batch(msgspec.Struct, gc=False):
     events: list[_Event] | None = None
 
 
+_AtMost: Final = msgspec.defstruct(
+    "_AtMost",
+    [(f"e{number}", msgspec.Raw, _NULL) for number in range(MAX_BATCH_EVENTS)],
+    array_like=True,
+    forbid_unknown_fields=True,
+)
+"""A list that is given up at the first element too many, before the rest is read."""
+
+
 class _RawBatch(msgspec.Struct, gc=False):
     events: msgspec.Raw = _NULL
+
+
+class _Many(msgspec.Struct, gc=False):
+    events: _AtMost | None = None  # type: ignore[valid-type]  # made here
 
 
 _EVENT: Final = msgspec.json.Decoder(_Event)
 _RAW_EVENT: Final = msgspec.json.Decoder(_RawEvent)
 _BATCH: Final = msgspec.json.Decoder(_Batch)
 _RAW_BATCH: Final = msgspec.json.Decoder(_RawBatch)
+_MANY: Final = msgspec.json.Decoder(_Many)
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -203,6 +220,9 @@ def _parse_batch(body: bytes, terms: Terms) -> Batch | Rejected:
     text = without_bom(body)
     if isinstance(text, Rejected):
         return text
+    if len(text) > MANY_BYTES and text.count(b",") > MANY_COMMAS and _holds_too_many(text):
+        detail = f"At most {MAX_BATCH_EVENTS} events per request; this has more."
+        return Rejected(ErrorType.BATCH_TOO_LARGE, detail, field="events")
     try:
         events = _BATCH.decode(text).events
     except msgspec.DecodeError:
@@ -399,6 +419,16 @@ def _oversized(text: bytes, *, index: int | None) -> Rejected | None:
         return None
     detail = f"The event has {len(text)} bytes; {MAX_EVENT_BYTES} are allowed."
     return Rejected(ErrorType.EVENT_TOO_LARGE, detail, index=index)
+
+
+def _holds_too_many(text: bytes) -> bool:
+    try:
+        _MANY.decode(text)
+    except msgspec.ValidationError as error:
+        return "length" in str(error)  # else it is of another type
+    except msgspec.DecodeError:
+        return False
+    return False
 
 
 def _wrong_count(count: int) -> Rejected | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -219,3 +219,40 @@ async def test_client_that_waits_for_100_continue_is_served_by_the_long_way(tmp_
             assert answer is not None
             assert answer.status == 202
             assert edge.admission.held_bytes == 0
+
+
+async def test_bodies_that_the_long_way_waits_for_are_held_within_a_bound(tmp_path: Path) -> None:
+    """Such as those whose heads came in two pieces: the admission never saw them."""
+    room = 2 * len(BODY)
+    async with (
+        running_edge(tmp_path, pending_bytes=PENDING, awaited_bytes=room) as edge,
+        AsyncExitStack() as stack,
+    ):
+        request = edge.batch_bytes(BODY)
+
+        async def begin() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            reader, writer = await stack.enter_async_context(connect(edge.url))
+            writer.write(request[:50])
+            await poll_until(lambda: edge.http.heads)
+            writer.write(request[50:-9])
+            await poll_until(lambda: not edge.http.heads)
+            return reader, writer
+
+        clients = [await begin() for _ in range(2)]
+        await poll_until(lambda: edge.awaited.used > room * 7 // 8)
+        for _ in range(2):
+            late, _ = await begin()
+            answer = await read_answer(late)
+            assert answer is not None
+            assert (answer.status, answer.error_type) == (503, "overloaded")
+        assert edge.awaited.used <= room
+        # What is there as a whole waits for nothing and needs no room.
+        assert (await ask(edge, request)).status == 202
+        clients[0][1].transport.abort()
+        await poll_until(lambda: edge.awaited.used < len(BODY))
+        clients[1][1].write(request[-9:])
+        answer = await read_answer(clients[1][0])
+        assert answer is not None
+        assert answer.status == 202
+        assert edge.awaited.used == 0
+    assert len(edge.queue.rows()) == 2 * EVENTS

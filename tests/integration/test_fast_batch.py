@@ -142,6 +142,24 @@ async def test_batch_that_is_cut_off_is_noted_as_on_the_long_way(tmp_path: Path)
     assert "body_incomplete" in {orjson.loads(row)["error_type"] for row in rows["errors"]}
 
 
+async def test_first_request_of_a_connection_that_is_cut_off_is_noted_too(tmp_path: Path) -> None:
+    """Its head is not known; whose it is, its key says."""
+    async with running_gateway(tmp_path) as gateway:
+        cut = EVENTS_REJECTED.value("batch", "body_incomplete")
+        request = gateway.track_bytes(BODY, target=BATCH)
+        for key in (gateway.api_key, "sk_live_other"):
+            async with connect(gateway.url) as (_, writer):
+                writer.write(request.replace(gateway.api_key.encode(), key.encode())[:-1])
+                writer.write_eof()
+                await writer.drain()
+        await poll_until(
+            lambda: EVENTS_REJECTED.value("batch", "body_incomplete") == cut + 1,
+            what="the end is noted",
+        )
+    [row] = map(orjson.loads, (await stored_rows(gateway.settings))["errors"])
+    assert (row["error_type"], row.get("occurrences", 1)) == ("body_incomplete", 1)
+
+
 async def test_more_than_the_body_behind_its_last_piece_is_the_next_request(
     tmp_path: Path,
 ) -> None:

@@ -20,7 +20,7 @@ from gateway.reply import render_queued
 from sluice.core.envelope import Envelope
 from sluice.core.errors import ErrorType
 from sluice.queue.local import LocalQueue
-from sluice.telemetry import EVENTS_ACCEPTED, HTTP_FAST_PATH
+from sluice.telemetry import EVENTS_ACCEPTED, EVENTS_REJECTED, HTTP_FAST_PATH
 from sluice.tenants import TenantsFile
 from tests.support.gateway import EVENT, TENANT, TRACK, Gateway, running_gateway, stored_rows
 from tests.support.poll import poll_until
@@ -290,6 +290,31 @@ async def test_request_in_hand_is_answered_when_the_gateway_stops(tmp_path: Path
     assert len((await stored_rows(gateway.settings))["events"]) == 4
 
 
+async def test_body_that_arrives_when_the_gateway_stops_is_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a request that a handler has in hand, when connections are told to end."""
+    closed: list[Connection] = []
+    close = Connection.close
+
+    def note_close(connection: Connection) -> None:
+        close(connection)
+        closed.append(connection)
+
+    monkeypatch.setattr(Connection, "close", note_close)
+    async with running_gateway(tmp_path) as gateway, connect(gateway.url) as (reader, writer):
+        request = gateway.track_bytes(EVENT, ("Expect", "100-continue"))
+        writer.write(request[:-9])
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        gateway.stop.set()
+        await poll_until(lambda: closed, what="connections are told to end")
+        writer.write(request[-9:])
+        answer = await read_answer(reader)
+        assert answer is not None
+        assert (answer.status, answer.headers["Connection"]) == (202, "close")
+    assert len((await stored_rows(gateway.settings))["events"]) == 1
+
+
 async def test_tenant_takes_the_long_way_when_it_gets_a_limit(tmp_path: Path) -> None:
     async with running_gateway(tmp_path) as gateway, on_fast_path(gateway) as client:
         tenants = TenantsFile(gateway.settings.tenants_path)
@@ -435,3 +460,31 @@ async def test_client_that_never_reads_is_cut_off(
                 await loop.sock_sendall(client, gateway.track_bytes())
             await poll_until(lambda: lost, what="the connection is cut")
     assert len((await stored_rows(gateway.settings))["events"]) == 100
+
+
+LARGE = b'{"user_id":"u","event_type":"large","payload":{"t":"%b"},%b}'
+"""Above what the fast path takes of single events: the admission has it before."""
+
+
+async def test_large_event_is_one_event_also_where_it_looks_like_a_batch(tmp_path: Path) -> None:
+    """The head is known, but as that of single events."""
+    body = LARGE % (b"x" * 20_000, b'"events":[{"user_id":"v","event_type":"inner"}]')
+    async with running_gateway(tmp_path) as gateway, on_fast_path(gateway) as client:
+        answer = await client.send(body)
+        assert (answer.status, answer.body) == (202, b'{"queued":true}')
+    rows = [orjson.loads(row) for row in (await stored_rows(gateway.settings))["events"]]
+    assert [row["event_type"] for row in rows[3:]] == ["large"]
+    assert {row["source"] for row in rows} == {"track"}
+
+
+async def test_large_event_that_is_cut_off_is_noted_as_an_event(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway, on_fast_path(gateway) as client:
+        cut = EVENTS_REJECTED.value("track", "body_incomplete")
+        client.writer.write(gateway.track_bytes(LARGE % (b"x" * 20_000, b'"a":1'))[:-1])
+        client.writer.write_eof()
+        await poll_until(
+            lambda: EVENTS_REJECTED.value("track", "body_incomplete") == cut + 1,
+            what="the end is noted",
+        )
+    [row] = map(orjson.loads, (await stored_rows(gateway.settings))["errors"])
+    assert (row["source"], row["error_type"]) == ("track", "body_incomplete")

@@ -147,6 +147,7 @@ async def serving(
     *,
     max_pending_bytes: int = 10_000_000,
     max_unproven_bytes: int = 10_000_000,
+    awaited: Room | None = None,
     directory: Directory = DIRECTORY,
 ) -> AsyncIterator[tuple[str, Dispatcher]]:
     """Serve sources over a queue whose commits the test lets through."""
@@ -162,6 +163,7 @@ async def serving(
             stamps=stamps,
             body_timeout_s=5,
             room=room,
+            awaited=awaited or Room(),
             limits=RateLimits(),
             monotonic=time.monotonic,
         ).routes()
@@ -227,6 +229,25 @@ async def test_bodies_of_callers_who_proved_nothing_are_read_within_a_bound() ->
         writer.write(whole[-5:])
         assert_kept(await read_answer(reader), amplitude)
         assert_kept(await exchange(url, request_of(amplitude)), amplitude)
+
+
+async def test_bodies_of_callers_with_a_key_are_waited_for_within_a_bound() -> None:
+    segment = posts(SECRET_KEY)[0]
+    whole = request_of(segment)
+    awaited = Room(len(segment.body))
+    async with (
+        serving(GatedQueue(), LOADS, awaited=awaited) as (url, _),
+        connect(url) as (reader, writer),
+    ):
+        writer.write(whole[:-5])
+        await poll_until(lambda: awaited.is_full, what="the first body has taken the room")
+        answer = await exchange(url, whole[:-5])
+        assert answer is not None
+        assert (answer.status, answer.error_type) == (503, "overloaded")
+        assert_kept(await exchange(url, whole), segment)  # it waits for nothing
+        writer.write(whole[-5:])
+        assert_kept(await read_answer(reader), segment)
+        assert awaited.used == 0
 
 
 async def test_connections_that_announce_bodies_and_send_none_take_no_room_from_others() -> None:

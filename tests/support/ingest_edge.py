@@ -13,7 +13,7 @@ from gateway.dispatch import Dispatcher
 from gateway.fast_path import FastPath
 from gateway.publisher import Publisher
 from gateway.rejections import Rejections
-from gateway.room import Room
+from gateway.room import MAX_AWAITED_BYTES, Room
 from gateway.routes.ingest import Ingest
 from gateway.server import HttpServer
 from gateway.stamps import Stamps
@@ -35,6 +35,8 @@ class Edge:
     api_key: str
     publisher: Publisher
     admission: Admission
+    awaited: Room
+    http: HttpServer
 
     def track_bytes(self, body: bytes) -> bytes:
         """Return the bytes of a request."""
@@ -55,7 +57,11 @@ class Edge:
 
 @asynccontextmanager
 async def running_edge(
-    folder: Path, *, pending_bytes: int, arriving_bytes: int = 1_000_000
+    folder: Path,
+    *,
+    pending_bytes: int,
+    arriving_bytes: int = 1_000_000,
+    awaited_bytes: int = MAX_AWAITED_BYTES,
 ) -> AsyncIterator[Edge]:
     """Serve events over a queue in memory.
 
@@ -63,6 +69,7 @@ async def running_edge(
         folder: For the tenants.
         pending_bytes: Bound of what waits for the queue.
         arriving_bytes: Bound of large bodies and what waits together.
+        awaited_bytes: Bound of bodies whose rest the long way waits for.
     """
     tenants = TenantsFile(folder / "tenants.toml")
     api_key = tenants.add_tenant(TENANT)
@@ -71,6 +78,7 @@ async def running_edge(
     keys = shared_secret(SECRET)
     stamps = Stamps()
     queue = GatedQueue()
+    awaited = Room(awaited_bytes)
     async with AsyncExitStack() as stack:
         publisher = await stack.enter_async_context(
             running_publisher(queue, max_pending_bytes=pending_bytes)
@@ -85,6 +93,7 @@ async def running_edge(
             rejections=Rejections(publisher, new_ids=stamps.new_ids),
             stamps=stamps,
             body_timeout_s=10.0,
+            awaited=awaited,
         )
         app = Dispatcher(
             ingest.routes(), rejections=ingest.rejections, new_request_id=lambda: "r-1"
@@ -116,4 +125,4 @@ async def running_edge(
         stack.push_async_callback(http.shutdown, 1.0)
         stack.callback(listener.close)
         port = listener.sockets[0].getsockname()[1]
-        yield Edge(f"http://127.0.0.1:{port}", queue, api_key, publisher, admission)
+        yield Edge(f"http://127.0.0.1:{port}", queue, api_key, publisher, admission, awaited, http)

@@ -49,6 +49,51 @@ def test_line_of_json_is_one_whatever_the_field_holds(value: object) -> None:
     assert "detail" in msgspec.json.decode(line)
 
 
+class Nameless:
+    """What fails to say what it is."""
+
+    def __repr__(self) -> str:
+        message = "no words"
+        raise RuntimeError(message)
+
+
+def endless(depth: int) -> list[object]:
+    """Return lists in each other; at depth 0 a list that holds itself."""
+    inner: list[object] = []
+    outer = inner
+    for _ in range(depth):
+        outer = [outer]
+    if not depth:
+        inner.append(inner)
+    return outer
+
+
+@pytest.mark.parametrize(
+    "value", [Nameless(), [Nameless()], endless(0), endless(100_000), "\ud800"], ids=range(5)
+)
+def test_line_says_all_the_rest_where_a_field_cannot_be_said(value: object) -> None:
+    said = parsed(record(detail=value, rows=7, part="a"))
+    assert isinstance(said.pop("detail"), str)
+    assert said == parsed(record(rows=7, part="a"))
+    line = TextLines(has_colours=False).format(record(detail=value, rows=7))
+    assert "Breaker opened" in line
+    assert "\n" not in line
+    assert line.endswith(" rows=7")
+
+
+def test_line_is_one_where_a_library_gives_words_that_do_not_fit() -> None:
+    made = record("%d rows")
+    made.args = ("many",)
+    assert parsed(made)["event"] == "%d rows ('many',)"
+    assert "%d rows ('many',)" in TextLines(has_colours=False).format(made)
+
+
+def test_text_is_one_line_without_commands_to_the_terminal_whatever_the_event_says() -> None:
+    line = TextLines(has_colours=False).format(record("one\ntwo \x1b[2J\ud800"))
+    assert r"one\ntwo \x1b[2J\ud800" in line
+    assert "\n" not in line
+
+
 def test_text_has_its_fields_behind_the_event_and_escapes_what_would_be_lines() -> None:
     line = TextLines(has_colours=False).format(record(lot="a1", detail="two\nlines", rows=7))
     assert line == (

@@ -1,6 +1,7 @@
 """The SegOps dialect, event by event and as a whole (reference/segops.md, 4, 5 and 11)."""
 
 import re
+import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
@@ -648,3 +649,43 @@ def test_real_log_is_accepted_whole_with_its_exact_figures(name: str) -> None:
     assert [orjson.loads(one.payload) for one in candidates] == [
         orjson.loads(line)["payload"] for line in lines
     ]
+
+
+@pytest.mark.parametrize("element", [b"{},", b"0,", b'"",', b"[],"])
+def test_million_elements_are_refused_without_making_each(element: bytes) -> None:
+    """5 KB of gzip may hold them."""
+    body = b'{"events":[' + element * (5_000_000 // len(element)) + b"0]}"
+    tracemalloc.start()
+    try:
+        found = parse_batch(body, strict=False)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(found, Rejected)
+    assert (found.error_type, found.field) == (ErrorType.BATCH_TOO_LARGE, "events")
+    assert most < 1_000_000
+
+
+@pytest.mark.parametrize("payload", [b"[%b0]" % (b"0," * 100), b'{"a":[%b0]}' % (b"0," * 100)])
+def test_batch_of_the_most_events_is_taken_however_many_values_they_hold(payload: bytes) -> None:
+    event = b'{"user_id":"u","event_type":"x","payload":%b,"more":"%b"}' % (payload, b"x" * 400)
+    found = parse_batch(b'{"events":[%b]}' % b",".join([event] * 500), strict=False)
+    assert isinstance(found, Batch)
+    assert found.total == 500
+
+
+@pytest.mark.parametrize(
+    ("body", "error_type"),
+    [
+        (b"[%b]", ErrorType.BODY_NOT_OBJECT),
+        (b'{"events":{"a":[%b]}}', ErrorType.EVENTS_INVALID),
+        (b'{"events":[{"payload":[%b', ErrorType.JSON_INVALID),
+        (b'{"other":[%b]}', ErrorType.EVENTS_MISSING),
+    ],
+)
+def test_much_that_is_no_batch_is_refused_for_what_it_is(
+    body: bytes, error_type: ErrorType
+) -> None:
+    found = parse_batch(body % (b"0," * 200_000 + b"0"), strict=False)
+    assert isinstance(found, Rejected)
+    assert found.error_type is error_type
