@@ -10,6 +10,7 @@ its start.
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,6 +24,8 @@ PREFIX: Final = "SLUICE_"
 MAX_SECRET_BYTES: Final = 65_536
 """Of a file that holds a secret."""
 _KEPT: Final = "setting"
+_CREDENTIALS: Final = re.compile(r"//[^/@]*@")
+"""User and password of an address, which belong into no address that is no secret."""
 _Kind = TypeVar("_Kind")
 
 
@@ -93,9 +96,12 @@ class Setting:
 
     def _number_of(self, name: str, given: object) -> float:
         value: float | None = None
+        text = str(given)
         with suppress(ValueError, TypeError, OverflowError):
-            # The kind of the default is int or float, which read texts and numbers.
-            value = type(self.default)(given)
+            # The kind of the default is int or float, which read texts and numbers, but also more
+            # than people write: other scripts' digits, and ``_`` between them.
+            if text.isascii() and "_" not in text:
+                value = type(self.default)(given)
         if value is None or not self._is_inside(value):
             message = f"use {self.accepted(name)}"
             raise ValueError(message)
@@ -172,7 +178,7 @@ def read_values(
         try:
             values[name] = setting.value_of(name, given)
         except ValueError as error:
-            shown = "(hidden)" if setting.is_secret else repr(given)
+            shown = "(hidden)" if setting.is_secret else _CREDENTIALS.sub("//***@", repr(given))
             option = f" (--{name.replace('_', '-')})" if options.get(name) is not None else ""
             message = f"{PREFIX}{name.upper()}{option} is {shown}: {error}."
             raise ConfigError(message) from None
