@@ -67,3 +67,13 @@ def test_traces_count_for_the_size_of_a_publish_request() -> None:
 def test_message_that_says_what_cannot_be_is_refused(attributes: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"message|invalid literal"):
         to_delivery(received(**attributes), "warehouse")
+
+
+@pytest.mark.parametrize("name", ["count", "raw_bytes", "envelope_id"])
+def test_message_that_does_not_say_something_is_refused_and_left_as_it_is(name: str) -> None:
+    given = received()
+    del given.message.attributes[name]
+    before = dict(given.message.attributes)
+    with pytest.raises(ValueError, match=r"message|invalid literal"):
+        to_delivery(given, "warehouse")
+    assert dict(given.message.attributes) == before
