@@ -20,7 +20,8 @@ class Query:
 STATS_SPANS: Final = Query(
     "stats_spans",
     """
-SELECT span_s, toUInt32(start) AS at, toUnixTimestamp64Micro(argMax(computed_at, version)),
+SELECT span_s, toUInt32(start) AS at,
+    toUnixTimestamp64Micro(argMax(computed_at, (version, computed_at))),
     max(version), argMax(user_count, version),
     argMax(if(span_s = {bucket_s:UInt32}, event_types, []), version),
     argMax(if(span_s = {bucket_s:UInt32}, event_counts, []), version)

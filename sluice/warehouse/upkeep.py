@@ -45,7 +45,8 @@ FROM (
         SELECT tenant, hour, max(touched_at) AS at FROM touched_hours GROUP BY tenant, hour
     ) AS touched
     LEFT JOIN (
-        SELECT tenant, start, max(computed_at) AS at FROM rollup_spans WHERE span_s = 3600
+        SELECT tenant, start, argMax(computed_at, (version, computed_at)) AS at
+        FROM rollup_spans WHERE span_s = 3600
         GROUP BY tenant, start
     ) AS computed ON touched.tenant = computed.tenant AND touched.hour = computed.start
     WHERE touched.at >= computed.at
@@ -56,15 +57,20 @@ FROM (
         GROUP BY tenant, start
     ) AS slots
     INNER JOIN (
-        SELECT tenant, start, max(computed_at) AS at FROM rollup_spans WHERE span_s = 3600
+        SELECT tenant, start, argMax(computed_at, (version, computed_at)) AS at
+        FROM rollup_spans WHERE span_s = 3600
         GROUP BY tenant, start
     ) AS hours ON slots.tenant = hours.tenant AND toStartOfHour(slots.start) = hours.start
+    LEFT JOIN (
+        SELECT tenant, hour, max(touched_at) AS at FROM touched_hours WHERE slot = 0
+        GROUP BY tenant, hour
+    ) AS whole ON slots.tenant = whole.tenant AND toStartOfHour(slots.start) = whole.hour
     LEFT JOIN (
         SELECT tenant, hour + 10 * (slot - 1) AS start, max(touched_at) AS at FROM touched_hours
         WHERE slot > 0
         GROUP BY tenant, start
     ) AS touched ON slots.tenant = touched.tenant AND slots.start = touched.start
-    WHERE touched.at >= slots.at OR slots.at > hours.at
+    WHERE touched.at >= slots.at OR whole.at >= slots.at OR slots.at > hours.at
     UNION ALL
     SELECT tenant, maxIf(start, span_s = 3600)
     FROM (
@@ -74,12 +80,33 @@ FROM (
     )
     GROUP BY tenant, toStartOfInterval(start, toIntervalSecond(86400))
     HAVING sumIf(newest, span_s = 3600) != sumIf(newest, span_s = 86400)
+    UNION ALL
+    SELECT summed.tenant, summed.start
+    FROM (
+        SELECT tenant, start, argMax(computed_at, (version, computed_at)) AS at
+        FROM rollup_spans WHERE span_s = 3600
+        GROUP BY tenant, start
+        HAVING max(version) > toUnixTimestamp64Micro(at)
+    ) AS summed
+    LEFT JOIN (
+        SELECT tenant, hour, max(computed_at) AS at FROM rollups
+        WHERE event_type = '' AND (tenant, hour) IN (
+            SELECT tenant, start FROM rollup_spans
+            WHERE span_s = 3600 AND version > toUnixTimestamp64Micro(computed_at)
+        )
+        GROUP BY tenant, hour
+    ) AS written ON summed.tenant = written.tenant AND summed.start = written.hour
+    WHERE summed.at > written.at
 )
 LIMIT {limit:UInt32}
 """,
 )
 """Hours that somebody wrote to and nobody has recomputed since, in part or as a whole; also one of
-each day that stats may show whose sum is another than that of its hours."""
+each day that stats may show whose sum is another than that of its hours.
+
+Slots are looked at too where their hour was counted later: a note that was still under way when
+others were asked for is not in that count, and who made it may have died. So are hours in slots
+that were summed up and not written to ``rollups`` any more."""
 
 _ASKED: Final = """asked AS (
     SELECT pair.1 AS tenant, toDateTime(pair.2, 'UTC') AS start
@@ -244,12 +271,16 @@ WHERE span_s = {part_s:UInt32}
         )
         GROUP BY tenant, whole
         HAVING sumIf(newest, span_s = {part_s:UInt32}) != sumIf(newest, span_s = {span_s:UInt32})
+            OR {span_s:UInt32} = {within_s:UInt32}
     )
 GROUP BY tenant, whole
 SETTINGS max_threads = 1
 """.replace("<asked>", _ASKED),
 )
-"""Sum up spans of which a part was counted anew; those that lie within the spans asked for."""
+"""Sum up spans of which a part was counted anew; those that lie within the spans asked for.
+
+The spans asked for themselves in any case: another worker may have summed up the same parts, and
+said less of when it looked what was stale."""
 
 ROLLUPS_OF_SPANS: Final = Query(
     "rollups_of_spans",
