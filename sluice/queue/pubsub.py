@@ -37,7 +37,14 @@ from sluice.queue.pubsub_faults import Fault, NotGrantedError
 from sluice.queue.pubsub_link import LONGEST_CALL_S, PROBE_TIMEOUT_S, Link
 from sluice.queue.pubsub_messages import PubsubMessage
 from sluice.queue.pubsub_plan import ACK_DEADLINE_S, KEPT_S, PUBLISHER_ROLE, SUBSCRIBER_ROLE
-from sluice.queue.pubsub_wire import Names, in_requests, to_delivery, to_message, to_request
+from sluice.queue.pubsub_wire import (
+    Names,
+    in_requests,
+    to_delivery,
+    to_message,
+    to_request,
+    to_value,
+)
 
 T = TypeVar("T")
 
@@ -242,7 +249,7 @@ class PubSubQueue:
                 self._names.dead_letters(),
                 [delivery.envelope],
                 subscription=delivery.subscription,
-                reason=reason[:1024],
+                reason=to_value(reason),
             )
         await self.ack(deliveries)
 
@@ -399,7 +406,7 @@ class PubSubQueue:
     async def _put_aside(self, received: Any, name: str, reason: str) -> None:
         """Move a message that no consumer could read to the dead letters, as it is."""
         log.error("Put a message aside that is none of Sluice's", detail=reason, subscription=name)
-        attributes = dict(received.message.attributes) | {"reason": reason[:1024]}
+        attributes = dict(received.message.attributes) | {"reason": to_value(reason)}
         message = PubsubMessage(data=received.message.data, attributes=attributes)
         try:
             await self._publish_messages(self._names.dead_letters(), [message])

@@ -69,6 +69,11 @@ def to_request(topic: str, messages: Sequence[Any]) -> bytes:
     return serialised
 
 
+def to_value(text: str) -> str:
+    """Return as much of a text as the value of an attribute may hold."""
+    return text.encode()[:MAX_VALUE_BYTES].decode(errors="ignore")
+
+
 def _pieces(traces: str) -> dict[str, str]:
     """Return the attributes that carry contexts of traces: none, mostly."""
     return {
