@@ -35,6 +35,11 @@ SETTINGS use_query_condition_cache = 0
 ALL_KEYS: Final = Query("all_keys", "SELECT event_id FROM event_keys")
 """Streamed as RowBinary: 16 bytes a key."""
 
+_IS_SUM: Final = "version > toUnixTimestamp64Micro(computed_at)"
+_NEWEST: Final = f"if(max({_IS_SUM}), maxIf(computed_at, {_IS_SUM}), max(computed_at))"
+"""When an hour was counted last. One that was counted as a whole after it had been summed up from
+slots is not what readers take: sums have higher versions."""
+
 STALE_HOURS: Final = Query(
     "stale_hours",
     """
@@ -45,8 +50,7 @@ FROM (
         SELECT tenant, hour, max(touched_at) AS at FROM touched_hours GROUP BY tenant, hour
     ) AS touched
     LEFT JOIN (
-        SELECT tenant, start, argMax(computed_at, (version, computed_at)) AS at
-        FROM rollup_spans WHERE span_s = 3600
+        SELECT tenant, start, @newest@ AS at FROM rollup_spans WHERE span_s = 3600
         GROUP BY tenant, start
     ) AS computed ON touched.tenant = computed.tenant AND touched.hour = computed.start
     WHERE touched.at >= computed.at
@@ -57,12 +61,17 @@ FROM (
         GROUP BY tenant, start
     ) AS slots
     INNER JOIN (
-        SELECT tenant, start, argMax(computed_at, (version, computed_at)) AS at
-        FROM rollup_spans WHERE span_s = 3600
+        SELECT tenant, start, @newest@ AS at FROM rollup_spans
+        WHERE span_s = 3600 AND (tenant, start) IN (
+            SELECT tenant, toStartOfHour(start) FROM rollup_spans WHERE span_s = 10
+        )
         GROUP BY tenant, start
     ) AS hours ON slots.tenant = hours.tenant AND toStartOfHour(slots.start) = hours.start
     LEFT JOIN (
-        SELECT tenant, hour, max(touched_at) AS at FROM touched_hours WHERE slot = 0
+        SELECT tenant, hour, max(touched_at) AS at FROM touched_hours
+        WHERE slot = 0 AND (tenant, hour) IN (
+            SELECT tenant, toStartOfHour(start) FROM rollup_spans WHERE span_s = 10
+        )
         GROUP BY tenant, hour
     ) AS whole ON slots.tenant = whole.tenant AND toStartOfHour(slots.start) = whole.hour
     LEFT JOIN (
@@ -83,23 +92,21 @@ FROM (
     UNION ALL
     SELECT summed.tenant, summed.start
     FROM (
-        SELECT tenant, start, argMax(computed_at, (version, computed_at)) AS at
-        FROM rollup_spans WHERE span_s = 3600
+        SELECT tenant, start, max(computed_at) AS at FROM rollup_spans
+        WHERE span_s = 3600 AND @is_sum@
         GROUP BY tenant, start
-        HAVING max(version) > toUnixTimestamp64Micro(at)
     ) AS summed
     LEFT JOIN (
         SELECT tenant, hour, max(computed_at) AS at FROM rollups
         WHERE event_type = '' AND (tenant, hour) IN (
-            SELECT tenant, start FROM rollup_spans
-            WHERE span_s = 3600 AND version > toUnixTimestamp64Micro(computed_at)
+            SELECT tenant, start FROM rollup_spans WHERE span_s = 3600 AND @is_sum@
         )
         GROUP BY tenant, hour
     ) AS written ON summed.tenant = written.tenant AND summed.start = written.hour
     WHERE summed.at > written.at
 )
 LIMIT {limit:UInt32}
-""",
+""".replace("@newest@", _NEWEST).replace("@is_sum@", _IS_SUM),
 )
 """Hours that somebody wrote to and nobody has recomputed since, in part or as a whole; also one of
 each day that stats may show whose sum is another than that of its hours.
@@ -120,8 +127,8 @@ WITH <asked>
 SELECT DISTINCT tenant, toUInt32(start)
 FROM rollup_spans
 WHERE span_s = 3600 AND (tenant, start) IN (SELECT tenant, start FROM asked)
-    AND (arraySum(event_counts) >= {many:UInt64} OR version > toUnixTimestamp64Micro(computed_at))
-""".replace("<asked>", _ASKED),
+    AND (arraySum(event_counts) >= {many:UInt64} OR @is_sum@)
+""".replace("<asked>", _ASKED).replace("@is_sum@", _IS_SUM),
 )
 """Which of some hours hold so many events that they are counted slot by slot, or were once."""
 
