@@ -203,7 +203,7 @@ class Rollups:
 
         What is not stale is taken as it is. That is sound because what was touched before
         ``computed_at`` is seen to be so, or is still being noted: then the one who notes it comes
-        here behind it, and finds the slot stale.
+        here behind it, and finds the slot stale; if it dies before, the next sweep does.
         """
         rows = await self._warehouse.fetch(upkeep.STALE_SLOTS, **_asked(hours))
         slots = [(str(tenant), int(start)) for tenant, start in rows]

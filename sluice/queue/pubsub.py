@@ -37,7 +37,14 @@ from sluice.queue.pubsub_faults import Fault, NotGrantedError
 from sluice.queue.pubsub_link import LONGEST_CALL_S, PROBE_TIMEOUT_S, Link
 from sluice.queue.pubsub_messages import PubsubMessage
 from sluice.queue.pubsub_plan import ACK_DEADLINE_S, KEPT_S, PUBLISHER_ROLE, SUBSCRIBER_ROLE
-from sluice.queue.pubsub_wire import Names, in_requests, to_delivery, to_message, to_request
+from sluice.queue.pubsub_wire import (
+    Names,
+    in_requests,
+    to_delivery,
+    to_message,
+    to_request,
+    to_value,
+)
 
 T = TypeVar("T")
 
@@ -58,6 +65,9 @@ SETTLE_S: Final = 30.0
 """A topic that was missing is not published to for so long: what it gets before its subscriptions
 are made is lost, and a publisher may not look whether they are."""
 PULL_BACKOFF_S: Final = (0.1, 5.0)
+PULL_KEPT_S: Final = 1.0
+"""A pull that ends empty sooner was not kept waiting: the next one is made after a pause."""
+IN_VAIN_BACKOFF_S: Final = (0.05, 1.0)
 
 
 @dataclass(slots=True)
@@ -239,7 +249,7 @@ class PubSubQueue:
                 self._names.dead_letters(),
                 [delivery.envelope],
                 subscription=delivery.subscription,
-                reason=reason[:1024],
+                reason=to_value(reason),
             )
         await self.ack(deliveries)
 
@@ -335,21 +345,26 @@ class PubSubQueue:
         return feed
 
     async def _keep_pulling(self, subscription: str, feed: _Feed) -> None:
-        failures = 0
+        failures = in_vain = 0
         while True:
+            began = time.monotonic()
             try:
                 if failures:  # a pull would tell only when something comes
                     await self._probe_subscription(self._names.subscription(subscription))
                     feed.fault = None
-                await self._pull_into(subscription, feed)
+                has_come = await self._pull_into(subscription, feed)
                 failures = 0
                 feed.fault = None
             except QueueUnavailableError:
                 failures += 1
                 feed.fault = self._link.fault
-                base_s, cap_s = PULL_BACKOFF_S
-                await asyncio.sleep(backoff_s(failures, base_s=base_s, cap_s=cap_s, jitter=0.5))
+                await asyncio.sleep(_pause_s(failures, PULL_BACKOFF_S))
                 continue
+            if has_come or time.monotonic() - began > PULL_KEPT_S:
+                in_vain = 0
+            else:
+                in_vain += 1
+                await asyncio.sleep(_pause_s(in_vain, IN_VAIN_BACKOFF_S))
             await feed.is_empty.wait()
 
     async def _watch(self, subscription: str, feed: _Feed) -> None:
@@ -366,31 +381,32 @@ class PubSubQueue:
             else:
                 feed.fault = None
 
-    async def _pull_into(self, subscription: str, feed: _Feed) -> None:
-        """Add to the feed what comes next, or nothing when nothing comes for a while."""
+    async def _pull_into(self, subscription: str, feed: _Feed) -> bool:
+        """Add to the feed what comes next; False when nothing comes for a while."""
         name = self._names.subscription(subscription)
         try:
             messages = await self._link.call(
                 lambda clients: _pull(clients, name), name, SUBSCRIBER_ROLE
             )
         except _NothingCameError:
-            return
+            return False
         until = time.monotonic() + ACK_DEADLINE_S
         for received in messages:
             try:
                 feed.waiting.append((to_delivery(received, subscription), until))
-            except (ValueError, KeyError) as error:
+            except ValueError as error:
                 await self._put_aside(received, name, str(error))
         if feed.waiting:
             feed.is_empty.clear()
             feed.news.set()
         else:
             feed.is_empty.set()
+        return bool(messages)
 
     async def _put_aside(self, received: Any, name: str, reason: str) -> None:
         """Move a message that no consumer could read to the dead letters, as it is."""
         log.error("Put a message aside that is none of Sluice's", detail=reason, subscription=name)
-        attributes = dict(received.message.attributes) | {"reason": reason[:1024]}
+        attributes = dict(received.message.attributes) | {"reason": to_value(reason)}
         message = PubsubMessage(data=received.message.data, attributes=attributes)
         try:
             await self._publish_messages(self._names.dead_letters(), [message])
@@ -422,6 +438,11 @@ async def _pull(clients: Clients, name: str) -> Sequence[Any]:
         return await clients.calls.pull(name, max_messages=PULL_MESSAGES, timeout_s=PULL_TIMEOUT_S)
     except google.DeadlineExceeded as error:
         raise _NothingCameError from error
+
+
+def _pause_s(failures: int, bounds: tuple[float, float]) -> float:
+    base_s, cap_s = bounds
+    return backoff_s(failures, base_s=base_s, cap_s=cap_s, jitter=0.5)
 
 
 def _portions(deliveries: Sequence[Delivery]) -> Iterator[tuple[str, list[str]]]:

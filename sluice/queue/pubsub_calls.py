@@ -126,6 +126,10 @@ class Calls:
 
 async def _answer(call: Awaitable[T]) -> T:
     try:
-        return await call
+        answer = await call
     except grpc.RpcError as error:
         raise google.from_grpc_error(error) from error  # type: ignore[no-untyped-call]  # no types
+    if answer is None:  # what gRPC gives for an answer that is none of the protocol's
+        message = "the answer cannot be read"
+        raise google.Unknown(message)  # type: ignore[no-untyped-call]  # it has no types
+    return answer

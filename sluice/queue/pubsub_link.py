@@ -36,6 +36,7 @@ class Link:
         self._project = project
         self._endpoint = endpoint
         self._clients: Clients | None = None
+        self._connecting = asyncio.Lock()
         self._retired: list[tuple[float, Clients]] = []
         self._timeouts = 0
         self.is_open = True
@@ -97,10 +98,11 @@ class Link:
         self.fault = fault
 
     async def _connected(self) -> Clients:
-        if self._clients is None:
-            self._clients = await connect(self._endpoint)
-            await self._close_retired()
-        return self._clients
+        async with self._connecting:  # else each of many calls would look for credentials
+            if self._clients is None:
+                self._clients = await connect(self._endpoint)
+                await self._close_retired()
+            return self._clients
 
     def _count_timeout(self) -> None:
         self._timeouts += 1

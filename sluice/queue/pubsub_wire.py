@@ -69,6 +69,11 @@ def to_request(topic: str, messages: Sequence[Any]) -> bytes:
     return serialised
 
 
+def to_value(text: str) -> str:
+    """Return as much of a text as the value of an attribute may hold."""
+    return text.encode()[:MAX_VALUE_BYTES].decode(errors="ignore")
+
+
 def _pieces(traces: str) -> dict[str, str]:
     """Return the attributes that carry contexts of traces: none, mostly."""
     return {
@@ -93,7 +98,12 @@ def to_delivery(received: Any, subscription: str) -> Delivery:
     if kind not in READABLE_KINDS:
         text = f"message {message.message_id} has no kind that Sluice knows"
         raise ValueError(text)
-    count, raw_bytes = int(attributes["count"]), int(attributes["raw_bytes"])
+    # Asked by [], a map of protobuf's would hold from then on what it was asked for.
+    count, raw_bytes = int(attributes.get("count", "")), int(attributes.get("raw_bytes", ""))
+    envelope_id = attributes.get("envelope_id", "")
+    if not envelope_id:
+        text = f"message {message.message_id} does not say which envelope it is"
+        raise ValueError(text)
     if not 0 < count <= raw_bytes <= MAX_RAW_BYTES:
         text = f"message {message.message_id} announces {count} rows in {raw_bytes} bytes"
         raise ValueError(text)
@@ -105,7 +115,7 @@ def to_delivery(received: Any, subscription: str) -> Delivery:
         attempt=max(1, received.delivery_attempt),
         published_at=published.seconds + published.nanos / 1e9,
         envelope=Envelope(
-            envelope_id=attributes["envelope_id"],
+            envelope_id=envelope_id,
             kind=kind,
             count=count,
             raw_bytes=raw_bytes,

@@ -10,9 +10,10 @@ from sluice.warehouse.queries import Query
 
 _TIMES: Final = {
     # The hours that are to be looked after first, so that none of them is counted once more.
+    # Of what they are written from before what is written: else it would be written again.
     "touched_hours": "hour",
-    "rollups": "hour",
     "rollup_spans": "start",
+    "rollups": "hour",
     "events": "received_at",
     "event_keys": "received_at",
     "event_duplicates": "hour",
@@ -25,7 +26,7 @@ _TIMES: Final = {
 }
 """What belongs to events, and the time by which each row goes."""
 
-COUNTED: Final = ("touched_hours", "rollups", "rollup_spans")
+COUNTED: Final = ("touched_hours", "rollup_spans", "rollups")
 """What is made of events, and of such that come late, while they are removed: removed once more
 behind them."""
 

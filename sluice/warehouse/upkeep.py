@@ -35,6 +35,11 @@ SETTINGS use_query_condition_cache = 0
 ALL_KEYS: Final = Query("all_keys", "SELECT event_id FROM event_keys")
 """Streamed as RowBinary: 16 bytes a key."""
 
+_IS_SUM: Final = "version > toUnixTimestamp64Micro(computed_at)"
+_NEWEST: Final = f"if(max({_IS_SUM}), maxIf(computed_at, {_IS_SUM}), max(computed_at))"
+"""When an hour was counted last. One that was counted as a whole after it had been summed up from
+slots is not what readers take: sums have higher versions."""
+
 STALE_HOURS: Final = Query(
     "stale_hours",
     """
@@ -45,7 +50,7 @@ FROM (
         SELECT tenant, hour, max(touched_at) AS at FROM touched_hours GROUP BY tenant, hour
     ) AS touched
     LEFT JOIN (
-        SELECT tenant, start, max(computed_at) AS at FROM rollup_spans WHERE span_s = 3600
+        SELECT tenant, start, @newest@ AS at FROM rollup_spans WHERE span_s = 3600
         GROUP BY tenant, start
     ) AS computed ON touched.tenant = computed.tenant AND touched.hour = computed.start
     WHERE touched.at >= computed.at
@@ -56,15 +61,25 @@ FROM (
         GROUP BY tenant, start
     ) AS slots
     INNER JOIN (
-        SELECT tenant, start, max(computed_at) AS at FROM rollup_spans WHERE span_s = 3600
+        SELECT tenant, start, @newest@ AS at FROM rollup_spans
+        WHERE span_s = 3600 AND (tenant, start) IN (
+            SELECT tenant, toStartOfHour(start) FROM rollup_spans WHERE span_s = 10
+        )
         GROUP BY tenant, start
     ) AS hours ON slots.tenant = hours.tenant AND toStartOfHour(slots.start) = hours.start
+    LEFT JOIN (
+        SELECT tenant, hour, max(touched_at) AS at FROM touched_hours
+        WHERE slot = 0 AND (tenant, hour) IN (
+            SELECT tenant, toStartOfHour(start) FROM rollup_spans WHERE span_s = 10
+        )
+        GROUP BY tenant, hour
+    ) AS whole ON slots.tenant = whole.tenant AND toStartOfHour(slots.start) = whole.hour
     LEFT JOIN (
         SELECT tenant, hour + 10 * (slot - 1) AS start, max(touched_at) AS at FROM touched_hours
         WHERE slot > 0
         GROUP BY tenant, start
     ) AS touched ON slots.tenant = touched.tenant AND slots.start = touched.start
-    WHERE touched.at >= slots.at OR slots.at > hours.at
+    WHERE touched.at >= slots.at OR whole.at >= slots.at OR slots.at > hours.at
     UNION ALL
     SELECT tenant, maxIf(start, span_s = 3600)
     FROM (
@@ -74,12 +89,31 @@ FROM (
     )
     GROUP BY tenant, toStartOfInterval(start, toIntervalSecond(86400))
     HAVING sumIf(newest, span_s = 3600) != sumIf(newest, span_s = 86400)
+    UNION ALL
+    SELECT summed.tenant, summed.start
+    FROM (
+        SELECT tenant, start, max(computed_at) AS at FROM rollup_spans
+        WHERE span_s = 3600 AND @is_sum@
+        GROUP BY tenant, start
+    ) AS summed
+    LEFT JOIN (
+        SELECT tenant, hour, max(computed_at) AS at FROM rollups
+        WHERE event_type = '' AND (tenant, hour) IN (
+            SELECT tenant, start FROM rollup_spans WHERE span_s = 3600 AND @is_sum@
+        )
+        GROUP BY tenant, hour
+    ) AS written ON summed.tenant = written.tenant AND summed.start = written.hour
+    WHERE summed.at > written.at
 )
 LIMIT {limit:UInt32}
-""",
+""".replace("@newest@", _NEWEST).replace("@is_sum@", _IS_SUM),
 )
 """Hours that somebody wrote to and nobody has recomputed since, in part or as a whole; also one of
-each day that stats may show whose sum is another than that of its hours."""
+each day that stats may show whose sum is another than that of its hours.
+
+Slots are looked at too where their hour was counted later: a note that was still under way when
+others were asked for is not in that count, and who made it may have died. So are hours in slots
+that were summed up and not written to ``rollups`` any more."""
 
 _ASKED: Final = """asked AS (
     SELECT pair.1 AS tenant, toDateTime(pair.2, 'UTC') AS start
@@ -93,8 +127,8 @@ WITH <asked>
 SELECT DISTINCT tenant, toUInt32(start)
 FROM rollup_spans
 WHERE span_s = 3600 AND (tenant, start) IN (SELECT tenant, start FROM asked)
-    AND (arraySum(event_counts) >= {many:UInt64} OR version > toUnixTimestamp64Micro(computed_at))
-""".replace("<asked>", _ASKED),
+    AND (arraySum(event_counts) >= {many:UInt64} OR @is_sum@)
+""".replace("<asked>", _ASKED).replace("@is_sum@", _IS_SUM),
 )
 """Which of some hours hold so many events that they are counted slot by slot, or were once."""
 
@@ -244,12 +278,16 @@ WHERE span_s = {part_s:UInt32}
         )
         GROUP BY tenant, whole
         HAVING sumIf(newest, span_s = {part_s:UInt32}) != sumIf(newest, span_s = {span_s:UInt32})
+            OR {span_s:UInt32} = {within_s:UInt32}
     )
 GROUP BY tenant, whole
 SETTINGS max_threads = 1
 """.replace("<asked>", _ASKED),
 )
-"""Sum up spans of which a part was counted anew; those that lie within the spans asked for."""
+"""Sum up spans of which a part was counted anew; those that lie within the spans asked for.
+
+The spans asked for themselves in any case: another worker may have summed up the same parts, and
+said less of when it looked what was stale."""
 
 ROLLUPS_OF_SPANS: Final = Query(
     "rollups_of_spans",

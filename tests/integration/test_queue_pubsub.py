@@ -7,18 +7,22 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+import grpc
 import pytest
 from google.api_core.exceptions import NotFound
 from google.pubsub_v1.types import PubsubMessage
 
+from loadtest.pubsub_gate import Forward, PubSubGate
 from sluice.core.errors import QueueUnavailableError
 from sluice.queue.protocol import Delivery
 from sluice.queue.pubsub import PubSubQueue
-from sluice.queue.pubsub_connect import connect
+from sluice.queue.pubsub_connect import Clients, connect
+from sluice.queue.pubsub_link import Link
 from sluice.queue.pubsub_plan import KEPT_S
 from sluice.queue.pubsub_setup import ensure_topics
 from sluice.queue.pubsub_wire import Names
 from tests.support.broker_proxy import BrokerProxy
+from tests.support.google_account import make_tls, write_service_account
 from tests.support.poll import poll_until
 from tests.support.ports import free_port
 from tests.support.queues import TOPICS, make_envelope, pull
@@ -272,3 +276,77 @@ async def test_idle_consumer_tells_of_an_outage_and_its_end_within_seconds(
                 await poll_until(is_ill, within_s=SEEN_WITHIN_S, what=f"{mode} is seen")
                 await proxy.use("pass")
                 await poll_until(is_well, within_s=WITHIN_S, what=f"the end of {mode} is seen")
+
+
+@pytest.fixture
+async def gate(
+    pubsub_emulator: str, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[PubSubGate]:
+    """A gate before the emulator, where all topics are."""
+    await ensure_topics(names, TOPICS)
+    async with PubSubGate(pubsub_emulator) as gate:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", gate.host)
+        yield gate
+
+
+async def reads_nothing(_request: bytes, _forward: Forward) -> bytes:
+    return b"\xff\xff\xff"
+
+
+async def comes_empty(_request: bytes, _forward: Forward) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize("ends", ["empty", "as too late"])
+async def test_pulls_that_end_at_once_and_empty_are_made_with_pauses(
+    gate: PubSubGate, names: Names, ends: str
+) -> None:
+    if ends == "empty":
+        gate.acts["Pull"] = comes_empty
+    else:
+        gate.refuse("Pull", status=grpc.StatusCode.DEADLINE_EXCEEDED)
+    async with PubSubQueue(names, topics=TOPICS) as queue:
+        assert await pull(queue, wait_s=2.0) == []
+        assert 3 <= gate.calls["Pull"] <= 20
+        gate.acts.clear()
+        envelope = make_envelope()
+        await queue.publish("events", [envelope])
+        [delivery] = await pull(queue, wait_s=WITHIN_S)
+        assert delivery.envelope == envelope
+
+
+async def test_answer_that_cannot_be_read_is_a_failure_like_any_other(
+    gate: PubSubGate, names: Names
+) -> None:
+    gate.acts |= dict.fromkeys(("Pull", "TestIamPermissions"), reads_nothing)
+    async with PubSubQueue(names, topics=TOPICS) as queue:
+        assert "the answer cannot be read" in (await queue.state()).detail
+        with pytest.raises(QueueUnavailableError, match="the answer cannot be read"):
+            await pull(queue, wait_s=0.5)
+        gate.acts.clear()
+        envelope = make_envelope()
+        await queue.publish("events", [envelope])
+        [delivery] = await pull_all(queue, "warehouse", 1)
+        assert delivery.envelope == envelope
+
+
+async def test_calls_that_come_at_once_share_one_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = tmp_path / "account.json"
+    write_service_account(account, key=make_tls().key, token_url="http://127.0.0.1:1/token")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "some-project")
+    monkeypatch.delenv("PUBSUB_EMULATOR_HOST", raising=False)
+    used: list[Clients] = []
+
+    async def use(clients: Clients) -> None:
+        used.append(clients)
+
+    link = Link("some-project", f"127.0.0.1:{free_port()}")
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(16):
+            tasks.create_task(link.call(use, "a-topic", "a-role"))
+    await link.close()
+    assert len(used) == 16
+    assert all(one is used[0] for one in used)

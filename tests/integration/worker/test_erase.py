@@ -17,7 +17,7 @@ from sluice.core.errors import ErrorRecord
 from sluice.core.event import Candidate, Event, format_ts, stamp
 from sluice.core.tenant import Tenant
 from sluice.tenants import TenantsFile
-from sluice.warehouse import erasures
+from sluice.warehouse import erasures, upkeep
 from sluice.warehouse.client import TIMEOUTS_S
 from sluice.workflows.core.runs import Start
 from tests.support.amplitude import AmplitudeProject
@@ -32,6 +32,7 @@ from worker.encoding import frames
 from worker.erasures import Erasures
 from worker.lot import Lot
 from worker.lot_rows import ToPark
+from worker.rollups import Rollups
 from worker.workflows.builtin import StepError
 from worker.workflows.builtins import data_request
 from worker.workflows.builtins.erase import BUILTIN
@@ -137,6 +138,30 @@ async def test_parts_that_are_not_merged_lose_the_person_and_bring_nobody_back(r
     assert await rig.rows("SELECT DISTINCT count() FROM rollups GROUP BY hour, event_type") == [
         (1,)
     ]
+
+
+async def test_hour_that_is_counted_in_slots_loses_the_person_in_each_of_its_spans(
+    rig: Rig,
+) -> None:
+    destination = rig.destination()
+    destination.rollups = Rollups(rig.warehouse, many_events=1)
+    start = hours_ago(2).replace(minute=0)
+    for second in (0, 9, 10, 1_800, 3_599):
+        received_at = start + timedelta(seconds=second)
+        events = [make_event(user_id=user, received_at=received_at) for user in (NORA, "ivo")]
+        await rig.deliver(destination, *events)
+        await destination.rollups.recompute()
+    await destination.rollups.touch([(TENANT, f"{start:%Y-%m-%dT%H}")])
+    await destination.rollups.recompute()
+    of_each = "SELECT span_s, uniqMerge(users) FROM rollup_spans GROUP BY span_s ORDER BY span_s"
+    lengths = [10, 300, 3_600, 21_600, 86_400]
+    assert await rig.rows(of_each) == [(length, 2) for length in lengths]
+    await erasing(rig, NORA).all()
+    assert await rig.rows(of_each) == [(length, 1) for length in lengths]
+    for window in ("24h", "7d"):
+        stats = await rig.stats(window)
+        assert (stats.total_events, stats.unique_users) == (5, 1)
+    assert not await rig.warehouse.fetch(upkeep.STALE_HOURS, limit=1)
 
 
 async def test_visitor_goes_with_the_person_only_if_he_was_nobody_else(rig: Rig) -> None:

@@ -1,6 +1,8 @@
 """An hour that is counted slot by slot says what one that is counted as a whole says."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -10,8 +12,13 @@ from sluice.core.event import Event
 from sluice.warehouse import upkeep
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.queries import STATS_SPANS, Query
+<<<<<<< HEAD
 from sluice.warehouse.stats import DAY_S, HOUR_S, Stats
 from tests.support.worker_rig import TENANT, Rig, hours_ago, make_event
+=======
+from sluice.warehouse.stats import HOUR_S, Pieces, Stats, pieces_of
+from tests.support.worker_rig import TENANT, Rig, envelopes, hours_ago, make_event
+>>>>>>> help-hostile2
 from worker.rollups import Rollups
 
 HOUR: Final = hours_ago(2).replace(minute=0)
@@ -142,6 +149,140 @@ async def test_crash_between_any_two_statements_is_seen_and_mended(
     await successor.recompute()
     stats = await rig.stats("7d")
     assert (stats.total_events, stats.unique_users) == (3, 2)
+    assert await is_all_counted(rig)
+
+
+class Staged(Warehouse):
+    """A warehouse at which something else happens, once, before a statement of this client."""
+
+    def __init__(self, rig: Rig, before: Query, act: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(rig.settings)
+        self._rig = rig
+        self._before = before
+        self._act: Callable[[], Awaitable[object]] | None = act
+
+    async def _come_to(self, query: Query) -> None:
+        act = self._act
+        if query is self._before and act is not None:
+            self._act = None
+            await act()
+
+    async def fetch(self, query: Query, **given: Any) -> list[tuple[Any, ...]]:
+        await self._come_to(query)
+        return await self._rig.warehouse.fetch(query, **given)
+
+    async def run(self, query: Query, **given: object) -> None:
+        await self._come_to(query)
+        await self._rig.warehouse.run(query, **given)
+
+
+def staged(rig: Rig, before: Query, act: Callable[[], Awaitable[object]]) -> Rollups:
+    """Return rollups that were asked to count the hour; ``act`` comes before one statement."""
+    rollups = Rollups(Staged(rig, before, act), many_events=1)
+    rollups._touched.add((TENANT, int(HOUR.timestamp())))
+    return rollups
+
+
+async def pieces(rig: Rig) -> Pieces:
+    """Return what a reader would put the hour together from."""
+    start = int(HOUR.timestamp())
+    rows = await rig.warehouse.fetch(
+        STATS_SPANS, tenant=TENANT, bucket_s=HOUR_S, start=start, end=start + HOUR_S
+    )
+    return pieces_of((row[:4] for row in rows), "24h")
+
+
+async def sweep(rig: Rig) -> None:
+    """Do what a worker does at its next sweep for hours that others left stale."""
+    rows = await rig.warehouse.fetch(upkeep.STALE_HOURS, limit=10)
+    rollups = in_slots(rig)
+    rollups._touched.update((str(tenant), int(hour)) for tenant, hour in rows)
+    await rollups.recompute()
+
+
+async def test_note_that_arrives_late_is_seen_when_who_made_it_has_died(rig: Rig) -> None:
+    """Its moment is that of its writing; another worker asks what is stale before it is there."""
+    counting = rig.destination()
+    counting.rollups = in_slots(rig)
+    for second in (20, 900):
+        await rig.deliver(counting, make_event(received_at=at(second)))
+        await counting.rollups.recompute()
+    await rig.deliver(counting, make_event(received_at=at(20)))
+    noted_at = ""
+
+    async def store_and_begin_to_note() -> None:
+        nonlocal noted_at
+        rows = envelopes([make_event(received_at=at(1_800), user_id="late")])
+        await rig.warehouse.insert_rows("events", b"".join(row.body for row in rows))
+        [(noted_at,)] = await rig.warehouse.fetch(upkeep.NOW)
+
+    await staged(rig, upkeep.NOW, store_and_begin_to_note).recompute()
+    await rig.warehouse.command(
+        "INSERT INTO touched_hours (tenant, hour, slot, touched_at)"  # noqa: S608 - ours
+        f" VALUES ('{TENANT}', '{HOUR:%Y-%m-%d %H:%M:%S}', 0, '{noted_at}')"
+    )
+    await sweep(rig)
+    assert (await rig.stats("7d")).total_events == 4
+    assert [count for _, count in await rolled_up(rig)] == [4]
+    assert await is_all_counted(rig)
+
+
+async def test_hour_is_not_stale_when_two_workers_count_it_at_once(rig: Rig) -> None:
+    """The one that looked at the clock first sums up what the other has counted."""
+    destination = rig.destination()
+    destination.rollups = in_slots(rig)
+    for second in (20, 900):
+        await rig.deliver(destination, make_event(received_at=at(second)))
+        await destination.rollups.recompute()
+    has_begun, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait_for_the_other() -> None:
+        has_begun.set()
+        await may_go_on.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        earlier = staged(rig, upkeep.HOURS_IN_SLOTS, wait_for_the_other)
+        counting = tasks.create_task(earlier.recompute())
+        await has_begun.wait()
+        await rig.deliver(destination, make_event(received_at=at(1_800)))
+
+        async def let_it_sum_up() -> None:
+            may_go_on.set()
+            await asyncio.wait([counting])
+
+        await staged(rig, upkeep.SUM_UP, let_it_sum_up).recompute()
+    for _ in range(2):
+        now = await pieces(rig)
+        assert (now.live_hours, now.age_us) == ([], 0)
+        assert (await rig.stats()).total_events == 3
+        assert await is_all_counted(rig)
+        # The parts that were replaced go; what was said in them only is not known any more.
+        await rig.warehouse.command("OPTIMIZE TABLE rollup_spans FINAL")
+
+
+async def test_hour_that_a_dead_worker_did_not_write_to_rollups_is_written(rig: Rig) -> None:
+    """Also where another worker has put the day together meanwhile."""
+    destination = rig.destination()
+    other_hour = HOUR + timedelta(hours=-1 if HOUR.hour else 1)
+    for second in (20, 900):
+        await rig.deliver(destination, make_event(received_at=at(second)))
+    await sweep(rig)
+    await rig.deliver(destination, make_event(received_at=at(1_800)))
+
+    async def another_counts_and_this_one_dies() -> None:
+        another = rig.destination()
+        await rig.deliver(another, make_event(received_at=other_hour))
+        await another.rollups.recompute()
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await staged(rig, upkeep.ROLLUPS_OF_SPANS, another_counts_and_this_one_dies).recompute()
+    await sweep(rig)
+    rows = await rig.rows(
+        "SELECT argMax(event_count, computed_at) FROM rollups WHERE event_type != ''"  # noqa: S608 - ours
+        f" AND hour = '{HOUR:%Y-%m-%d %H:%M:%S}' GROUP BY event_type"
+    )
+    assert rows == [(3,)]
     assert await is_all_counted(rig)
 
 

@@ -6,7 +6,14 @@ import pytest
 
 from sluice.core.envelope import MAX_RAW_BYTES
 from sluice.queue.pubsub_messages import ReceivedMessage
-from sluice.queue.pubsub_wire import MAX_REQUEST_BYTES, in_requests, to_delivery, to_message
+from sluice.queue.pubsub_wire import (
+    MAX_REQUEST_BYTES,
+    MAX_VALUE_BYTES,
+    in_requests,
+    to_delivery,
+    to_message,
+    to_value,
+)
 from tests.support.queues import TRACES, make_envelope
 
 
@@ -67,3 +74,20 @@ def test_traces_count_for_the_size_of_a_publish_request() -> None:
 def test_message_that_says_what_cannot_be_is_refused(attributes: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"message|invalid literal"):
         to_delivery(received(**attributes), "warehouse")
+
+
+@pytest.mark.parametrize("name", ["count", "raw_bytes", "envelope_id"])
+def test_message_that_does_not_say_something_is_refused_and_left_as_it_is(name: str) -> None:
+    given = received()
+    del given.message.attributes[name]
+    before = dict(given.message.attributes)
+    with pytest.raises(ValueError, match=r"message|invalid literal"):
+        to_delivery(given, "warehouse")
+    assert dict(given.message.attributes) == before
+
+
+def test_reason_is_cut_to_what_an_attribute_may_hold_in_bytes() -> None:
+    reason = "invalid literal: " + "\u00e9" * MAX_VALUE_BYTES
+    value = to_value(reason)
+    assert reason.startswith(value)
+    assert MAX_VALUE_BYTES - 1 <= len(value.encode()) <= MAX_VALUE_BYTES
