@@ -20,15 +20,10 @@ class Query:
 STATS_SPANS: Final = Query(
     "stats_spans",
     """
-<<<<<<< HEAD
-SELECT span_s, toUInt32(start) AS at, toUnixTimestamp64Micro(argMax(computed_at, version)),
-    max(version), argMax(if(span_s = 3600, arraySum(event_counts), 0), version),
-    argMax(user_count, version),
-=======
 SELECT span_s, toUInt32(start) AS at,
     toUnixTimestamp64Micro(argMax(computed_at, (version, computed_at))),
-    max(version), argMax(user_count, version),
->>>>>>> help-hostile2
+    max(version), argMax(if(span_s = 3600, arraySum(event_counts), 0), version),
+    argMax(user_count, version),
     argMax(if(span_s = {bucket_s:UInt32}, event_types, []), version),
     argMax(if(span_s = {bucket_s:UInt32}, event_counts, []), version)
 FROM rollup_spans

@@ -12,13 +12,8 @@ from sluice.core.event import Event
 from sluice.warehouse import upkeep
 from sluice.warehouse.client import Warehouse
 from sluice.warehouse.queries import STATS_SPANS, Query
-<<<<<<< HEAD
-from sluice.warehouse.stats import DAY_S, HOUR_S, Stats
-from tests.support.worker_rig import TENANT, Rig, hours_ago, make_event
-=======
-from sluice.warehouse.stats import HOUR_S, Pieces, Stats, pieces_of
+from sluice.warehouse.stats import DAY_S, HOUR_S, Pieces, Stats, pieces_of
 from tests.support.worker_rig import TENANT, Rig, envelopes, hours_ago, make_event
->>>>>>> help-hostile2
 from worker.rollups import Rollups
 
 HOUR: Final = hours_ago(2).replace(minute=0)
@@ -189,7 +184,7 @@ async def pieces(rig: Rig) -> Pieces:
     rows = await rig.warehouse.fetch(
         STATS_SPANS, tenant=TENANT, bucket_s=HOUR_S, start=start, end=start + HOUR_S
     )
-    return pieces_of((row[:4] for row in rows), "24h")
+    return pieces_of((row[:5] for row in rows), "24h")
 
 
 async def sweep(rig: Rig) -> None:
