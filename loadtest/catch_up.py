@@ -15,9 +15,10 @@ from typing import Final
 
 from loadtest import scenarios
 from loadtest.bench import PERFORMANCE
+from loadtest.options import Options
 from loadtest.report import keep, measured_on, table
 from loadtest.results import SLOPE_SAMPLES, Round, Sample, trend
-from loadtest.run import Options, run
+from loadtest.run import run
 from loadtest.scenarios.catch_up import ARRIVALS_PER_S, EVENTS
 
 GOALS: Final = {"rate": "5 times what arrives", "worker": "200 MB, flat", "gateway": "120 MB, flat"}

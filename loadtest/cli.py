@@ -10,12 +10,13 @@ import msgspec
 
 from loadtest import scenarios
 from loadtest.compare import compare, differences
+from loadtest.options import Options
 from loadtest.page import number, page
 from loadtest.plan import PlanError
 from loadtest.report import table
 from loadtest.results import Result, read_result
 from loadtest.rig import BACKENDS, SHOPIFY_SECRET
-from loadtest.run import Options, run
+from loadtest.run import run
 from loadtest.scenario import ALL_PARTS
 
 KEY_VARIABLE = "SLUICE_API_KEY"

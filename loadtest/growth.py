@@ -24,12 +24,12 @@ from typing import Final
 from loadtest.bench import PERFORMANCE
 from loadtest.broker_rig import add_tenant, parts_environment, url_of
 from loadtest.loglog import Point, loglog
+from loadtest.options import DATA, LOGS
 from loadtest.plan import Phase, Plan, Request, build_request
 from loadtest.processes import LOAD_CORE, SERVER_CORE, cpu_s, generate, pin, running
 from loadtest.report import keep, measured_on, say, table
 from loadtest.results import accepted_events, trend
 from loadtest.rig import add_tenants
-from loadtest.run import DATA, LOGS
 from loadtest.scenario import TRACK, Inputs, TenantKey
 from loadtest.scenarios.huge_payloads import sized
 

@@ -122,6 +122,9 @@ def check(plan: Plan) -> None:
         message = f"{connections:,} connections are more than {MAX_CONNECTIONS:,}"
         raise PlanError(message)
     seconds = sum(phase.seconds for phase in plan.phases)
+    if not all(phase.seconds > 0 for phase in plan.phases):  # so that nan is refused, too
+        message = f"{seconds:g} s are too short: it has to be more than 0 s"
+        raise PlanError(message)
     if seconds > MAX_SECONDS:
         message = f"{seconds:,.0f} s are more than {MAX_SECONDS:,.0f} s"
         raise PlanError(message)
