@@ -13,6 +13,7 @@ from loadtest.compare import compare, differences
 from loadtest.options import Options
 from loadtest.page import number, page
 from loadtest.plan import PlanError
+from loadtest.remarks import remarks
 from loadtest.report import table
 from loadtest.results import Result, read_result
 from loadtest.rig import BACKENDS, SHOPIFY_SECRET
@@ -112,6 +113,8 @@ def _run(given: argparse.Namespace) -> int:
     )
     result = run(options, scenarios.load(given.scenario))
     print(summary(result))
+    for text in remarks(result):
+        print(text)
     if given.out:
         print(write(result, given.out))
     lost = any(name[0] != "2" for each in result.rounds for name in each.statuses)

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Final
 
 from loadtest.latencies import Latencies
+from loadtest.remarks import remarks
 from loadtest.results import Result, Round, Sample
 from loadtest.seen import merged
 
@@ -34,6 +35,7 @@ def page(result: Result) -> str:
         _facts(result),
         "<h2>Figures</h2>",
         _figures(result.rounds),
+        *(f"<p><strong>{escape(text)}</strong></p>" for text in remarks(result)),
     ]
     for number, each in enumerate(result.rounds, start=1):
         name = f"Round {number}" if len(result.rounds) > 1 else "Plots"

@@ -50,6 +50,11 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     at_once: int = 0
     """Connections that a closed loop uses; 0: all of them."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is an open loop."""
+        return self.rate > 0 or self.share > 0
+
 
 class Slow(msgspec.Struct, frozen=True, kw_only=True):
     """Clients that send their bodies in drops, beside the load."""

@@ -4,7 +4,7 @@ The fields are the schema; docs/loadtest.md explains them.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -12,6 +12,9 @@ import msgspec
 from loadtest.seen import Group, Second, Seen, merged
 
 SCHEMA: Final = 1
+LATE_MS: Final = "generator/late_p99_ms"
+LATE_SHARE: Final = "generator/late_share"
+"""How late the generator was beside the smallest p99 of what it sent in open loops."""
 SLOPE_SAMPLES: Final = 30
 """Fewer say nothing about whether memory grows."""
 
@@ -89,8 +92,8 @@ def read_result(text: bytes) -> Result:
     return result
 
 
-def load_figures(seen: Seen) -> dict[str, float]:
-    """Return the figures of one plan that was sent."""
+def load_figures(seen: Seen, open_loops: Collection[str]) -> dict[str, float]:
+    """Return the figures of one plan that was sent; ``open_loops`` are phases of it."""
     figures: dict[str, float] = {}
     by_phase: dict[tuple[str, str], dict[str, Group]] = {}
     for group in seen.groups:
@@ -113,11 +116,15 @@ def load_figures(seen: Seen) -> dict[str, float]:
         figures[f"{name}/unanswered_share"] = (lost.requests if lost else 0) / total
         if refused:
             figures[f"{name}/refused_p99_ms"] = merged([refused.histogram]).quantile_ms(0.99)
-            good_times = merged([good.histogram] if good else [])
-            figures[f"{name}/good_p99_ms"] = good_times.quantile_ms(0.99)
+            if good:
+                figures[f"{name}/good_p99_ms"] = merged([good.histogram]).quantile_ms(0.99)
     lag = merged([seen.lag])
     if len(lag):
-        figures["generator/late_p99_ms"] = lag.quantile_ms(0.99)
+        figures[LATE_MS] = lag.quantile_ms(0.99)
+        if paced := [
+            figures[f"{phase}/{kind}/p99_ms"] for phase, kind in by_phase if phase in open_loops
+        ]:
+            figures[LATE_SHARE] = figures[LATE_MS] / max(min(paced), 1e-3)
     return figures
 
 

@@ -169,7 +169,7 @@ class _Round:
                 seen = generate(plan, cores=self._load, generators=self._generators)
                 self._accepted += accepted_events(seen)
                 if is_measured:
-                    self._note(seen)
+                    self._note(seen, plan)
             case Stop(part) if self._own:
                 self._own.stop(part)
             case Settle() if self._own:
@@ -185,8 +185,9 @@ class _Round:
     def _allowed(self, plan: Plan) -> Plan:
         return structs.replace(plan, may_leave_this_machine=self._options.owns_host)
 
-    def _note(self, seen: Seen) -> None:
-        for name, value in load_figures(seen).items():
+    def _note(self, seen: Seen, plan: Plan) -> None:
+        open_loops = {phase.name for phase in plan.phases if phase.is_open}
+        for name, value in load_figures(seen, open_loops).items():
             # Of phases that take turns within a round the median counts.
             every = self._repeated.setdefault(name, [])
             every.append(value)
@@ -218,7 +219,7 @@ class _Round:
         ended_at = time.monotonic()
         seen = merge([generator.result() for generator in generators])
         self._accepted += accepted_events(seen)
-        self._note(seen)
+        self._note(seen, step.plan)
         visible = self._wait_until_stored(own, before)
         deadline = time.monotonic() + SHRUNK_WITHIN_S
         while own.queue_mb() > queue_mb / 2 and time.monotonic() < deadline:

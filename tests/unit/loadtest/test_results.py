@@ -112,12 +112,40 @@ def test_figures_count_latency_of_every_answer_when_some_were_refused() -> None:
         0,
         {},
     )
-    figures = load_figures(seen)
+    figures = load_figures(seen, {"open"})
     assert figures["open/track/requests_per_s"] == 1.5
     assert figures["open/track/refused_share"] == 0.25
     assert figures["open/track/max_ms"] == pytest.approx(50, rel=0.001)
     assert figures["open/track/good_p99_ms"] == pytest.approx(1, rel=0.001)
     assert "generator/late_p99_ms" not in figures
+
+
+def test_lateness_is_beside_the_smallest_p99_of_open_loops_when_a_closed_one_was_faster() -> None:
+    seen = Seen(
+        [
+            Group("ceiling", "track", "good", 1, 1, histogram(1_000)),
+            Group("half", "track", "good", 1, 1, histogram(20_000)),
+            Group("half", "stats", "good", 1, 0, histogram(40_000)),
+        ],
+        [],
+        {"202": 3},
+        histogram(5_000),
+        {"ceiling": 1.0, "half": 1.0},
+        0.1,
+        0,
+        0,
+        {},
+    )
+    assert load_figures(seen, {"half"})["generator/late_share"] == pytest.approx(0.25, rel=0.01)
+    assert "generator/late_share" not in load_figures(seen, set())
+
+
+def test_good_p99_is_left_out_when_nothing_was_good() -> None:
+    refused = Group("open", "track", "refused", 1, 0, histogram(50_000))
+    seen = Seen([refused], [], {"401": 1}, histogram(), {"open": 2.0}, 0.1, 0, 0, {})
+    figures = load_figures(seen, {"open"})
+    assert "open/track/good_p99_ms" not in figures
+    assert figures["open/track/refused_p99_ms"] == pytest.approx(50, rel=0.001)
 
 
 def test_processor_time_is_that_of_sluice_alone_when_an_emulator_runs_beside_it() -> None:
