@@ -5,12 +5,13 @@ The fields are the schema; docs/loadtest.md explains them.
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
-from loadtest.seen import Group, Second, Seen, merged
+from loadtest.seen import Group, Mark, Second, Seen, merged
 
+Moment = TypeVar("Moment", Second, Mark)
 SCHEMA: Final = 1
 LATE_MS: Final = "generator/late_p99_ms"
 LATE_SHARE: Final = "generator/late_share"
@@ -40,6 +41,8 @@ class Round(msgspec.Struct):
     statuses: dict[str, int]
     slow_statuses: dict[str, int]
     samples: list[Sample]
+    marks: list[Mark] = []
+    """Where each phase began, on the axis of ``seconds``; results of before have none."""
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -177,9 +180,9 @@ def trend(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
     return slope, math.sqrt(rest / (n - 2) / spread)
 
 
-def shifted(seconds: Iterable[Second], by: int) -> list[Second]:
-    """Return seconds that count on from earlier ones."""
-    return [msgspec.structs.replace(second, at=second.at + by) for second in seconds]
+def shifted(moments: Iterable[Moment], by: int) -> list[Moment]:
+    """Return seconds, or marks of phases, that count on from earlier ones."""
+    return [msgspec.structs.replace(moment, at=moment.at + by) for moment in moments]
 
 
 def accepted_events(seen: Seen) -> int:

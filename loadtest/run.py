@@ -108,7 +108,7 @@ class _Round:
         self._generators = options.generators or len(load)
         self._own: Own | None = None
         self._watch = Watch({})
-        self._round = Round({}, [], [], {}, {}, [])
+        self._round = Round({}, [], [], {}, {}, [], [])
         self._repeated: dict[str, list[float]] = {}
         self._accepted = 0
         self._elapsed = 0
@@ -194,6 +194,7 @@ class _Round:
             self._round.figures[name] = statistics.median(every)
         self._round.groups += seen.groups
         self._round.seconds += shifted(seen.seconds, self._elapsed)
+        self._round.marks += shifted(seen.marks, self._elapsed)
         self._elapsed += 1 + max((second.at for second in seen.seconds), default=0)
         add_counts(self._round.statuses, seen.statuses)
         add_counts(self._round.slow_statuses, seen.slow_statuses)
