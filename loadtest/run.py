@@ -235,6 +235,7 @@ class _Round:
             "catch_up/queue_file_after_mb": own.queue_mb(),
             "catch_up/events_per_s": stored / took,
             "catch_up/took_s": took,
+            "catch_up/arrivals_s": seconds,
             "catch_up/over_arrivals": stored / took / rate if rate else 0.0,
         }
 
