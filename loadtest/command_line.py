@@ -128,7 +128,7 @@ def _run(given: argparse.Namespace) -> int:
 def summary(result: Result) -> str:
     """Return the figures as a table."""
     rows = []
-    for name in result.rounds[0].figures:
+    for name in dict.fromkeys(name for each in result.rounds for name in each.figures):
         values = [each.figures[name] for each in result.rounds if name in each.figures]
         spread = f"{number(min(values))} to {number(max(values))}" if len(values) > 1 else ""
         rows.append([name, number(median(values)), spread])

@@ -71,7 +71,7 @@ def _facts(result: Result) -> str:
 
 def _figures(rounds: Sequence[Round]) -> str:
     lines = []
-    for name in rounds[0].figures if rounds else ():
+    for name in dict.fromkeys(name for each in rounds for name in each.figures):
         values = [each.figures[name] for each in rounds if name in each.figures]
         cells = (median(values), min(values), max(values))
         numbers = "".join(f'<td class="n">{number(value)}</td>' for value in cells)
