@@ -12,7 +12,7 @@ from loadtest.seen import Mark, merged
 
 WIDTH: Final = 820
 HEIGHT: Final = 240
-LEFT, RIGHT, TOP, BOTTOM = 64, 12, 18, 36
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 18, 36
 COLOURS: Final = ("#0b6e99", "#c2410c", "#3f7d20", "#7c3aed", "#a16207", "#be185d")
 LETTER: Final = 7
 """About how wide a letter is."""
