@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import structs
 
-from loadtest.plan import PlanError, check, host_and_port, is_loopback
+from loadtest.plan import Plan, PlanError, check, host_and_port, is_loopback
 from loadtest.rig import SHOPIFY_SECRET
 from loadtest.scenario import CatchUp, Inputs, Load, Scenario, TenantKey
 
@@ -106,11 +106,13 @@ def check_options(options: Options, scenario: Scenario) -> None:
 
 
 def check_plans(options: Options, scenario: Scenario) -> None:
-    """Refuse a run whose plans are past a bound, before it starts anything.
+    """Refuse a run whose plans are past a bound or send nothing, before it starts anything.
 
     Raises:
-        PlanError: Says which bound.
+        PlanError: Says which bound, or which phase.
     """
+    _, load = cores_of(options)
+    generators = options.generators or len(load)
     inputs = Inputs(
         url=options.against or "http://127.0.0.1",
         tenants=[TenantKey("load", "")] * max(scenario.tenants, 1),
@@ -125,6 +127,19 @@ def check_plans(options: Options, scenario: Scenario) -> None:
     for step in scenario.steps(inputs):
         if isinstance(step, Load | CatchUp):
             check(structs.replace(step.plan, may_leave_this_machine=options.owns_host))
+        if isinstance(step, CatchUp) or (isinstance(step, Load) and step.is_measured):
+            _check_sends(step.plan, generators)
+
+
+def _check_sends(plan: Plan, generators: int) -> None:
+    for phase in plan.phases:
+        due = phase.rate * phase.seconds
+        if phase.rate and due < generators:
+            message = (
+                f"only {due:.2g} requests are due in {phase.seconds:g} s of {phase.name!r}, fewer"
+                f" than one a generator ({generators}): take a larger --rate or more --seconds"
+            )
+            raise PlanError(message)
 
 
 def check_answers(options: Options) -> None:

@@ -133,6 +133,16 @@ def test_number_is_refused_by_its_name_when_it_is_not_above_nought(
         check_options(options, scenarios.load("track"))
 
 
+def test_run_is_refused_when_its_generators_would_have_nothing_to_send() -> None:
+    """At half a request a second for one second it once printed an empty table, and status 0."""
+    track = scenarios.load("track")
+    with pytest.raises(PlanError, match=r"only 0\.5 requests are due in 1 s of 'open'"):
+        check_plans(Options(scenario="track", rate=0.5, seconds=1, generators=1), track)
+    check_plans(Options(scenario="track", rate=2, seconds=1, generators=2), track)
+    with pytest.raises(PlanError, match="one a generator"):
+        check_plans(Options(scenario="track", rate=2, seconds=1, generators=3), track)
+
+
 @pytest.mark.parametrize("name", scenarios.NAMES)
 def test_run_past_a_bound_is_refused_before_anything_starts(name: str) -> None:
     scenario = scenarios.load(name)
