@@ -7,7 +7,7 @@ ROUNDS ?= 50
 WORKERS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit fuzz check fix docs bench bench-broker bench-peers counts kill-test faults faults-amplitude faults-workflows faults-recovery faults-migration drills image-test manifests newcomer lock clean
+.PHONY: help run test test-unit fuzz check fix docs loadtest bench bench-broker bench-peers counts kill-test faults faults-amplitude faults-workflows faults-recovery faults-migration drills image-test manifests newcomer lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -81,6 +81,9 @@ fix: $(VENV)/.dev ## format and mend what the linter can
 
 docs: $(VENV)/.dev ## write the generated tables anew
 	$(BIN)/python -m sluice.cli.docs
+
+loadtest: $(VENV)/.dev ## send load to a Sluice of its own, or to yours; lists its scenarios (ARGS="run track --seconds 10")
+	@$(BIN)/sluice-loadtest $(or $(ARGS),list)
 
 bench: $(VENV)/.dev ## the ratios of docs/performance.md
 	$(BIN)/python -m loadtest.bench $(ARGS)

@@ -27,7 +27,7 @@ import uvloop
 
 from loadtest.latencies import Latencies
 from loadtest.plan import DRAIN_S, MAX_REQUESTS, Phase, Plan, check, host_and_port, read_plan
-from loadtest.seen import NO_ANSWER, Columns, Names, Seen, fold
+from loadtest.seen import NO_ANSWER, Columns, Mark, Names, Seen, fold
 
 RECONNECT_S: Final = 0.05
 CONNECT_TRIES: Final = 3
@@ -55,6 +55,7 @@ class Engine:
         self._requests = cycle([(kinds.index(each.kind), each.raw) for each in plan.requests])
         self.columns = Columns()
         self._lags_us: list[int] = []
+        self._marks: list[Mark] = []
         self.start = 0.0
         self.phase = 0
         self._waiting: deque[float] = deque()
@@ -135,6 +136,7 @@ class Engine:
         self.phase = self.names.phases.index(phase.name)
         rate = phase.rate or phase.share * self._ceiling
         began = time.perf_counter()
+        self._marks.append(Mark(phase.name, round(began - self.start, 3)))
         before = len(self.columns.status)
         if rate:
             await self._pace(rate, phase)
@@ -292,6 +294,7 @@ class Engine:
             broken_connections=self.broken,
             without_retry_after=self.without_retry_after,
             slow_statuses={str(status): n for status, n in self.slow_statuses.items()},
+            marks=self._marks,
         )
 
 

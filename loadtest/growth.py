@@ -24,12 +24,12 @@ from typing import Final
 from loadtest.bench import PERFORMANCE
 from loadtest.broker_rig import add_tenant, parts_environment, url_of
 from loadtest.loglog import Point, loglog
+from loadtest.options import logs
 from loadtest.plan import Phase, Plan, Request, build_request
 from loadtest.processes import LOAD_CORE, SERVER_CORE, cpu_s, generate, pin, running
 from loadtest.report import keep, measured_on, say, table
 from loadtest.results import accepted_events, trend
 from loadtest.rig import add_tenants
-from loadtest.run import DATA, LOGS
 from loadtest.scenario import TRACK, Inputs, TenantKey
 from loadtest.scenarios.huge_payloads import sized
 
@@ -87,13 +87,12 @@ class Gateways:
 
     def inputs(self, count: int) -> Inputs:
         """Return what requests to one of them are made of."""
-        logs = {name: (DATA / file).read_bytes().splitlines() for name, file in LOGS.items()}
         return Inputs(
             url=self.url[count],
             tenants=self.tenants[count],
             token="",
             shopify_secret="",
-            logs=logs,
+            logs=logs(),
         )
 
     def cost_us(self, dot: Dot, seconds: float) -> float:

@@ -6,13 +6,16 @@ from statistics import median
 from typing import Final
 
 from loadtest.latencies import Latencies
+from loadtest.remarks import remarks
 from loadtest.results import Result, Round, Sample
-from loadtest.seen import merged
+from loadtest.seen import Mark, merged
 
 WIDTH: Final = 820
 HEIGHT: Final = 240
-LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 36
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 18, 36
 COLOURS: Final = ("#0b6e99", "#c2410c", "#3f7d20", "#7c3aed", "#a16207", "#be185d")
+LETTER: Final = 7
+"""About how wide a letter is."""
 QUANTILES: Final = (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999, 1.0)
 Line = list[tuple[float, float]]
 
@@ -34,6 +37,7 @@ def page(result: Result) -> str:
         _facts(result),
         "<h2>Figures</h2>",
         _figures(result.rounds),
+        *(f"<p><strong>{escape(text)}</strong></p>" for text in remarks(result)),
     ]
     for number, each in enumerate(result.rounds, start=1):
         name = f"Round {number}" if len(result.rounds) > 1 else "Plots"
@@ -67,7 +71,7 @@ def _facts(result: Result) -> str:
 
 def _figures(rounds: Sequence[Round]) -> str:
     lines = []
-    for name in rounds[0].figures if rounds else ():
+    for name in dict.fromkeys(name for each in rounds for name in each.figures):
         values = [each.figures[name] for each in rounds if name in each.figures]
         cells = (median(values), min(values), max(values))
         numbers = "".join(f'<td class="n">{number(value)}</td>' for value in cells)
@@ -94,9 +98,11 @@ def _plots(seen: Round) -> list[str]:
         times["p50"].append((second.at, latencies.quantile_ms(0.5)))
         times["p99"].append((second.at, latencies.quantile_ms(0.99)))
     plots = [
-        plot("Requests by the second in which they were due", "s", counts),
-        plot("Latency from when they were due, ms", "s", times),
-        plot("Latency by share of the answers, ms", "quantile", _by_quantile(seen), QUANTILES),
+        plot("Requests by the second in which they were due", "s", counts, marks=seen.marks),
+        plot("Latency from when they were due, ms", "s", times, marks=seen.marks),
+        plot(
+            "Latency by share of the answers, ms", "quantile", _by_quantile(seen), ticks=QUANTILES
+        ),
     ]
     if seen.samples:
         plots.append(plot("Memory, MB", "s", _memory(seen.samples)))
@@ -138,7 +144,12 @@ def _by_quantile(seen: Round) -> dict[str, Line]:
 
 
 def plot(
-    title: str, unit: str, lines: Mapping[str, Line], ticks: Sequence[float] | None = None
+    title: str,
+    unit: str,
+    lines: Mapping[str, Line],
+    *,
+    ticks: Sequence[float] | None = None,
+    marks: Sequence[Mark] = (),
 ) -> str:
     """Return a plot of lines as SVG.
 
@@ -146,12 +157,13 @@ def plot(
         title: Above it.
         unit: Of the horizontal axis.
         lines: Points by name.
-        ticks: Words at 0, 1, 2 … of the horizontal axis; None: numbers.
+        ticks: Words at 0, 1, 2 … of the horizontal axis; None: whole numbers.
+        marks: Where phases begin on the horizontal axis.
     """
     points = [point for line in lines.values() for point in line]
     if not points:
         return ""
-    most_x = max(max(x for x, _ in points), 1.0)
+    most_x = max(*(x for x, _ in points), *(mark.at + 1 for mark in marks), 1.0)
     most_y = _round_up(max(y for _, y in points))
     wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
@@ -166,32 +178,61 @@ def plot(
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e7e5e4"/>'
             f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>'
         )
-    marks = (
+    words = (
         [(float(i), f"{tick * 100:g} %") for i, tick in enumerate(ticks)]
         if ticks
-        else [(most_x * i / 5, f"{most_x * i / 5:.0f} {unit}") for i in range(6)]
+        else [(x, f"{x:,} {unit}") for x in _whole_ticks(most_x)]
     )
-    for x, word in marks:
+    for x, word in words:
         at, _ = place(x, 0)
         parts.append(
             f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{word}</text>'
         )
+    parts += _phases([(mark.phase, place(mark.at, 0)[0]) for mark in marks])
+    legend = LEFT + 8
     for index, (name, line) in enumerate(lines.items()):
         colour = COLOURS[index % len(COLOURS)]
-        path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in line)
+        # A line of one point would not be seen.
+        shown = line if len(line) > 1 else [(x + dx, y) for x, y in line for dx in (0, most_x / 99)]
+        path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in shown)
         parts.append(
             f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{path}"/>'
-            f'<text x="{LEFT + 8 + index * 150}" y="{HEIGHT - 4}" style="fill:{colour}">'
-            f"{escape(name)}</text>"
+            f'<text x="{legend}" y="{HEIGHT - 4}" style="fill:{colour}">{escape(name)}</text>'
         )
+        legend += (len(name) + 3) * LETTER
     return (
         f'<h3>{escape(title)}</h3><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
         f' aria-label="{escape(title)}">{"".join(parts)}</svg>'
     )
 
 
+def _phases(begins: Sequence[tuple[str, float]]) -> list[str]:
+    """Return a line where each phase begins, and its name where there is room for it."""
+    parts = []
+    free = 0.0
+    for name, x in begins:
+        parts.append(
+            f'<line class="phase" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"'
+            ' stroke="#78716c" stroke-dasharray="4 3"/>'
+        )
+        wide = len(name) * LETTER
+        at = min(x + 4, WIDTH - RIGHT - wide)
+        if at >= free:
+            parts.append(f'<text x="{at:.1f}" y="{TOP - 3}">{escape(name)}</text>')
+            free = at + wide
+    return parts
+
+
+def _whole_ticks(most: float) -> list[int]:
+    """Return some six whole numbers from 0, evenly apart, none of them twice."""
+    step = max(1, round(_round_up(most / 5)))
+    return list(range(0, int(most) + 1, step))
+
+
 def _round_up(value: float) -> float:
-    """Return the next of 1, 2, 5, 10 … at or above a value."""
+    """Return the next of 1, 2, 5, 10 … at or above a value; 1 for nothing at all."""
+    if not value:
+        return 1.0
     scale = 1e-6
     while True:
         for step in (1, 2, 5):

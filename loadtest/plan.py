@@ -50,6 +50,11 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     at_once: int = 0
     """Connections that a closed loop uses; 0: all of them."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is an open loop."""
+        return self.rate > 0 or self.share > 0
+
 
 class Slow(msgspec.Struct, frozen=True, kw_only=True):
     """Clients that send their bodies in drops, beside the load."""
@@ -122,6 +127,9 @@ def check(plan: Plan) -> None:
         message = f"{connections:,} connections are more than {MAX_CONNECTIONS:,}"
         raise PlanError(message)
     seconds = sum(phase.seconds for phase in plan.phases)
+    if not all(phase.seconds > 0 for phase in plan.phases):  # so that nan is refused, too
+        message = f"{seconds:g} s are too short: it has to be more than 0 s"
+        raise PlanError(message)
     if seconds > MAX_SECONDS:
         message = f"{seconds:,.0f} s are more than {MAX_SECONDS:,.0f} s"
         raise PlanError(message)

@@ -4,14 +4,18 @@ The fields are the schema; docs/loadtest.md explains them.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
-from loadtest.seen import Group, Second, Seen, merged
+from loadtest.seen import Group, Mark, Second, Seen, merged
 
+Moment = TypeVar("Moment", Second, Mark)
 SCHEMA: Final = 1
+LATE_MS: Final = "generator/late_p99_ms"
+LATE_SHARE: Final = "generator/late_share"
+"""How late the generator was beside the smallest p99 of what it sent in open loops."""
 SLOPE_SAMPLES: Final = 30
 """Fewer say nothing about whether memory grows."""
 
@@ -37,6 +41,8 @@ class Round(msgspec.Struct):
     statuses: dict[str, int]
     slow_statuses: dict[str, int]
     samples: list[Sample]
+    marks: list[Mark] = []
+    """Where each phase began, on the axis of ``seconds``; results of before have none."""
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -89,8 +95,8 @@ def read_result(text: bytes) -> Result:
     return result
 
 
-def load_figures(seen: Seen) -> dict[str, float]:
-    """Return the figures of one plan that was sent."""
+def load_figures(seen: Seen, open_loops: Collection[str]) -> dict[str, float]:
+    """Return the figures of one plan that was sent; ``open_loops`` are phases of it."""
     figures: dict[str, float] = {}
     by_phase: dict[tuple[str, str], dict[str, Group]] = {}
     for group in seen.groups:
@@ -113,11 +119,15 @@ def load_figures(seen: Seen) -> dict[str, float]:
         figures[f"{name}/unanswered_share"] = (lost.requests if lost else 0) / total
         if refused:
             figures[f"{name}/refused_p99_ms"] = merged([refused.histogram]).quantile_ms(0.99)
-            good_times = merged([good.histogram] if good else [])
-            figures[f"{name}/good_p99_ms"] = good_times.quantile_ms(0.99)
+            if good:
+                figures[f"{name}/good_p99_ms"] = merged([good.histogram]).quantile_ms(0.99)
     lag = merged([seen.lag])
     if len(lag):
-        figures["generator/late_p99_ms"] = lag.quantile_ms(0.99)
+        figures[LATE_MS] = lag.quantile_ms(0.99)
+        if paced := [
+            figures[f"{phase}/{kind}/p99_ms"] for phase, kind in by_phase if phase in open_loops
+        ]:
+            figures[LATE_SHARE] = figures[LATE_MS] / max(min(paced), 1e-3)
     return figures
 
 
@@ -170,9 +180,9 @@ def trend(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
     return slope, math.sqrt(rest / (n - 2) / spread)
 
 
-def shifted(seconds: Iterable[Second], by: int) -> list[Second]:
-    """Return seconds that count on from earlier ones."""
-    return [msgspec.structs.replace(second, at=second.at + by) for second in seconds]
+def shifted(moments: Iterable[Moment], by: int) -> list[Moment]:
+    """Return seconds, or marks of phases, that count on from earlier ones."""
+    return [msgspec.structs.replace(moment, at=moment.at + by) for moment in moments]
 
 
 def accepted_events(seen: Seen) -> int:

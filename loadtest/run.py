@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,16 @@ from typing import Final
 
 from msgspec import structs
 
-from loadtest.plan import Plan, PlanError, host_and_port, is_loopback, share
+from loadtest.options import (
+    Options,
+    check_answers,
+    check_options,
+    check_plans,
+    check_target,
+    cores_of,
+    logs,
+)
+from loadtest.plan import Plan, PlanError, share
 from loadtest.processes import Generator, generate
 from loadtest.report import commit, processor, say
 from loadtest.results import (
@@ -32,12 +41,6 @@ from loadtest.rig import SHOPIFY_SECRET, Own, Watch
 from loadtest.scenario import CatchUp, Inputs, Load, Scenario, Settle, Step, Stop, TenantKey
 from loadtest.seen import Seen, merge
 
-DATA: Final = Path(__file__).parent.parent / "tests/data"
-LOGS: Final = {
-    "wikiticker": "wikiticker.first500.ndjson",
-    "online_retail": "online_retail.even500.ndjson",
-    "bay_area_bike_share": "bay_area_bike_share.even500.ndjson",
-}
 LIBRARIES: Final = ("aiohttp", "uvloop", "msgspec", "chdb", "clickhouse-connect", "hdrhistogram")
 LOOK_EVERY_S: Final = 0.2
 FRESH_S: Final = 2.0
@@ -48,66 +51,6 @@ SHRUNK_WITHIN_S: Final = 25.0
 """How long an empty queue may take until its file shrinks; a small one stays as it is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What a person asked for."""
-
-    scenario: str
-    against: str = ""
-    """Address of another server; empty: an own Sluice."""
-    api_keys: tuple[str, ...] = ()
-    token: str = ""
-    shopify_secret: str = SHOPIFY_SECRET
-    tenant: str = "load"
-    owns_host: bool = False
-    """Whether the person said that the other host is theirs to load."""
-    backend: str = "local"
-    parts: tuple[str, ...] = ()
-    seconds: float | None = None
-    rate: float | None = None
-    connections: int | None = None
-    events: int | None = None
-    rounds: int = 1
-    generators: int = 0
-    server_cores: frozenset[int] = frozenset()
-    load_cores: frozenset[int] = frozenset()
-
-
-def cores_of(options: Options) -> tuple[set[int], set[int]]:
-    """Return the cores of the server and of the generators.
-
-    Unless told otherwise the last core, of eight or more the last quarter, is the generators'.
-    """
-    every = sorted(os.sched_getaffinity(0))
-    for_load = max(1, len(every) // 4)
-    load = set(options.load_cores) or set(every[-for_load:])
-    server = set(options.server_cores) or (set(every) - load or set(every))
-    return server, load
-
-
-def check_target(options: Options, scenario: Scenario) -> None:
-    """Refuse what cannot or may not be loaded.
-
-    Raises:
-        PlanError: Says why.
-    """
-    if not options.against:
-        return
-    host, _ = host_and_port(options.against)
-    if not is_loopback(host) and not options.owns_host:
-        message = f"{host} is not this machine: say --i-own-this-host if you may load it"
-        raise PlanError(message)
-    if scenario.needs_own:
-        message = f"{options.scenario} stops parts of Sluice: leave --against away"
-        raise PlanError(message)
-    if not options.api_keys:
-        message = "--against needs --api-key (or SLUICE_API_KEY)"
-        raise PlanError(message)
-    if scenario.needs_token and not options.token:
-        message = f"{options.scenario} reads stats: --against needs --token (or SLUICE_TOKEN)"
-        raise PlanError(message)
-
-
 def run(options: Options, scenario: Scenario) -> Result:
     """Run a scenario as often as asked for.
 
@@ -115,6 +58,9 @@ def run(options: Options, scenario: Scenario) -> Result:
         PlanError: It cannot run like this.
     """
     check_target(options, scenario)
+    check_options(options, scenario)
+    check_plans(options, scenario)
+    check_answers(options)
     server, load = cores_of(options)
     rounds = []
     started_at = datetime.now(UTC)
@@ -162,7 +108,7 @@ class _Round:
         self._generators = options.generators or len(load)
         self._own: Own | None = None
         self._watch = Watch({})
-        self._round = Round({}, [], [], {}, {}, [])
+        self._round = Round({}, [], [], {}, {}, [], [])
         self._repeated: dict[str, list[float]] = {}
         self._accepted = 0
         self._elapsed = 0
@@ -190,7 +136,6 @@ class _Round:
 
     def _inputs(self, stack: ExitStack) -> Inputs:
         options = self._options
-        logs = {name: (DATA / file).read_bytes().splitlines() for name, file in LOGS.items()}
         if options.against:
             url = options.against
             tenants = [TenantKey(options.tenant, key) for key in options.api_keys]
@@ -210,7 +155,7 @@ class _Round:
             tenants=tenants,
             token=token,
             shopify_secret=secret,
-            logs=logs,
+            logs=logs(),
             seconds=options.seconds,
             rate=options.rate,
             connections=options.connections,
@@ -224,7 +169,7 @@ class _Round:
                 seen = generate(plan, cores=self._load, generators=self._generators)
                 self._accepted += accepted_events(seen)
                 if is_measured:
-                    self._note(seen)
+                    self._note(seen, plan)
             case Stop(part) if self._own:
                 self._own.stop(part)
             case Settle() if self._own:
@@ -240,14 +185,16 @@ class _Round:
     def _allowed(self, plan: Plan) -> Plan:
         return structs.replace(plan, may_leave_this_machine=self._options.owns_host)
 
-    def _note(self, seen: Seen) -> None:
-        for name, value in load_figures(seen).items():
+    def _note(self, seen: Seen, plan: Plan) -> None:
+        open_loops = {phase.name for phase in plan.phases if phase.is_open}
+        for name, value in load_figures(seen, open_loops).items():
             # Of phases that take turns within a round the median counts.
             every = self._repeated.setdefault(name, [])
             every.append(value)
             self._round.figures[name] = statistics.median(every)
         self._round.groups += seen.groups
         self._round.seconds += shifted(seen.seconds, self._elapsed)
+        self._round.marks += shifted(seen.marks, self._elapsed)
         self._elapsed += 1 + max((second.at for second in seen.seconds), default=0)
         add_counts(self._round.statuses, seen.statuses)
         add_counts(self._round.slow_statuses, seen.slow_statuses)
@@ -273,7 +220,7 @@ class _Round:
         ended_at = time.monotonic()
         seen = merge([generator.result() for generator in generators])
         self._accepted += accepted_events(seen)
-        self._note(seen)
+        self._note(seen, step.plan)
         visible = self._wait_until_stored(own, before)
         deadline = time.monotonic() + SHRUNK_WITHIN_S
         while own.queue_mb() > queue_mb / 2 and time.monotonic() < deadline:
@@ -288,6 +235,7 @@ class _Round:
             "catch_up/queue_file_after_mb": own.queue_mb(),
             "catch_up/events_per_s": stored / took,
             "catch_up/took_s": took,
+            "catch_up/arrivals_s": seconds,
             "catch_up/over_arrivals": stored / took / rate if rate else 0.0,
         }
 

@@ -154,11 +154,22 @@ class Scenario:
     needs_own: bool = False
     """Whether it stops parts of Sluice, so that it cannot run against another one."""
     needs_token: bool = False
+    takes_rate: bool = True
+    """Whether a rate can be asked for; False where only ceilings are looked for."""
 
 
-def warm_up(inputs: Inputs, requests: list[Request]) -> Load:
-    """Return a second of load before what is measured."""
-    return Load(inputs.plan(requests, Phase(name="warm-up", seconds=1.0)), is_measured=False)
+def warm_up(inputs: Inputs, requests: list[Request], rate: float) -> Load:
+    """Return a second of load before what is measured.
+
+    Args:
+        inputs: Of the run.
+        requests: Sent in turn.
+        rate: Requests a second of what is measured, which the warm-up keeps to: who loads a server
+            of their own at 50 a second does not want it at its ceiling before. 0: what is measured
+            looks for the ceiling itself, and so does the warm-up.
+    """
+    phase = Phase(name="warm-up", seconds=1.0, rate=rate)
+    return Load(inputs.plan(requests, phase), is_measured=False)
 
 
 def ceiling_and_half(inputs: Inputs, requests: list[Request], connections: int = 64) -> list[Step]:
@@ -167,7 +178,7 @@ def ceiling_and_half(inputs: Inputs, requests: list[Request], connections: int =
     if inputs.rate is not None:
         paced = Phase(name="open", seconds=half * 2, rate=inputs.rate)
         return [
-            warm_up(inputs, requests),
+            warm_up(inputs, requests, inputs.rate),
             Load(inputs.plan(requests, paced, connections=connections)),
         ]
     phases = (
@@ -175,7 +186,7 @@ def ceiling_and_half(inputs: Inputs, requests: list[Request], connections: int =
         Phase(name="half", seconds=half, share=0.5),
     )
     return [
-        warm_up(inputs, requests),
+        warm_up(inputs, requests, 0),
         Load(inputs.plan(requests, *phases, connections=connections)),
     ]
 
@@ -190,4 +201,4 @@ def beside(inputs: Inputs, *, slow: Slow | None = None, idle_connections: int = 
         Load(inputs.plan(requests, alone)),
         Load(inputs.plan(requests, both, slow=slow, idle_connections=idle_connections)),
     ]
-    return [warm_up(inputs, requests), *(turn * TURNS)]
+    return [warm_up(inputs, requests, rate), *(turn * TURNS)]

@@ -58,6 +58,14 @@ class Second(msgspec.Struct):
     """Of all latencies, also of those that were refused or never answered."""
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """Where a phase began."""
+
+    phase: str
+    at: float
+    """Seconds since the start, on the axis of ``Second.at``."""
+
+
 class Seen(msgspec.Struct):
     """The report of one generator, or of all of them."""
 
@@ -74,6 +82,8 @@ class Seen(msgspec.Struct):
     """Answers 429 and 503 that do not say when to come back."""
     slow_statuses: dict[str, int]
     """What became of requests of slow clients; ``0`` had no answer."""
+    marks: list[Mark] = []
+    """Of each phase, in turn."""
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -171,6 +181,10 @@ def merge(parts: Sequence[Seen]) -> Seen:
         broken_connections=sum(part.broken_connections for part in parts),
         without_retry_after=sum(part.without_retry_after for part in parts),
         slow_statuses=_sum(part.slow_statuses for part in parts),
+        marks=[
+            Mark(same[0].phase, min(mark.at for mark in same))
+            for same in zip(*(part.marks for part in parts), strict=True)
+        ],
     )
 
 

@@ -20,7 +20,7 @@ def steps(inputs: Inputs) -> list[Step]:
         Phase(name="after", seconds=seconds, rate=rate),
         connections=256,
     )
-    return [warm_up(inputs, requests), Load(plan)]
+    return [warm_up(inputs, requests, rate), Load(plan)]
 
 
 SCENARIO = Scenario(

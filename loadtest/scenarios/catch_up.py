@@ -9,7 +9,8 @@ EVENTS: Final = 10_000_000
 FILL_WITHIN_S: Final = 3_600.0
 ARRIVALS_PER_S: Final = 5_000.0
 SLOW_PER_S: Final = 60_000
-"""How long arrivals go on: until a worker that does so many a second is through."""
+"""Arrivals go on until a worker that does so many a second is through; a faster one is through
+before them."""
 
 
 def steps(inputs: Inputs) -> list[Step]:

@@ -32,7 +32,7 @@ def steps(inputs: Inputs) -> list[Step]:
     seconds = inputs.seconds_or(30) / len(BYTES)
     loads = [sized(inputs, size) for size in BYTES]
     return [
-        warm_up(inputs, loads[0]),
+        warm_up(inputs, loads[0], 0),
         *(
             Load(inputs.plan(requests, Phase(name=f"{size} bytes", seconds=seconds)))
             for size, requests in zip(BYTES, loads, strict=True)
@@ -40,4 +40,4 @@ def steps(inputs: Inputs) -> list[Step]:
     ]
 
 
-SCENARIO = Scenario(about="payloads from 200 bytes to 64 KB", steps=steps)
+SCENARIO = Scenario(about="payloads from 200 bytes to 64 KB", steps=steps, takes_rate=False)

@@ -28,9 +28,9 @@ def shuffled(inputs: Inputs) -> list[Request]:
 
 def steps(inputs: Inputs) -> list[Step]:
     """Return what is sent."""
-    requests = shuffled(inputs)
-    phase = Phase(name="mixed", seconds=inputs.seconds_or(30), rate=inputs.rate_or(1_000))
-    return [warm_up(inputs, requests), Load(inputs.plan(requests, phase))]
+    requests, rate = shuffled(inputs), inputs.rate_or(1_000)
+    phase = Phase(name="mixed", seconds=inputs.seconds_or(30), rate=rate)
+    return [warm_up(inputs, requests, rate), Load(inputs.plan(requests, phase))]
 
 
 SCENARIO = Scenario(about="events of three real logs in their real proportions", steps=steps)

@@ -29,7 +29,9 @@ def steps(inputs: Inputs) -> list[Step]:
         return Load(inputs.plan(requests, *phases, connections=CONNECTIONS[kind]))
 
     tracks, batches = inputs.tracks(), inputs.batches()
-    return [warm_up(inputs, tracks), overload("track", tracks), overload("batch", batches)]
+    return [warm_up(inputs, tracks, 0), overload("track", tracks), overload("batch", batches)]
 
 
-SCENARIO = Scenario(about="three times what the server can do, then half of it", steps=steps)
+SCENARIO = Scenario(
+    about="three times what the server can do, then half of it", steps=steps, takes_rate=False
+)

@@ -7,9 +7,9 @@ from loadtest.scenarios.mixed import shuffled
 
 def steps(inputs: Inputs) -> list[Step]:
     """Return what is sent; the report has each process's memory and its slope."""
-    requests = shuffled(inputs)
-    phase = Phase(name="soak", seconds=inputs.seconds_or(1_800), rate=inputs.rate_or(1_000))
-    return [warm_up(inputs, requests), Load(inputs.plan(requests, phase))]
+    requests, rate = shuffled(inputs), inputs.rate_or(1_000)
+    phase = Phase(name="soak", seconds=inputs.seconds_or(1_800), rate=rate)
+    return [warm_up(inputs, requests, rate), Load(inputs.plan(requests, phase))]
 
 
 SCENARIO = Scenario(about="half an hour of steady load; memory and its slope", steps=steps)

@@ -20,7 +20,7 @@ def steps(inputs: Inputs) -> list[Step]:
     return [
         Load(inputs.plan(batches, fill, connections=8), is_measured=False),
         Settle(),
-        warm_up(inputs, reads),
+        warm_up(inputs, reads, rate),
         Load(inputs.plan(reads, alone)),
         Load(inputs.plan(reads * READS_PER_BATCH + batches, both)),
     ]

@@ -62,7 +62,7 @@ ENTRIES: Final[Mapping[tuple[str, str], Parsed | Run]] = {
     ("docs/console-api.md", "curl -N"): Parsed(
         "it goes on until it is stopped; tests/integration/test_tail.py watches and stops"
     ),
-    ("docs/loadtest.md", ".venv/bin/sluice-loadtest list"): Parsed(
+    ("docs/loadtest.md", "make loadtest"): Parsed(
         "minutes of load; tests/integration/test_loadtest.py does it for a second"
     ),
     ("docs/loadtest.md", "python3 -m venv"): Parsed(

@@ -20,7 +20,7 @@ from typing import Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from loadtest.cli import parser
+from loadtest.command_line import parser
 from sluice.cli.command_line import build_app
 from tests.docs.api import refused_request
 from tests.docs.pages import ROOT

@@ -8,7 +8,7 @@ import pytest
 from loadtest.cli import main
 from loadtest.driver import drive
 from loadtest.plan import Phase, Plan, Request
-from loadtest.results import read_result
+from loadtest.results import LATE_SHARE, read_result
 from loadtest.seen import Seen, merged
 
 RAW = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -30,7 +30,11 @@ def test_run_of_track_leaves_a_result_and_a_page_when_it_lasts_a_second(
     assert only.figures["ceiling/track/requests_per_s"] > 0
     assert only.figures["half/track/p99_ms"] > 0
     assert only.figures["sluice/events_per_core_s"] > 0
-    assert "<svg" in page.read_text()
+    (ceiling, half) = only.marks
+    assert (ceiling.phase, half.phase) == ("ceiling", "half")
+    assert 0.5 <= half.at - ceiling.at < only.seconds[-1].at + 1
+    assert only.figures[LATE_SHARE] > 0
+    assert page.read_text().count('class="phase"') == 4  # requests and latencies
     assert main(["compare", str(data), str(data)]) == 0
     assert "too few rounds" in capsys.readouterr().out
 

@@ -56,6 +56,8 @@ def test_share_divides_all_of_a_plan_when_generators_are_fewer_than_connections(
         {"connections": MAX_CONNECTIONS + 1},
         {"idle_connections": MAX_CONNECTIONS},
         {"slow": Slow(connections=MAX_CONNECTIONS)},
+        {"phases": [Phase(name="none", seconds=0)]},
+        {"phases": [Phase(name="nan", seconds=float("nan"))]},
         {"phases": [Phase(name="long", seconds=MAX_SECONDS + 1)]},
         {"phases": [Phase(name="much", seconds=10, rate=MAX_REQUESTS)]},
         {"url": "https://127.0.0.1"},

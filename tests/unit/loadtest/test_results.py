@@ -1,9 +1,14 @@
+import re
+
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadtest.compare import compare, compare_values, differences
 from loadtest.latencies import Latencies
-from loadtest.page import number, page
+from loadtest.page import BOTTOM, HEIGHT, TOP, number, page, plot
+from loadtest.plan import MAX_SECONDS
 from loadtest.results import (
     Machine,
     Result,
@@ -13,9 +18,12 @@ from loadtest.results import (
     load_figures,
     process_figures,
     read_result,
+    shifted,
     trend,
 )
-from loadtest.seen import Group, Second, Seen
+from loadtest.seen import Group, Mark, Second, Seen
+
+TICKS_AT, NAMES_AT = HEIGHT - BOTTOM + 16, TOP - 3
 
 
 def histogram(*values_us: int) -> str:
@@ -97,6 +105,49 @@ def test_page_needs_nothing_from_outside_and_escapes_names_when_it_is_made() -> 
     assert text.count("<svg") == 10
 
 
+def words(text: str, y: int) -> list[str]:
+    """Return what is written at a height of a plot."""
+    return re.findall(rf'<text x="[\d.]+" y="{y}"[^>]*>([^<]*)</text>', text)
+
+
+@given(st.floats(min_value=0.0, max_value=MAX_SECONDS))
+def test_no_tick_is_there_twice_when_a_run_is_short_or_long(seconds: float) -> None:
+    """A run of three seconds once had the ticks 0 s, 1 s, 1 s, 2 s."""
+    ticks = words(plot("p", "s", {"good": [(0.0, 1.0), (seconds, 2.0)]}), TICKS_AT)
+    assert ticks[0] == "0 s"
+    assert len(set(ticks)) == len(ticks)
+    assert 1 <= len(ticks) <= 8
+
+
+def test_phases_are_marked_by_line_and_name_when_they_change() -> None:
+    line = [(float(at), 1.0) for at in range(4)]
+    text = plot("p", "s", {"good": line}, marks=[Mark("ceiling", 0.0), Mark("<half>", 2.0)])
+    assert words(text, NAMES_AT) == ["ceiling", "&lt;half&gt;"]
+    assert text.count('class="phase"') == 2
+
+
+def test_names_of_phases_do_not_lie_on_each_other_when_they_change_often() -> None:
+    marks = [Mark(f"phase {at}", at / 10) for at in range(100)]
+    text = plot("p", "s", {"good": [(0.0, 1.0), (10.0, 1.0)]}, marks=marks)
+    assert text.count('class="phase"') == 100
+    assert 2 <= len(words(text, NAMES_AT)) < 20
+
+
+def test_a_line_is_seen_when_it_has_one_point() -> None:
+    (path,) = re.findall(r'points="([^"]*)"', plot("p", "s", {"good": [(0.0, 0.0)]}))
+    assert len(set(path.split())) == 2
+
+
+def test_result_without_marks_is_read_when_it_is_of_before() -> None:
+    data = msgspec.json.decode(msgspec.json.encode(result(1.0)))
+    del data["rounds"][0]["marks"]
+    assert read_result(msgspec.json.encode(data)).rounds[0].marks == []
+
+
+def test_marks_count_on_when_another_step_was_before() -> None:
+    assert shifted([Mark("half", 1.5)], 10) == [Mark("half", 11.5)]
+
+
 def test_figures_count_latency_of_every_answer_when_some_were_refused() -> None:
     seen = Seen(
         [
@@ -112,12 +163,40 @@ def test_figures_count_latency_of_every_answer_when_some_were_refused() -> None:
         0,
         {},
     )
-    figures = load_figures(seen)
+    figures = load_figures(seen, {"open"})
     assert figures["open/track/requests_per_s"] == 1.5
     assert figures["open/track/refused_share"] == 0.25
     assert figures["open/track/max_ms"] == pytest.approx(50, rel=0.001)
     assert figures["open/track/good_p99_ms"] == pytest.approx(1, rel=0.001)
     assert "generator/late_p99_ms" not in figures
+
+
+def test_lateness_is_beside_the_smallest_p99_of_open_loops_when_a_closed_one_was_faster() -> None:
+    seen = Seen(
+        [
+            Group("ceiling", "track", "good", 1, 1, histogram(1_000)),
+            Group("half", "track", "good", 1, 1, histogram(20_000)),
+            Group("half", "stats", "good", 1, 0, histogram(40_000)),
+        ],
+        [],
+        {"202": 3},
+        histogram(5_000),
+        {"ceiling": 1.0, "half": 1.0},
+        0.1,
+        0,
+        0,
+        {},
+    )
+    assert load_figures(seen, {"half"})["generator/late_share"] == pytest.approx(0.25, rel=0.01)
+    assert "generator/late_share" not in load_figures(seen, set())
+
+
+def test_good_p99_is_left_out_when_nothing_was_good() -> None:
+    refused = Group("open", "track", "refused", 1, 0, histogram(50_000))
+    seen = Seen([refused], [], {"401": 1}, histogram(), {"open": 2.0}, 0.1, 0, 0, {})
+    figures = load_figures(seen, {"open"})
+    assert "open/track/good_p99_ms" not in figures
+    assert figures["open/track/refused_p99_ms"] == pytest.approx(50, rel=0.001)
 
 
 def test_processor_time_is_that_of_sluice_alone_when_an_emulator_runs_beside_it() -> None:

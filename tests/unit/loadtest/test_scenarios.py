@@ -1,10 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from loadtest import scenarios
-from loadtest.plan import PlanError, check
-from loadtest.run import Options, check_target, cores_of
+from loadtest.options import Options, check_options, check_plans, check_target, cores_of
+from loadtest.plan import MAX_SECONDS, Phase, PlanError, check
 from loadtest.scenario import CatchUp, Inputs, Load, TenantKey
 
 LINE = b'{"user_id":"u","event_type":"seen","payload":{"text":"' + b"x" * 200 + b'"}}'
@@ -74,3 +75,77 @@ def test_generators_keep_away_from_the_server_when_the_machine_has_cores_for_bot
     assert server.isdisjoint(load) or len(server | load) == 1
     chosen = Options(scenario="track", server_cores=frozenset({0}), load_cores=frozenset({0}))
     assert cores_of(chosen) == ({0}, {0})
+
+
+@pytest.mark.parametrize("name", scenarios.NAMES)
+def test_warm_up_keeps_to_the_rate_when_what_is_measured_has_one(name: str) -> None:
+    """It once found the ceiling of whatever server it was sent against, at ``--rate 50``."""
+    scenario = scenarios.load(name)
+    steps = scenario.steps(replace(INPUTS, rate=50))
+    warming = [
+        phase
+        for step in steps
+        if isinstance(step, Load) and not step.is_measured
+        for phase in step.plan.phases
+        if phase.name == "warm-up"
+    ]
+    if scenario.takes_rate:
+        assert [phase.rate for phase in warming] == ([] if name == "catch-up" else [50])
+
+
+@pytest.mark.parametrize("name", scenarios.NAMES)
+def test_rate_is_refused_exactly_when_a_scenario_sends_the_same_without_it(name: str) -> None:
+    scenario = scenarios.load(name)
+
+    def phases(rate: float) -> list[Phase]:
+        steps = scenario.steps(replace(INPUTS, rate=rate))
+        return [p for s in steps if isinstance(s, Load | CatchUp) for p in s.plan.phases]
+
+    assert (phases(50) != phases(60)) == scenario.takes_rate
+    options = Options(scenario=name, rate=50)
+    if scenario.takes_rate:
+        check_options(options, scenario)
+    else:
+        with pytest.raises(PlanError, match="leave it away"):
+            check_options(options, scenario)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"seconds": 0.0},
+        {"seconds": -1.0},
+        {"seconds": float("nan")},
+        {"rate": 0.0},  # which would be a closed loop: as fast as the server can
+        {"rate": float("inf")},
+        {"connections": 0},
+        {"events": 0},
+        {"rounds": 0},
+        {"generators": -1},
+    ],
+)
+def test_number_is_refused_by_its_name_when_it_is_not_above_nought(
+    given: dict[str, float],
+) -> None:
+    (name,) = given
+    options = Options(**({"scenario": "track"} | given))  # type: ignore[arg-type]  # of each case
+    with pytest.raises(PlanError, match=f"--{name} is .*more than 0"):
+        check_options(options, scenarios.load("track"))
+
+
+def test_run_is_refused_when_its_generators_would_have_nothing_to_send() -> None:
+    """At half a request a second for one second it once printed an empty table, and status 0."""
+    track = scenarios.load("track")
+    with pytest.raises(PlanError, match=r"only 0\.5 requests are due in 1 s of 'open'"):
+        check_plans(Options(scenario="track", rate=0.5, seconds=1, generators=1), track)
+    check_plans(Options(scenario="track", rate=2, seconds=1, generators=2), track)
+    with pytest.raises(PlanError, match="one a generator"):
+        check_plans(Options(scenario="track", rate=2, seconds=1, generators=3), track)
+
+
+@pytest.mark.parametrize("name", scenarios.NAMES)
+def test_run_past_a_bound_is_refused_before_anything_starts(name: str) -> None:
+    scenario = scenarios.load(name)
+    check_plans(Options(scenario=name), scenario)
+    with pytest.raises(PlanError, match="are more than"):
+        check_plans(Options(scenario=name, seconds=100 * MAX_SECONDS), scenario)

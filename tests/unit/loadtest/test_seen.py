@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.latencies import DIGITS, HIGHEST_US, Latencies
-from loadtest.seen import NO_ANSWER, Columns, Names, Seen, fold, merge, merged
+from loadtest.seen import NO_ANSWER, Columns, Mark, Names, Seen, fold, merge, merged
 
 LATENCIES = st.lists(st.integers(min_value=1, max_value=HIGHEST_US), max_size=50)
 
@@ -100,6 +100,13 @@ def test_merge_is_the_fold_of_all_when_two_generators_saw_parts(a: Rows, b: Rows
         )
     assert (parts.cpu_s, parts.broken_connections, parts.without_retry_after) == (1.0, 2, 4)
     assert parts.durations_s == {"half": 1.0}
+
+
+def test_merge_keeps_the_first_beginning_of_each_phase_when_generators_differ() -> None:
+    a, b = seen_of([]), seen_of([])
+    a.marks = [Mark("ceiling", 0.0), Mark("half", 2.1)]
+    b.marks = [Mark("ceiling", 0.1), Mark("half", 2.0)]
+    assert merge([a, b]).marks == [Mark("ceiling", 0.0), Mark("half", 2.0)]
 
 
 def test_histogram_takes_arrays_when_they_come_from_columns() -> None:
