@@ -17,15 +17,15 @@ from gateway.core.status import WorkerStatus
 from sluice.cli.checks_queue import check_queue
 from sluice.cli.checks_shopify import check_shops
 from sluice.cli.checks_workflows import check_workflows
-from sluice.cli.findings import RUN, TIMEOUT_S, Finding
-from sluice.cli.no_answer import network_reason, reason_of
+from sluice.cli.findings import RUN, SEE_LOG, TIMEOUT_S, Finding, warehouse_remedy
 from sluice.cli.run_lock import holder
 from sluice.cli.welcome import base_url
 from sluice.core.errors import ConfigError, WarehouseError, WarehouseUnavailableError
 from sluice.credentials import jwt_secret
+from sluice.no_answer import network_reason, reason_of
 from sluice.settings import MIB, SETTINGS, Settings
 from sluice.tenants import TenantsFile
-from sluice.warehouse.client import Warehouse, warehouse_url
+from sluice.warehouse.client import Warehouse, address_of, warehouse_url
 from sluice.warehouse.grants import needed
 from sluice.warehouse.migrate import migrations
 from sluice.warehouse.queries import Query
@@ -192,13 +192,12 @@ async def _warehouse(settings: Settings, processes: Collection[str]) -> Finding:
                 applied = set()
             denied = await _denied(warehouse, settings, processes)
     except TimeoutError:
-        return Finding(name, "fail", f"no answer within {TIMEOUT_S:g} s", "see its log")
+        return Finding(name, "fail", f"no answer within {TIMEOUT_S:g} s", SEE_LOG)
     except WarehouseError as error:
-        remedy = "check SLUICE_WAREHOUSE_URL" if _is_remote(settings) else RUN
+        remedy = warehouse_remedy(error, is_remote=_is_remote(settings))
         detail = str(error)
         if reason := network_reason(error):
-            parts = urlsplit(warehouse_url(settings))
-            detail = f"no answer at {parts.scheme}://{parts.hostname}:{parts.port} ({reason})"
+            detail = f"no answer at {address_of(warehouse_url(settings))} ({reason})"
         return Finding(name, "fail", detail, remedy)
     missing = [migration for migration, _ in migrations() if migration not in applied]
     if missing:
