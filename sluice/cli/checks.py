@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -69,15 +70,34 @@ async def check_all(settings: Settings, processes: Collection[str] = PROCESSES) 
     workers = [running.worker_url] if running and running.worker_url else settings.worker_urls
     if not for_gateway:
         workers = [base_url(settings.host, settings.worker_port)]
+    serving = [await _worker(worker.rstrip("/")) for worker in workers]
+    if for_gateway:
+        serving.append(await _gateway(url))
+    if running is None and set(PROCESSES) <= set(processes):
+        serving = [_of_this_folder(finding, settings) for finding in serving]
     return [
         *await asyncio.to_thread(lambda: list(_files(settings, for_gateway=for_gateway))),
         *await check_queue(settings, processes),
         await _warehouse(settings, processes),
         *await check_shops(settings),
         *await check_workflows(settings),
-        *[await _worker(worker.rstrip("/")) for worker in workers],
-        *([await _gateway(url)] if for_gateway else []),
+        *serving,
     ]
+
+
+def _of_this_folder(finding: Finding, settings: Settings) -> Finding:
+    """Return how a part that answers is, when no ``sluice run`` holds the data dir.
+
+    What has no queue here works elsewhere. Otherwise nothing tells that from parts of this folder,
+    each started by itself.
+    """
+    if finding.state == "fail" or settings.pubsub_project is not None:
+        return finding
+    if not settings.queue_path.exists():
+        detail = f"{finding.detail}, but on another data dir: {settings.queue_path} does not exist"
+        return replace(finding, state="warn", detail=detail, remedy="name its own with --data-dir")
+    unsure = f"no `sluice run` holds {settings.data_dir}: it may work on another data dir"
+    return replace(finding, detail=f"{finding.detail}; {unsure}")
 
 
 def _files(settings: Settings, *, for_gateway: bool) -> Iterator[Finding]:
