@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Final
 
 VARIABLE: Final = "TEST_RUN"
+ENDING_S: Final = 1.0
+"""How long they may take to end by themselves, as those do that were stopped last."""
 ASKED_S: Final = 5.0
 ENDED_WITHIN_S: Final = 10.0
 LOOK_EVERY_S: Final = 0.05
@@ -55,8 +57,8 @@ class Watcher:
             self._process.communicate(timeout=2 * ENDED_WITHIN_S)
 
 
-def end_marked(mark: str, *, asked_s: float = ASKED_S) -> int:
-    """Ask every process with the mark to stop, kill those that do not; return how many there were.
+def end_marked(mark: str, *, asked_s: float = ASKED_S) -> list[str]:
+    """End every process with the mark; return the command lines of those that had to be asked.
 
     It looks until there is none, because those that are asked may be starting others.
 
@@ -65,19 +67,19 @@ def end_marked(mark: str, *, asked_s: float = ASKED_S) -> int:
         asked_s: How long they may take to stop in order before they are killed.
     """
     began = time.monotonic()
-    asked: set[int] = set()
+    asked: dict[int, str] = {}
     while found := list(_marked(mark)):
         passed_s = time.monotonic() - began
         if passed_s > ENDED_WITHIN_S:
             break
         for pid in found:
-            if passed_s > asked_s:
-                _send(pid, signal.SIGKILL)
-            elif pid not in asked:
+            if passed_s > ENDING_S and pid not in asked:
+                asked[pid] = _words(pid)
                 _send(pid, signal.SIGTERM)
-            asked.add(pid)
+            elif passed_s > ENDING_S + asked_s:
+                _send(pid, signal.SIGKILL)
         time.sleep(LOOK_EVERY_S)
-    return len(asked)
+    return list(asked.values())
 
 
 def _marked(mark: str) -> Iterator[int]:
@@ -89,6 +91,13 @@ def _marked(mark: str) -> Iterator[int]:
                 yield int(folder.name)
 
 
+def _words(pid: int) -> str:
+    try:
+        return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except OSError:
+        return f"process {pid}"
+
+
 def _send(pid: int, number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
@@ -96,6 +105,6 @@ def _send(pid: int, number: int) -> None:
 
 if __name__ == "__main__":
     sys.stdin.buffer.read()
-    count = end_marked(sys.argv[1])
-    if count:
-        sys.stderr.write(f"\n{count} processes that the test run had left were ended\n")
+    ended = end_marked(sys.argv[1])
+    if ended:
+        sys.stderr.write("\n".join(["\nEnded what the test run had left:", *ended, ""]))
