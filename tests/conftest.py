@@ -1,4 +1,4 @@
-"""The one running stack that all tests share, their order, and what holds for property tests."""
+"""The one running stack that all tests share, their order and end, and what property tests take."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,8 @@ from typing import Any, Final
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.failures import FailureLines
+from tests.support.leftovers import Watcher
 from tests.support.order import longest_first, marked_seconds
 from tests.support.pubsub import MISSING, find_jar, shared_emulator
 from tests.support.stack import Stack, shared_stack
@@ -20,6 +22,24 @@ _ANY_PACE: Final[dict[str, Any]] = {
 settings.register_profile("sluice", max_examples=40, **_ANY_PACE)
 settings.register_profile("fuzz", max_examples=1_000, **_ANY_PACE)  # ``make fuzz``
 settings.load_profile("sluice")
+_WATCHER: Final = pytest.StashKey[Watcher]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the process that runs the tests, or that has workers of pytest-xdist run them."""
+    if hasattr(config, "workerinput"):
+        return
+    config.stash[_WATCHER] = Watcher()
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None:
+        config.pluginmanager.register(FailureLines(terminal))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what tests left."""
+    if _WATCHER in config.stash:
+        config.stash[_WATCHER].close()
 
 
 @pytest.hookimpl(trylast=True)

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,15 +18,15 @@ from gateway.core.status import WorkerStatus
 from sluice.cli.checks_queue import check_queue
 from sluice.cli.checks_shopify import check_shops
 from sluice.cli.checks_workflows import check_workflows
-from sluice.cli.findings import RUN, TIMEOUT_S, Finding
-from sluice.cli.no_answer import network_reason, reason_of
+from sluice.cli.findings import RUN, SEE_LOG, TIMEOUT_S, Finding, warehouse_remedy
 from sluice.cli.run_lock import holder
 from sluice.cli.welcome import base_url
 from sluice.core.errors import ConfigError, WarehouseError, WarehouseUnavailableError
 from sluice.credentials import jwt_secret
+from sluice.no_answer import network_reason, reason_of
 from sluice.settings import MIB, SETTINGS, Settings
 from sluice.tenants import TenantsFile
-from sluice.warehouse.client import Warehouse, warehouse_url
+from sluice.warehouse.client import Warehouse, address_of, warehouse_url
 from sluice.warehouse.grants import needed
 from sluice.warehouse.migrate import migrations
 from sluice.warehouse.queries import Query
@@ -69,15 +70,34 @@ async def check_all(settings: Settings, processes: Collection[str] = PROCESSES) 
     workers = [running.worker_url] if running and running.worker_url else settings.worker_urls
     if not for_gateway:
         workers = [base_url(settings.host, settings.worker_port)]
+    serving = [await _worker(worker.rstrip("/")) for worker in workers]
+    if for_gateway:
+        serving.append(await _gateway(url))
+    if running is None and set(PROCESSES) <= set(processes):
+        serving = [_of_this_folder(finding, settings) for finding in serving]
     return [
         *await asyncio.to_thread(lambda: list(_files(settings, for_gateway=for_gateway))),
         *await check_queue(settings, processes),
         await _warehouse(settings, processes),
         *await check_shops(settings),
         *await check_workflows(settings),
-        *[await _worker(worker.rstrip("/")) for worker in workers],
-        *([await _gateway(url)] if for_gateway else []),
+        *serving,
     ]
+
+
+def _of_this_folder(finding: Finding, settings: Settings) -> Finding:
+    """Return how a part that answers is, when no ``sluice run`` holds the data dir.
+
+    What has no queue here works elsewhere. Otherwise nothing tells that from parts of this folder,
+    each started by itself.
+    """
+    if finding.state == "fail" or settings.pubsub_project is not None:
+        return finding
+    if not settings.queue_path.exists():
+        detail = f"{finding.detail}, but on another data dir: {settings.queue_path} does not exist"
+        return replace(finding, state="warn", detail=detail, remedy="name its own with --data-dir")
+    unsure = f"no `sluice run` holds {settings.data_dir}: it may work on another data dir"
+    return replace(finding, detail=f"{finding.detail}; {unsure}")
 
 
 def _files(settings: Settings, *, for_gateway: bool) -> Iterator[Finding]:
@@ -192,13 +212,12 @@ async def _warehouse(settings: Settings, processes: Collection[str]) -> Finding:
                 applied = set()
             denied = await _denied(warehouse, settings, processes)
     except TimeoutError:
-        return Finding(name, "fail", f"no answer within {TIMEOUT_S:g} s", "see its log")
+        return Finding(name, "fail", f"no answer within {TIMEOUT_S:g} s", SEE_LOG)
     except WarehouseError as error:
-        remedy = "check SLUICE_WAREHOUSE_URL" if _is_remote(settings) else RUN
+        remedy = warehouse_remedy(error, is_remote=_is_remote(settings))
         detail = str(error)
         if reason := network_reason(error):
-            parts = urlsplit(warehouse_url(settings))
-            detail = f"no answer at {parts.scheme}://{parts.hostname}:{parts.port} ({reason})"
+            detail = f"no answer at {address_of(warehouse_url(settings))} ({reason})"
         return Finding(name, "fail", detail, remedy)
     missing = [migration for migration, _ in migrations() if migration not in applied]
     if missing:

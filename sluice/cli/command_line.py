@@ -9,7 +9,7 @@ import typer
 
 from sluice import __version__
 from sluice.cli import COMMANDS
-from sluice.core.errors import ConfigError, SluiceError
+from sluice.core.errors import ConfigError, SluiceError, WarehouseUnavailableError
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -24,9 +24,11 @@ def run_command(words: Sequence[str]) -> None:
     try:
         build_app(words)(args=list(words), prog_name="sluice")
     except ConfigError as error:
-        sys.exit(_report(error, USAGE))
+        sys.exit(_report(str(error), USAGE))
+    except WarehouseUnavailableError as error:
+        sys.exit(_report(f"{error}{_remedy(error)}", FAILED))
     except SluiceError as error:
-        sys.exit(_report(error, FAILED))
+        sys.exit(_report(str(error), FAILED))
 
 
 def build_app(words: Sequence[str]) -> typer.Typer:
@@ -64,6 +66,17 @@ def _root(
     """
 
 
-def _report(error: SluiceError, status: int) -> int:
-    print(f"sluice: {error}", file=sys.stderr)
+def _remedy(error: WarehouseUnavailableError) -> str:
+    """Return what to do, as more of the sentence; nothing where ClickHouse itself said what is."""
+    if error.code:
+        return ""
+    from sluice.cli.findings import warehouse_remedy  # here, because most commands go well
+    from sluice.settings import load_settings
+
+    is_remote = bool(load_settings().warehouse_url.get_secret_value())
+    return f"; {warehouse_remedy(error, is_remote=is_remote)}"
+
+
+def _report(message: str, status: int) -> int:
+    print(f"sluice: {message}", file=sys.stderr)
     return status

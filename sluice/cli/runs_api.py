@@ -14,9 +14,9 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from sluice.cli.no_answer import reason_of
 from sluice.cli.plain import plain
 from sluice.core.errors import ConfigError, SluiceError
+from sluice.no_answer import reason_of
 
 RUNS: Final = "/api/workflow/runs"
 TIMEOUT_S: Final = 20.0

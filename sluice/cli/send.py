@@ -72,12 +72,13 @@ def send(
     ] = "5m",
     as_json: AsJson = False,
 ) -> None:
-    """Send a file of events in batches. Sending it again changes nothing.
+    """Send a file of events in batches. Sending it again counts nothing twice.
 
     Each line gets an `event_id` made from its content (`<hash>:<n>` for the n-th line of that very
-    text in the file), unless it has one, so a repeat, also of a longer file, is counted once for 7
-    days. After a lost connection, 408, 425, 429 or any 5xx but 501 and 505 it tries again by
-    itself, for as long as `--give-up-after` says; any other refusal of the whole ends it at once.
+    text in the file), unless it has one, so a repeat, also of a longer file, is queued again but
+    counted once for 7 days. After a lost connection, 408, 425, 429 or any 5xx but 501 and 505 it
+    tries again by itself, for as long as `--give-up-after` says; any other refusal of the whole
+    ends it at once.
 
     Exit status: 0 every line queued; 1 some were skipped, it gave up, or Ctrl-C or SIGTERM stopped
     it (send again to go on); 2 wrong file, address or key.

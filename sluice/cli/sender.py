@@ -23,12 +23,12 @@ import aiohttp
 import msgspec
 import zstandard
 
-from sluice.cli.no_answer import reason_of
 from sluice.core.errors import ConfigError, SluiceError
 from sluice.core.event_lines import Batch, Batcher, Skip
 from sluice.core.retry import backoff_s
 from sluice.core.send_verdict import Again, Done, Drop, Halve, Wrong, default_reason, judge
 from sluice.lifecycle import first_cause
+from sluice.no_answer import reason_of
 
 BLOCK_BYTES: Final = 1024 * 1024
 MAX_BATCH_BYTES: Final = 4_000_000

@@ -18,13 +18,13 @@ import typer
 from gateway.sources.shopify import SHOP_DOMAIN, SIGNATURE, TOPIC, TRIGGERED_AT, WEBHOOK_ID
 from gateway.sources.shopify_signature import sign
 from sluice.cli.doctor import line_of
-from sluice.cli.no_answer import reason_of
 from sluice.cli.options import AsJson, DataDir, Slug, print_json
 from sluice.cli.run_lock import holder
 from sluice.cli.webhook_findings import WINDOW_S, Failed, Good, Waiting, find_causes
 from sluice.cli.welcome import base_url
 from sluice.core.errors import ConfigError, SluiceError
 from sluice.core.tenant import Tenant
+from sluice.no_answer import reason_of
 from sluice.settings import Settings, load_settings
 from sluice.tenants import TenantsFile, unknown_tenant
 from sluice.warehouse.client import Warehouse

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from sluice.core.errors import WarehouseError, WarehouseUnavailableError
+from sluice.no_answer import network_reason
 from sluice.settings import Settings
 from sluice.tracing.spans import calling
 from sluice.warehouse.queries import Query
@@ -101,6 +102,12 @@ def warehouse_url(settings: Settings) -> str:
     except OSError as error:
         message = "the embedded warehouse has not started yet: it has not written its address"
         raise WarehouseUnavailableError(message) from error
+
+
+def address_of(url: str) -> str:
+    """Return the part of a warehouse's address that may be shown: without user and password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port}"
 
 
 class Warehouse:
@@ -274,11 +281,10 @@ class Warehouse:
                 yield await self._client(lane)
         except _failed() as error:
             self._is_doubtful = True
-            raise _translated(error) from error
+            raise _translated(error, self._url) from error
         except (TimeoutError, OSError) as error:
             self._is_doubtful = True
-            message = f"the warehouse did not answer: {str(error) or 'time-out'}"
-            raise WarehouseUnavailableError(message) from error
+            raise WarehouseUnavailableError(_unanswered(error, self._url)) from error
 
     async def _client(self, lane: Lane) -> "AsyncClient":
         async with self._lock:
@@ -364,10 +370,18 @@ def _sent(external: External) -> "ExternalData":
     )
 
 
-def _translated(error: "ClickHouseError") -> WarehouseError:
+def _translated(error: "ClickHouseError", url: str) -> WarehouseError:
     from clickhouse_connect.driver.exceptions import OperationalError
 
     code = getattr(error, "code", None) or 0
     if code in AWAY or isinstance(error, OperationalError) or not code:
-        return WarehouseUnavailableError(f"the warehouse did not answer: {error}", code=code)
+        return WarehouseUnavailableError(_unanswered(error, url, code=code), code=code)
     return WarehouseError(f"the warehouse refused the statement: {error}", code=code)
+
+
+def _unanswered(error: Exception, url: str, *, code: int = 0) -> str:
+    """Return where the warehouse was asked and why it did not answer; without library's words."""
+    reason = "" if code else network_reason(error)
+    if reason and url:
+        return f"the warehouse did not answer at {address_of(url)} ({reason})"
+    return f"the warehouse did not answer: {reason or str(error) or type(error).__name__}"

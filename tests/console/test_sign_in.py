@@ -35,6 +35,7 @@ async def test_console_says_in_a_sentence_why_it_does_not_let_one_in(
             await console.page.keyboard.press("Enter")
             await console.says("#sign-in-problem", words)
             assert not await console.page.is_visible("#panels")
+        await console.says("#sign-in", "In a checkout it is .venv/bin/sluice token demo.")
         await brief.says("#sign-in-problem", "Your token has expired. Sign in with a new one")
         assert not await brief.page.is_visible("#panels")
         assert await brief.is_focused("#token")

@@ -19,6 +19,7 @@ async def test_doctor_finds_nothing_wrong_with_a_running_stack(stack: Stack) -> 
     ran = await sluice("doctor", "--json", settings=stack.settings)
     assert ran.status == 0, ran
     assert ran.json["ok"] is True
+    assert "another" not in ran.stdout, "what runs here works on this data dir"
     names = [check["name"] for check in ran.json["checks"]]
     # Other tests make deliveries to the same stack fail, and public keys.
     assert [name for name in names if not name.startswith(("shopify of ", "sessions"))] == [
@@ -53,6 +54,33 @@ async def test_doctor_names_a_remedy_for_each_thing_that_fails(tmp_path: Path) -
     [gateway] = [check for check in failed if check["name"] == "gateway"]
     assert gateway["detail"] == "no answer at http://127.0.0.1:1 (connection refused)"
     assert (tmp_path / "queue.sqlite").read_bytes() == NO_DATABASE, "a doctor changes nothing"
+
+
+async def test_doctor_says_that_what_answers_works_on_another_data_dir(
+    stack: Stack, tmp_path: Path
+) -> None:
+    own = {**stack.settings, "DATA_DIR": str(tmp_path / "nothing")}
+    ran = await sluice("doctor", "--json", settings=own)
+    checks = {check["name"]: check for check in ran.json["checks"]}
+    other = f", but on another data dir: {tmp_path}/nothing/queue.sqlite does not exist"
+    for name in ("worker", "gateway"):
+        assert checks[name]["state"] == "warn", checks[name]
+        assert checks[name]["detail"].endswith(other)
+        assert checks[name]["remedy"] == "name its own with --data-dir"
+
+
+async def test_doctor_says_what_it_cannot_know_of_a_data_dir_that_no_run_holds(
+    stack: Stack, tmp_path: Path
+) -> None:
+    own = {**stack.settings, "DATA_DIR": str(tmp_path)}
+    assert (await sluice("tenant", "add", "shop", settings=own)).status == 0
+    ran = await sluice("setup", "--wait", "1s", settings=own)
+    assert (tmp_path / "queue.sqlite").exists(), ran
+    ran = await sluice("doctor", "--json", settings=own)
+    checks = {check["name"]: check for check in ran.json["checks"]}
+    for name in ("worker", "gateway"):
+        assert checks[name]["state"] != "fail", checks[name]
+        assert f"no `sluice run` holds {tmp_path}: it may" in checks[name]["detail"]
 
 
 async def test_doctor_for_a_worker_asks_only_for_what_a_worker_has(

@@ -17,6 +17,7 @@ from tests.support.client_app import ClientApp
 from tests.support.command import sluice
 from tests.support.gateway import running_gateway
 from tests.support.poll import poll_until
+from tests.support.ports import free_port
 from tests.support.segops import (
     EVENT,
     VISIBLE_WITHIN_S,
@@ -211,6 +212,27 @@ async def test_command_prints_the_receipt(api: Segops, shared: SharedParts) -> N
     unknown = await sluice("receipt", "order-124", "--tenant", api.slug, settings=settings)
     assert unknown.status == 1
     assert "no event of " in unknown.error
+
+
+async def test_command_says_how_to_start_a_warehouse_that_does_not_answer(tmp_path: Path) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    settings = {"DATA_DIR": str(tmp_path)}
+    assert (await sluice("tenant", "add", "shop", settings=settings)).status == 0
+    asked = ("receipt", "order-123", "--tenant", "shop")
+    never = await sluice(*asked, settings=settings)
+    assert never.status == 1
+    assert never.error == (
+        "sluice: the embedded warehouse has not started yet: it has not written its address;"
+        " start it: `sluice run`"
+    )
+    url = f"{address.replace('//', '//u:hidden-secret@')}/sluice"
+    (tmp_path / "warehouse.url").write_text(url)
+    stopped = await sluice(*asked, settings=settings)
+    assert stopped.status == 1
+    words = f"sluice: the warehouse did not answer at {address} (connection refused);"
+    assert stopped.error == f"{words} start it: `sluice run`"
+    remote = await sluice(*asked, settings={**settings, "WAREHOUSE_URL": url})
+    assert remote.error == f"{words} check SLUICE_WAREHOUSE_URL"
 
 
 async def test_receipt_needs_a_read_token(client: Segops) -> None:

@@ -1,11 +1,14 @@
 """What ``sluice doctor`` takes from the gateway's own words."""
 
+import errno
 from typing import Any
 
 import pytest
 
 from sluice.cli import checks
 from sluice.cli.checks import _why, _worker
+from sluice.cli.findings import warehouse_remedy
+from sluice.core.errors import WarehouseUnavailableError
 
 DOWN = {"condition": "unavailable", "detail": "Pub/Sub does not answer.", "since": 1_700_000_000.5}
 SAID = {
@@ -73,3 +76,20 @@ async def test_a_destination_that_is_degraded_is_named_with_what_it_answered(
         "degraded: amplitude (9 s behind, breaker open);"
         " amplitude: demo: unavailable since … (Amplitude answered 503)"
     )
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_remote", "remedy"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "x"), False, "start it: `sluice run`"),
+        (FileNotFoundError(errno.ENOENT, "x"), False, "start it: `sluice run`"),
+        (TimeoutError(), False, "see its log"),
+        (TimeoutError(), True, "check SLUICE_WAREHOUSE_URL"),
+    ],
+)
+def test_what_to_do_about_a_silent_warehouse_depends_on_whose_it_is_and_how_it_is_silent(
+    cause: Exception, *, is_remote: bool, remedy: str
+) -> None:
+    error = WarehouseUnavailableError("the warehouse did not answer")
+    error.__cause__ = cause
+    assert warehouse_remedy(error, is_remote=is_remote) == remedy

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from sluice.cli.no_answer import network_reason, reason_of
+from sluice.no_answer import network_reason, reason_of
 
 KEY = ConnectionKey("h", 80, False, True, None, None, None)  # noqa: FBT003 - the library's order
 

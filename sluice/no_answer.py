@@ -7,11 +7,13 @@ from typing import Final
 
 import aiohttp
 
+TIMED_OUT: Final = "timed out"
+
 _WORDS: Final = {
     errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "connection lost",
     errno.EPIPE: "connection lost",
-    errno.ETIMEDOUT: "timed out",
+    errno.ETIMEDOUT: TIMED_OUT,
     errno.EHOSTUNREACH: "host not reachable",
     errno.ENETUNREACH: "network not reachable",
 }
@@ -36,7 +38,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
-        return "timed out"
+        return TIMED_OUT
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
         return "connection lost"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
