@@ -8,7 +8,6 @@ ever returned.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Final
 
 from aiohttp import StreamReader, hdrs
@@ -177,10 +176,11 @@ async def next_of(content: StreamReader) -> bytes:
     Raises:
         ConnectionResetError: The client hung up before anybody waited for more.
     """
-    with suppress(RuntimeError):  # aiohttp's word for it
+    try:
         return await content.readany()
-    message = "the client hung up"
-    raise ConnectionResetError(message)
+    except RuntimeError:  # aiohttp's word for it
+        message = "the client hung up"
+        raise ConnectionResetError(message) from None
 
 
 def _encoding(request: BaseRequest) -> Encoding | Rejected | None:
