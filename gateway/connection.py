@@ -71,15 +71,9 @@ class Connection(RequestHandler):
         """Whether the body that arrives is that of a request that was refused."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start to serve; a connection that stays silent ends like one that was served."""
+        """Start to serve."""
         super().connection_made(transport)
         self._server.open_connections += 1
-        # aiohttp begins to count when it has answered a request, which it may never do.
-        self._keepalive = True
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self._keepalive_handle = self._loop.call_at(
-            self._next_keepalive_close_time, self._process_keepalive
-        )
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the connection."""

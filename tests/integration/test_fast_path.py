@@ -1,7 +1,9 @@
 """The fast path of ``track``: who takes it, and that nobody can tell but by the time."""
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -213,6 +215,35 @@ async def test_silent_connection_is_closed_whatever_it_said_before(
                 assert answer.status == 202
             assert await reader.read() == b""
         assert HTTP_FAST_PATH.value() == before + requests
+
+
+async def test_connections_that_ended_leave_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the collector, which comes seldom: ten thousand of them would be felt."""
+    made: list[weakref.ref[Connection]] = []
+    start = Connection.connection_made
+
+    def note(connection: Connection, transport: asyncio.BaseTransport) -> None:
+        made.append(weakref.ref(connection))
+        start(connection, transport)
+
+    monkeypatch.setattr(Connection, "connection_made", note)
+    async with running_gateway(tmp_path) as gateway:
+        gc.disable()
+        try:
+            for requests in (0, 1, 3):
+                for _ in range(10):
+                    async with connect(gateway.url) as streams:
+                        client = Client(gateway, *streams)
+                        for _ in range(requests):
+                            assert (await client.send(EVENT)).status == 202
+            await poll_until(
+                lambda: sum(ref() is not None for ref in made) <= 1, what="they are all freed"
+            )
+        finally:
+            gc.enable()
+    assert len(made) == 30
 
 
 @pytest.mark.parametrize("size", [1, 60, 150])
