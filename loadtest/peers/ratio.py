@@ -52,7 +52,7 @@ LOOK_EVERY_S: Final = 0.1
 GOAL: Final = "10"
 KINDS: Final = ("track", "batch")
 WARM_UP_S: Final = 2.0
-NO_ROUND_AFTER_S: Final = 170.0
+NO_ROUND_AFTER_S: Final = 240.0
 OURS, PEER, HASTY = "Sluice", "FastAPI peer", "FastAPI peer that hands over"
 
 
