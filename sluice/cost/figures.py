@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 MEASURED_ON: Final = "2026-11-22"
-"""The day of the figures below, on two cores (AMD EPYC), Linux 6.18, Python 3.11.
-
-Times for a request and for an event are those of the runs of docs/performance.md and
-docs/performance-pubsub.md (the local queue). Those for a KiB were measured while others used the
-machine, which makes them too high: a bound, until they are measured alone."""
+"""The day of the figures below, on two cores (AMD EPYC), Linux 6.18, Python 3.11, with the local
+queue, while nothing else used the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +35,19 @@ class Figures:
 
 
 MEASURED: Final = Figures(
-    gateway_request_us=64.9,
-    gateway_event_us=5.5,
-    gateway_kib_us=12.6,
-    gateway_loop_share=0.74,
-    worker_event_us=2.0,
-    worker_kib_us=4.9,
-    warehouse_event_us=10.2,
-    warehouse_kib_us=19.8,
+    gateway_request_us=20.9,
+    gateway_event_us=2.85,
+    gateway_kib_us=7.5,
+    gateway_loop_share=0.66,
+    worker_event_us=2.3,
+    worker_kib_us=3.1,
+    warehouse_event_us=9.0,
+    warehouse_kib_us=15.9,
     event_bytes=487.0,
     field_bytes=107.0,
-    first_event_bytes=552.0,
-    next_event_bytes=88.8,
-    disk_bytes=66.9,
+    first_event_bytes=548.0,
+    next_event_bytes=90.2,
+    disk_bytes=66.3,
     answer_bytes=275.0,
 )
 

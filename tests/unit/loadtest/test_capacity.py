@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from loadtest.capacity import Demand, first_bottleneck, fleet_for, predictions, times_of, zone_loss
 
-MEASURED = (14_214.0, 269_642.0, 106_902.0)
+MEASURED = (42_835.0, 436_216.0, 143_634.0)
 """Of `make bench` in docs/performance.md: track, batch of 500, pipeline; events/s on two cores."""
-TOLERANCE = 0.15
+TOLERANCE = 0.25
 DEMANDS = st.builds(
     Demand,
     events_per_s=st.floats(100, 1e7),
