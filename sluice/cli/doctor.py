@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, Final
 
@@ -52,15 +54,14 @@ def doctor(
     except ConfigError as error:
         findings = [Finding("settings", "fail", str(error), "correct or unset this variable")]
     else:
-        # What the parts would log is said by the findings.
-        logging.disable(logging.CRITICAL)
         configure_logging(settings)
         processes = [process] if process else PROCESSES
-        findings = [
-            check_variables(os.environ),
-            *asyncio.run(check_all(settings, processes)),
-            *check_traces(os.environ),
-        ]
+        with _silence():
+            findings = [
+                check_variables(os.environ),
+                *asyncio.run(check_all(settings, processes)),
+                *check_traces(os.environ),
+            ]
     if as_json:
         is_ok = all(finding.state != "fail" for finding in findings)
         print_json({"ok": is_ok, "checks": [asdict(finding) for finding in findings]})
@@ -69,6 +70,17 @@ def doctor(
             print(line_of(finding))
     if any(finding.state == "fail" for finding in findings):
         sys.exit(FAILED)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Log nothing: what the parts would log is said by the findings."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def line_of(finding: Finding) -> str:

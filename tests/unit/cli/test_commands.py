@@ -1,5 +1,7 @@
 """The command line: every command is there, is lazy, and explains itself."""
 
+import logging
+
 import pytest
 from typer.testing import CliRunner
 
@@ -72,6 +74,7 @@ def test_interrupted_command_says_one_line(
         main(["doctor"])
     assert caught.value.code == 130
     assert capsys.readouterr().err == "sluice: stopped\n"
+    assert logging.root.manager.disable == logging.NOTSET
 
 
 def test_warehouse_is_given_no_secret_of_others() -> None:
