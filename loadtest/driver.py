@@ -257,12 +257,12 @@ class Engine:
     async def _drip(self, share: float) -> None:
         """Send one request after the other in drops, on a connection for each.
 
-        It begins after that share of the pause between two drops: clients are not in step, and
+        It begins after that share of the time in which all begin: clients are not in step, and
         five hundred that were would be felt as one.
         """
         slow = self.plan.slow
         assert slow is not None
-        await asyncio.sleep(share * slow.pause_s)
+        await asyncio.sleep(share * slow.within_s)
         raw = self.plan.requests[0].raw
         head, _, body = raw.partition(b"\r\n\r\n")
         while not self.is_over:

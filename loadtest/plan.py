@@ -62,6 +62,8 @@ class Slow(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     chunk_bytes: int = 16
     pause_s: float = 1.0
+    within_s: float = 1.0
+    """They begin one after the other within this time."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

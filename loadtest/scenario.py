@@ -192,13 +192,18 @@ def ceiling_and_half(inputs: Inputs, requests: list[Request], connections: int =
 
 
 def beside(inputs: Inputs, *, slow: Slow | None = None, idle_connections: int = 0) -> list[Step]:
-    """Return the usual load, alone and beside clients that only hold something, in turns."""
+    """Return the usual load, alone and beside clients that only hold something, in turns.
+
+    Slow clients come in a phase of its own: that many that connect at once are another question.
+    """
     seconds, rate = inputs.seconds_or(30) / (2 * TURNS), inputs.rate_or(500)
     requests = inputs.tracks()
     alone = Phase(name="without", seconds=seconds, rate=rate)
-    both = Phase(name="with", seconds=seconds, rate=rate)
+    both = [Phase(name="with", seconds=seconds, rate=rate)]
+    if slow is not None:
+        both.insert(0, Phase(name="arriving", seconds=slow.within_s, rate=rate))
     turn = [
         Load(inputs.plan(requests, alone)),
-        Load(inputs.plan(requests, both, slow=slow, idle_connections=idle_connections)),
+        Load(inputs.plan(requests, *both, slow=slow, idle_connections=idle_connections)),
     ]
     return [warm_up(inputs, requests, rate), *(turn * TURNS)]

@@ -49,6 +49,21 @@ def test_mixed_has_the_proportions_of_the_logs_when_it_is_made() -> None:
         assert half.count(name) / len(half) == pytest.approx(events / 91_550, abs=0.01)
 
 
+def test_slow_clients_come_one_after_the_other_before_what_is_measured() -> None:
+    """Five hundred that connect at once, and end at once, would be felt as connections."""
+    loads = [
+        step for step in scenarios.load("slow-clients").steps(INPUTS) if isinstance(step, Load)
+    ]
+    plans = [load.plan for load in loads if load.plan.slow is not None]
+    assert plans
+    for plan in plans:
+        assert plan.slow is not None
+        arriving, measured = plan.phases
+        assert arriving.seconds == plan.slow.within_s
+        assert measured.name == "with"
+        assert arriving.rate == measured.rate
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
