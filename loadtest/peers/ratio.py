@@ -4,7 +4,7 @@ Sluice and the peer promise the same with a 202 (the broker has the events); the
 over promises less, as most examples do. All end in the same ClickHouse: one emulator of Pub/Sub,
 one embedded warehouse, the same events, interleaved. What is compared is how many events a second
 of processor time carries, from the request until the row is stored, without the emulator's and
-ClickHouse's own time, which is shown beside it. It takes at most some four minutes: rounds that
+ClickHouse's own time, which is shown beside it. It takes at most some five minutes: rounds that
 would begin after ``NO_ROUND_AFTER_S`` are left out, and the page says how many there were.
 
 The peer runs in an environment of its own (``make bench-peers``).
